@@ -1,0 +1,151 @@
+/* One elementwise op. The host defines MGN_ARITY, MGN_EXPRESSION (the op's row of the table, in a, b, c) and one of
+ * MGN_FLAT and MGN_STRIDED.
+ *
+ * flat: the output is contiguous, and each input is so too (step 1) or is a single value (step 0).
+ * strided: up to four axes, any strides; the host has joined the axes that can be. */
+#include "mgn_lanes.h"
+
+#if MGN_ARITY == 1
+#define INPUTS(kind) kind(a)
+#elif MGN_ARITY == 2
+#define INPUTS(kind) kind(a) kind(b)
+#else
+#define INPUTS(kind) kind(a) kind(b) kind(c)
+#endif
+
+#ifdef MGN_FLAT
+
+#define PARAMETERS(x) global const real *x##_p, ulong x##_at, ulong x##_step,
+#define BEGIN(x) x##_p += x##_at;
+#define LOAD(x) const R x = m_load(x##_p + i * x##_step, x##_step, lanes);
+
+MGN_KERNEL void flat(INPUTS(PARAMETERS) global real *out, ulong out_at, ulong count, ulong chunk) {
+    INPUTS(BEGIN)
+    out += out_at;
+#if MGN_WIDTH > 1
+    ulong i = get_group_id(0) * chunk;
+    const ulong end = min(i + chunk, count);
+    uint lanes = MGN_WIDTH;
+    for (; i + MGN_WIDTH <= end; i += MGN_WIDTH) {
+        INPUTS(LOAD)
+        MGN_VSTORE(MGN_EXPRESSION, out + i);
+    }
+    if (i < end) {
+        lanes = (uint)(end - i);
+        INPUTS(LOAD)
+        m_store(MGN_EXPRESSION, out + i, 1, lanes);
+    }
+#else
+    const uint lanes = 1;
+    for (ulong i = get_global_id(0); i < count; i += get_global_size(0)) {
+        INPUTS(LOAD)
+        out[i] = MGN_EXPRESSION;
+    }
+#endif
+}
+
+#else /* MGN_STRIDED */
+
+#define PARAMETERS(x) global const real *x##_p, ulong x##_at, ulong4 x##_stride,
+
+#if MGN_WIDTH > 1
+
+/* A chunk of the elements in row-major order. Along rows that are long enough a vector is a piece of one row; shorter
+ * rows are gathered into vectors, because the arithmetic is dearer than the moving. */
+#define START(x) ulong x##_i = x##_at + i.x * x##_stride.x + i.y * x##_stride.y + i.z * x##_stride.z + i.w * x##_stride.w;
+#define LOAD(x) const R x = m_load(x##_p + x##_i, x##_stride.w, lanes);
+#define SKIP(x) x##_i += lanes * x##_stride.w;
+#define ROW(x) x##_i += x##_stride.z - dims.w * x##_stride.w;
+#define PLANE(x) x##_i += x##_stride.y - dims.z * x##_stride.z;
+#define BLOCK(x) x##_i += x##_stride.x - dims.y * x##_stride.y;
+#define LANES(x) real x##_lane[MGN_WIDTH];
+#define GATHER(x) x##_lane[lanes] = x##_p[x##_i];
+#define REPEAT(x) x##_lane[l] = x##_lane[0];
+#define WHOLE(x) const R x = MGN_VLOAD(x##_lane);
+
+/* After the last element of a row: to the next row, plane, block. */
+#define CARRY                 \
+    if (i.w == dims.w) {      \
+        i.w = 0;              \
+        i.z++;                \
+        INPUTS(ROW) ROW(out)  \
+        if (i.z == dims.z) {  \
+            i.z = 0;          \
+            i.y++;            \
+            INPUTS(PLANE) PLANE(out) \
+            if (i.y == dims.y) {     \
+                i.y = 0;             \
+                i.x++;               \
+                INPUTS(BLOCK) BLOCK(out) \
+            }                            \
+        }                                \
+    }
+
+MGN_KERNEL void strided(INPUTS(PARAMETERS) global real *out_p, ulong out_at, ulong4 out_stride, ulong4 dims,
+                        ulong count, ulong chunk) {
+    ulong position = get_group_id(0) * chunk;
+    const ulong end = min(position + chunk, count);
+    ulong4 i;
+    i.w = position % dims.w;
+    i.z = position / dims.w;
+    i.y = i.z / dims.z;
+    i.x = i.y / dims.y;
+    i.z %= dims.z;
+    i.y %= dims.y;
+    INPUTS(START) START(out)
+    if (dims.w >= MGN_WIDTH) {
+        while (position < end) {
+            const uint lanes = (uint)min((ulong)MGN_WIDTH, min(dims.w - i.w, end - position));
+            INPUTS(LOAD)
+            m_store(MGN_EXPRESSION, out_p + out_i, out_stride.w, lanes);
+            INPUTS(SKIP) SKIP(out)
+            position += lanes;
+            i.w += lanes;
+            CARRY
+        }
+        return;
+    }
+    while (position < end) {
+        INPUTS(LANES)
+        ulong target[MGN_WIDTH];
+        uint lanes = 0;
+        for (; lanes < MGN_WIDTH && position < end; lanes++, position++) {
+            INPUTS(GATHER)
+            target[lanes] = out_i;
+            i.w++;
+#define STEP(x) x##_i += x##_stride.w;
+            INPUTS(STEP) STEP(out)
+            CARRY
+        }
+        for (uint l = lanes; l < MGN_WIDTH; l++) {
+            INPUTS(REPEAT)
+        }
+        INPUTS(WHOLE)
+        real result[MGN_WIDTH];
+        MGN_VSTORE(MGN_EXPRESSION, result);
+        for (uint l = 0; l < lanes; l++) out_p[target[l]] = result[l];
+    }
+}
+
+#else
+
+#define LOAD(x) const R x = x##_p[x##_at + i0 * x##_stride.x + i1 * x##_stride.y + i2 * x##_stride.z + i3 * x##_stride.w];
+
+/* Fewer than 2^32 elements: 32-bit divisions are several times faster. */
+MGN_KERNEL void strided(INPUTS(PARAMETERS) global real *out, ulong out_at, ulong4 out_stride, ulong4 dims,
+                        ulong count, ulong chunk) {
+    const uint d1 = (uint)dims.y, d2 = (uint)dims.z, d3 = (uint)dims.w;
+    for (ulong at = get_global_id(0); at < count; at += get_global_size(0)) {
+        uint rest = (uint)at;
+        const ulong i3 = rest % d3;
+        rest /= d3;
+        const ulong i2 = rest % d2;
+        rest /= d2;
+        const ulong i1 = rest % d1, i0 = rest / d1;
+        INPUTS(LOAD)
+        out[out_at + i0 * out_stride.x + i1 * out_stride.y + i2 * out_stride.z + i3 * out_stride.w] = MGN_EXPRESSION;
+    }
+}
+
+#endif
+#endif

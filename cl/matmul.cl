@@ -1,0 +1,223 @@
+/* Products of matrices that CLBlast is not meant for: tiny ones, long sums into small results, and on CPU devices all.
+ *
+ * Operands come with strides for every index, so that transposes and shared operands need no kernels of their own. */
+#include "mgn_lanes.h"
+
+#if MGN_WIDTH == 1
+
+/* out (batch, m, n): an element per work-item. size = (batch, m, n, k); a_stride = (batch, m, k), b_stride = (batch, k, n). */
+MGN_KERNEL void item(global const real *a, ulong a_at, global const real *b, ulong b_at, global real *out,
+                     ulong out_at, ulong4 size, ulong4 a_stride, ulong4 b_stride) {
+    const ulong count = size.x * size.y * size.z;
+    for (ulong at = get_global_id(0); at < count; at += get_global_size(0)) {
+        const ulong row = at / size.z, j = at % size.z, batch = row / size.y, i = row % size.y;
+        global const real *x = a + a_at + batch * a_stride.x + i * a_stride.y;
+        global const real *y = b + b_at + batch * b_stride.x + j * b_stride.z;
+        real s = 0;
+        for (ulong p = 0; p < size.w; p++) s = MGN_FMA(x[p * a_stride.z], y[p * b_stride.y], s);
+        out[out_at + at] = s;
+    }
+}
+
+/* out (chunks, m, n): partial sums over `chunk` of k, a work-group each, meeting in local memory. */
+MGN_KERNEL void tall(global const real *a, ulong a_at, global const real *b, ulong b_at, global real *out,
+                     ulong out_at, ulong4 size, ulong4 a_stride, ulong4 b_stride, ulong chunk) {
+    local real partial[MGN_GROUP];
+    const uint lane = get_local_id(0);
+    const ulong at = get_group_id(0), row = at / size.z, j = at % size.z, i = row % size.y, first = row / size.y * chunk;
+    const ulong last = min(first + chunk, size.w);
+    global const real *x = a + a_at + i * a_stride.y, *y = b + b_at + j * b_stride.z;
+    real s = 0;
+    for (ulong p = first + lane; p < last; p += MGN_GROUP) s = MGN_FMA(x[p * a_stride.z], y[p * b_stride.y], s);
+    partial[lane] = s;
+    for (uint half_size = MGN_GROUP / 2; half_size > 0; half_size /= 2) {
+        barrier(CLK_LOCAL_MEM_FENCE);
+        if (lane < half_size) partial[lane] += partial[lane + half_size];
+    }
+    if (lane == 0) out[out_at + at] = partial[0];
+}
+
+#elif defined(MGN_SMALL)
+
+/* Values of a lane that are kept at hand: 16 KiB of vectors. */
+#define STAGE 256
+
+/* out[l, j] = sum over p of x[l, p] s[p, j]: lanes run over l, and s is small and shared. size = (l, j, p); x_stride =
+ * (l, p), s_stride = (p, j), out_stride = (l, j). */
+MGN_KERNEL void shared_small(global const real *x, ulong x_at, global const real *s, ulong s_at, global real *out,
+                             ulong out_at, ulong4 size, ulong4 x_stride, ulong4 s_stride, ulong4 out_stride) {
+    const ulong count = size.x, columns = size.y, k = size.z;
+    const bool staged = columns > 4 && k <= STAGE && x_stride.x != 1;
+    s += s_at;
+    for (ulong at = get_global_id(0) * MGN_WIDTH; at < count; at += get_global_size(0) * MGN_WIDTH) {
+        const uint lanes = (uint)min((ulong)MGN_WIDTH, count - at);
+        global const real *from = x + x_at + at * x_stride.x;
+        global real *to = out + out_at + at * out_stride.x;
+        R stage[STAGE];
+        if (staged)
+            for (ulong p = 0; p < k; p++) stage[p] = m_load(from + p * x_stride.y, x_stride.x, lanes);
+        for (ulong j = 0; j < columns; j += 4) {
+            /* Four results at once; where there are fewer, the last one again. */
+            const ulong last = columns - 1, j1 = min(j + 1, last), j2 = min(j + 2, last), j3 = min(j + 3, last);
+            R r0 = (R)0, r1 = (R)0, r2 = (R)0, r3 = (R)0;
+            for (ulong p = 0; p < k; p++) {
+                const R v = staged ? stage[p] : m_load(from + p * x_stride.y, x_stride.x, lanes);
+                global const real *row = s + p * s_stride.x;
+                r0 = MGN_FMA(v, (R)row[j * s_stride.y], r0);
+                r1 = MGN_FMA(v, (R)row[j1 * s_stride.y], r1);
+                r2 = MGN_FMA(v, (R)row[j2 * s_stride.y], r2);
+                r3 = MGN_FMA(v, (R)row[j3 * s_stride.y], r3);
+            }
+            m_store(r0, to + j * out_stride.y, out_stride.x, lanes);
+            m_store(r1, to + j1 * out_stride.y, out_stride.x, lanes);
+            m_store(r2, to + j2 * out_stride.y, out_stride.x, lanes);
+            m_store(r3, to + j3 * out_stride.y, out_stride.x, lanes);
+        }
+    }
+}
+
+/* out (batch, m, n) with m k and k n at most STAGE: lanes run over the batch. */
+MGN_KERNEL void batch_small(global const real *a, ulong a_at, global const real *b, ulong b_at, global real *out,
+                            ulong out_at, ulong4 size, ulong4 a_stride, ulong4 b_stride) {
+    const uint m = (uint)size.y, n = (uint)size.z, k = (uint)size.w;
+    const ulong apart = (ulong)m * n;
+    for (ulong at = get_global_id(0) * MGN_WIDTH; at < size.x; at += get_global_size(0) * MGN_WIDTH) {
+        const uint lanes = (uint)min((ulong)MGN_WIDTH, size.x - at);
+        global const real *x = a + a_at + at * a_stride.x, *y = b + b_at + at * b_stride.x;
+        global real *to = out + out_at + at * apart;
+        R ys[STAGE], row[STAGE];
+        for (uint p = 0; p < k; p++)
+            for (uint j = 0; j < n; j++)
+                ys[p * n + j] = m_load(y + p * b_stride.y + j * b_stride.z, b_stride.x, lanes);
+        for (uint i = 0; i < m; i++) {
+            for (uint p = 0; p < k; p++)
+                row[p] = m_load(x + i * a_stride.y + p * a_stride.z, a_stride.x, lanes);
+            for (uint j = 0; j < n; j++) {
+                R r = (R)0;
+                for (uint p = 0; p < k; p++) r = MGN_FMA(row[p], ys[p * n + j], r);
+                m_store(r, to + i * n + j, apart, lanes);
+            }
+        }
+    }
+}
+
+/* out (chunks, m, n) with m n and n at most STAGE: partial sums over `chunk` of k, lanes running over k. */
+MGN_KERNEL void tall(global const real *a, ulong a_at, global const real *b, ulong b_at, global real *out,
+                     ulong out_at, ulong4 size, ulong4 a_stride, ulong4 b_stride, ulong chunk) {
+    const uint m = (uint)size.y, n = (uint)size.z;
+    const ulong first = get_group_id(0) * chunk, last = min(first + chunk, size.w);
+    R sums[STAGE], ys[STAGE];
+    for (uint e = 0; e < m * n; e++) sums[e] = (R)0;
+    for (ulong p = first; p < last; p += MGN_WIDTH) {
+        const uint lanes = (uint)min((ulong)MGN_WIDTH, last - p);
+        for (uint j = 0; j < n; j++) ys[j] = m_load(b + b_at + p * b_stride.y + j * b_stride.z, b_stride.y, lanes);
+        for (uint i = 0; i < m; i++) {
+            R x = m_load(a + a_at + p * a_stride.z + i * a_stride.y, a_stride.z, lanes);
+            if (lanes < MGN_WIDTH) { /* the repeated lanes must not count */
+                real some[MGN_WIDTH];
+                MGN_VSTORE(x, some);
+                for (uint l = lanes; l < MGN_WIDTH; l++) some[l] = 0;
+                x = MGN_VLOAD(some);
+            }
+            for (uint j = 0; j < n; j++) sums[i * n + j] = MGN_FMA(x, ys[j], sums[i * n + j]);
+        }
+    }
+    for (uint e = 0; e < m * n; e++) {
+        const real *lane = (const real *)&sums[e];
+        real s = 0;
+        for (uint l = 0; l < MGN_WIDTH; l++) s += lane[l];
+        out[out_at + get_group_id(0) * m * n + e] = s;
+    }
+}
+
+#else
+
+/* A product by packed panels (Goto and van de Geijn): `pack` copies an operand into panels as wide as a tile and padded
+ * with zeros, `tile` multiplies panels with the result in registers. The tile is MGN_TILE_ROWS rows by
+ * MGN_TILE_VECTORS vectors. */
+
+/* Entries of k that are multiplied at a time: with them a panel of b stays in the first cache. */
+#define DEPTH 256
+/* Tiles of rows that a work-item makes one under the other, using the same panel of b. */
+#define BLOCK 8
+#define COLUMNS (MGN_TILE_VECTORS * MGN_WIDTH)
+
+/* Panels (batch, extent / width, k, width) of an operand with `extent` rows (a) or columns (b) and k of the other.
+ * size = (batch, extent, k, width), stride = (batch, extent, k). A work-item makes one panel. */
+MGN_KERNEL void pack(global const real *from, ulong from_at, global real *to, ulong to_at, ulong4 size,
+                     ulong4 stride) {
+    const ulong width = size.w, panels = (size.y + width - 1) / width, id = get_group_id(0);
+    const ulong first = id % panels * width, some = min(width, size.y - first);
+    global const real *x = from + from_at + id / panels * stride.x + first * stride.y;
+    global real *panel = to + to_at + id * size.z * width;
+    if (some < width)
+        for (ulong e = 0; e < size.z * width; e++) panel[e] = 0;
+    if (stride.y == 1 && some == width && width % MGN_WIDTH == 0) {
+        for (ulong p = 0; p < size.z; p++)
+            for (ulong e = 0; e < width; e += MGN_WIDTH)
+                MGN_VSTORE(MGN_VLOAD(x + p * stride.z + e), panel + p * width + e);
+    } else if (stride.y == 1) {
+        for (ulong p = 0; p < size.z; p++)
+            for (ulong e = 0; e < some; e++) panel[p * width + e] = x[p * stride.z + e];
+    } else {
+        for (ulong e = 0; e < some; e++)
+            for (ulong p = 0; p < size.z; p++) panel[p * width + e] = x[e * stride.y + p * stride.z];
+    }
+}
+
+/* sums += a b^T over `depth` entries of two panels. */
+M_FUNCTION void multiply(global const real *a, global const real *b, uint depth,
+                         R sums[MGN_TILE_ROWS][MGN_TILE_VECTORS]) {
+    for (uint p = 0; p < depth; p++) {
+        R y[MGN_TILE_VECTORS];
+#pragma unroll
+        for (uint v = 0; v < MGN_TILE_VECTORS; v++) y[v] = MGN_VLOAD(b + p * COLUMNS + v * MGN_WIDTH);
+#pragma unroll
+        for (uint i = 0; i < MGN_TILE_ROWS; i++) {
+            const R x = (R)a[p * MGN_TILE_ROWS + i];
+#pragma unroll
+            for (uint v = 0; v < MGN_TILE_VECTORS; v++) sums[i][v] = MGN_FMA(x, y[v], sums[i][v]);
+        }
+    }
+}
+
+/* out (batch, m, n). A work-item makes BLOCK tiles. size = (batch, m, n, k); the packed operands of the next matrix of
+ * the batch are a_step and b_step further. */
+MGN_KERNEL void tile(global const real *a, ulong a_at, ulong a_step, global const real *b, ulong b_at, ulong b_step,
+                     global real *out, ulong out_at, ulong4 size) {
+    const ulong m = size.y, n = size.z, k = size.w;
+    const ulong a_panels = (m + MGN_TILE_ROWS - 1) / MGN_TILE_ROWS, b_panels = (n + COLUMNS - 1) / COLUMNS;
+    const ulong blocks = (a_panels + BLOCK - 1) / BLOCK;
+    const ulong block = get_group_id(0) % blocks, rest = get_group_id(0) / blocks;
+    const ulong column_panel = rest % b_panels, batch = rest / b_panels;
+    const ulong last = min((block + 1) * BLOCK, a_panels), column = column_panel * COLUMNS;
+    const uint columns = (uint)min((ulong)COLUMNS, n - column);
+    for (ulong p = 0; p < k; p += DEPTH) {
+        const uint depth = (uint)min((ulong)DEPTH, k - p);
+        global const real *y = b + b_at + batch * b_step + (column_panel * k + p) * COLUMNS;
+        for (ulong panel = block * BLOCK; panel < last; panel++) {
+            const ulong row = panel * MGN_TILE_ROWS;
+            const uint rows = (uint)min((ulong)MGN_TILE_ROWS, m - row);
+            R sums[MGN_TILE_ROWS][MGN_TILE_VECTORS];
+#pragma unroll
+            for (uint i = 0; i < MGN_TILE_ROWS; i++)
+#pragma unroll
+                for (uint v = 0; v < MGN_TILE_VECTORS; v++) sums[i][v] = (R)0;
+            multiply(a + a_at + batch * a_step + (panel * k + p) * MGN_TILE_ROWS, y, depth, sums);
+            global real *to = out + out_at + (batch * m + row) * n + column;
+#pragma unroll
+            for (uint i = 0; i < MGN_TILE_ROWS; i++) {
+                if (i >= rows) continue;
+#pragma unroll
+                for (uint v = 0; v < MGN_TILE_VECTORS; v++) {
+                    if (v * MGN_WIDTH >= columns) continue;
+                    const uint lanes = min((uint)MGN_WIDTH, columns - v * MGN_WIDTH);
+                    global real *c = to + i * n + v * MGN_WIDTH;
+                    m_store(p == 0 ? sums[i][v] : m_load(c, 1, lanes) + sums[i][v], c, 1, lanes);
+                }
+            }
+        }
+    }
+}
+
+#endif

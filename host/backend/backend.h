@@ -1,0 +1,115 @@
+/* The contract between plans and backends.
+ *
+ * A plan lowers its graph to a list of calls: one op each, on operands that lie in device memory. A backend turns the
+ * list into something it can run many times (`program_create`), then runs it without allocating and without waiting.
+ *
+ * Who implements what: backend/cpu (reference and fallback) and backend/opencl. Each has a table with one entry per op
+ * of graph/ops.def that has a kernel, made from the table itself: a missing kernel does not build. */
+#ifndef MGN_HOST_BACKEND_H
+#define MGN_HOST_BACKEND_H
+
+#include <mgn/device.h>
+
+#include "graph/ops.h"
+
+/* A block of device memory. Backends put their own struct behind it. */
+typedef struct mgn_memory mgn_memory;
+
+/* Where the elements of one operand lie. Strides count elements; they are 0 along axes that are broadcast.
+ * Elementwise ops take any strides on inputs and on the output (all operands have the output's rank and dims).
+ * All other ops get contiguous operands. */
+typedef struct mgn_operand {
+    mgn_memory *memory;
+    int64_t offset; /* of the first element, in elements */
+    mgn_dtype dtype;
+    mgn_shape shape;
+    int64_t stride[MGN_MAX_RANK];
+} mgn_operand;
+
+enum { MGN_MAX_INPUTS = 3 };
+
+/* What an op needs to know besides its operands. */
+typedef union mgn_attributes {
+    struct { int64_t outer, n, inner; } reduce;  /* sum, max: (outer, n, inner) -> (outer, inner) */
+    struct {
+        int64_t batch, m, n, k;              /* out (batch, m, n) = op(a) op(b), row-major */
+        int64_t stride_a, stride_b;          /* elements from one matrix of the batch to the next; 0: shared */
+        bool transpose_a, transpose_b;       /* a is (k, m), b is (n, k) */
+    } matmul;
+    struct { int64_t batch, d, columns; } spd; /* a (batch, d, d); solve: b and out (batch, d, columns).
+                                                  Only (a + a^T) / 2 counts. Not positive definite: NaN */
+    struct { int64_t rows, source_rows, columns; } rows;
+                                             /* gather: a (source_rows, columns), index (rows) -> (rows, columns)
+                                                scatter: a (source_rows, columns), index (source_rows) -> (rows, columns),
+                                                added in the order of the index. Rows outside are not touched:
+                                                gather gives NaN there, scatter skips them */
+    struct { uint32_t stream; } random;      /* uniform, normal: element i is number i % 4 of Philox block
+                                                {i / 4, state[2], state[3] ^ stream, 0} under key {state[0], state[1]} */
+    struct {
+        int64_t population, batch, steps_per_epoch, stride; /* see mgn_shuffle */
+    } shuffle;
+    struct { uint32_t steps; } advance;
+} mgn_attributes;
+
+typedef struct mgn_call {
+    mgn_op op;
+    int inputs;
+    mgn_operand in[MGN_MAX_INPUTS], out;
+    mgn_operand scratch; /* spd ops: (batch, d, d) of the output's dtype, free to use; memory NULL elsewhere */
+    mgn_attributes attributes;
+} mgn_call;
+
+typedef struct mgn_program mgn_program;
+typedef struct mgn_backend mgn_backend;
+struct mgn_row_program; /* backend/row_program.h */
+
+/* Every backend's device starts with this. */
+struct mgn_device {
+    const mgn_backend *backend;
+    mgn_device_info info;
+};
+
+struct mgn_backend {
+    const char *label; /* "cpu" */
+
+    /* Appends this backend's devices to infos[0..capacity), *count being how many there are already; counts on past
+     * the capacity. A machine without its driver has none: that is MGN_OK. */
+    mgn_status (*list)(mgn_device_info *infos, size_t capacity, size_t *count);
+    /* Opens the device that `info` (from list) describes. */
+    mgn_status (*open)(const mgn_device_info *info, mgn_device **device);
+    void (*close)(mgn_device *device);
+    mgn_status (*finish)(mgn_device *device);
+
+    /* Zeroed memory. */
+    mgn_status (*memory_create)(mgn_device *device, size_t bytes, mgn_memory **memory);
+    void (*memory_destroy)(mgn_device *device, mgn_memory *memory);
+    /* Both wait until the copy is done; they run after everything enqueued before. */
+    mgn_status (*memory_write)(mgn_device *device, mgn_memory *memory, size_t offset, const void *source, size_t bytes);
+    mgn_status (*memory_read)(mgn_device *device, const mgn_memory *memory, size_t offset, void *target, size_t bytes);
+
+    /* Prepares `count` calls (copied) to run in this order. Reals among the operands all have one dtype. */
+    mgn_status (*program_create)(mgn_device *device, const mgn_call *calls, size_t count, mgn_program **program);
+    void (*program_destroy)(mgn_device *device, mgn_program *program);
+    /* Prepares a row program (copied); see backend/row_program.h. NULL: the backend runs calls only. UNSUPPORTED: not this
+     * program, run it as calls. */
+    mgn_status (*rows_create)(mgn_device *device, const struct mgn_row_program *rows, mgn_program **program);
+    /* Enqueues the whole list `times` times; no allocation, no waiting. */
+    mgn_status (*program_run)(mgn_device *device, mgn_program *program, uint64_t times);
+};
+
+extern const mgn_backend mgn_cpu_backend;
+extern const mgn_backend mgn_opencl_backend;
+
+/* ---- for the plan and the tensors (backend/device.c) ---- */
+
+struct mgn_tensor {
+    mgn_device *device;
+    mgn_memory *memory;
+    mgn_dtype dtype;
+    mgn_shape shape;
+};
+
+/* The contiguous operand of a whole tensor. */
+mgn_operand mgn_operand_of(const mgn_tensor *tensor);
+
+#endif

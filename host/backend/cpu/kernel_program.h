@@ -1,0 +1,296 @@
+/* Steps of row programs (rows.h); part of kernels.c. Loops over rows have lengths that are multiples of the lanes, which
+ * the masks below tell the compiler, so that it makes no remainder loops. */
+
+#define WHOLE_LANES(n) ((n) & ~(MGN_CPU_ROW_LANES - 1))
+#define STEP_IN(step, frame, i) ((const R *)(frame)->base[(step)->space[i]] + (step)->in[i])
+#define STEP_OUT(step, frame) ((R *)(frame)->base[(step)->out_space] + (step)->out)
+
+/* ---- elementwise, from the table ---- */
+
+#define STEP_CASE(mask, ...)                                                                       \
+    case mask:                                                                                     \
+        if (n % MGN_CPU_ROW_LANES == 0) {                                                          \
+            _Pragma("omp simd") for (int32_t i = 0; i < WHOLE_LANES(n); i++) { __VA_ARGS__ }       \
+        } else {                                                                                   \
+            for (int32_t i = 0; i < n; i++) { __VA_ARGS__ }                                        \
+        }                                                                                          \
+        break;
+#define STEP_UNARY(mask, expression) STEP_CASE(mask, LOAD(a, mask, 0) out[i] = (expression);)
+#define STEP_BINARY(mask, expression) STEP_CASE(mask, LOAD(a, mask, 0) LOAD(b, mask, 1) out[i] = (expression);)
+#define STEP_TERNARY(mask, expression) \
+    STEP_CASE(mask, LOAD(a, mask, 0) LOAD(b, mask, 1) LOAD(c, mask, 2) out[i] = (expression);)
+#define STEP_FUNCTION(op, arity, ...)                                                              \
+    static void step_##op(const mgn_cpu_step *step, const mgn_cpu_frame *frame) {                  \
+        const R *in[arity];                                                                        \
+        R *out = STEP_OUT(step, frame);                                                            \
+        const int32_t n = step->n;                                                                 \
+        for (int k = 0; k < arity; k++) in[k] = STEP_IN(step, frame, k);                           \
+        for (int32_t repeat = 0; repeat < step->repeats; repeat++) {                               \
+            switch (step->moving) { __VA_ARGS__ default: break; }                                  \
+            for (int k = 0; k < arity; k++) in[k] += step->next[k];                                \
+            out += step->out_next;                                                                 \
+        }                                                                                          \
+    }
+#define MGN_UNARY(op, expression, ...) STEP_FUNCTION(op, 1, STEP_UNARY(0, expression) STEP_UNARY(1, expression))
+#define MGN_BINARY(op, expression, ...)                                                            \
+    STEP_FUNCTION(op, 2, STEP_BINARY(0, expression) STEP_BINARY(1, expression) STEP_BINARY(2, expression) \
+                             STEP_BINARY(3, expression))
+#define MGN_TERNARY(op, expression, ...)                                                           \
+    STEP_FUNCTION(op, 3, STEP_TERNARY(0, expression) STEP_TERNARY(1, expression) STEP_TERNARY(2, expression) \
+                             STEP_TERNARY(3, expression) STEP_TERNARY(4, expression) STEP_TERNARY(5, expression) \
+                                 STEP_TERNARY(6, expression) STEP_TERNARY(7, expression))
+#include "graph/ops.def"
+
+/* ---- products and sums over features ---- */
+
+/* Shared operands alone: few numbers, once a step. */
+static void product_of_shared(const mgn_cpu_step *step, const R *a, const R *b, R *out) {
+    for (int32_t j = 0; j < step->count; j++) {
+        R sum = (R)0;
+        for (int32_t i = 0; i < step->inner; i++) sum += a[i * step->stride] * b[i * step->step + j * step->stride_b];
+        out[j] = sum;
+    }
+}
+
+/* out[j][row] = sum_i a[i][row] b[i, j]; a and out are rows, b is shared. Two vectors of rows at a time. */
+static void step_matmul(const mgn_cpu_step *step, const mgn_cpu_frame *frame) {
+    enum { WIDTH = 2 * MGN_CPU_ROW_LANES };
+    const R *a = STEP_IN(step, frame, 0), *b = STEP_IN(step, frame, 1);
+    R *out = STEP_OUT(step, frame);
+    if (step->out_space == 0) {
+        product_of_shared(step, a, b, out);
+        return;
+    }
+    for (int32_t row = 0; row < frame->block; row += WIDTH)
+        for (int32_t j = 0; j < step->count; j++) {
+            R sum[WIDTH];
+            const R *from = a + row, *factor = b + j * step->stride_b;
+            for (int l = 0; l < WIDTH; l++) sum[l] = from[l] * factor[0];
+            for (int32_t i = 1; i < step->inner; i++) {
+                from += step->stride;
+                factor += step->step;
+                for (int l = 0; l < WIDTH; l++) sum[l] += from[l] * factor[0];
+            }
+            R *to = out + (int64_t)j * frame->block + row;
+            for (int l = 0; l < WIDTH; l++) to[l] = sum[l];
+        }
+}
+
+#define STEP_REDUCE(label, combine)                                                                \
+    static void step_##label(const mgn_cpu_step *step, const mgn_cpu_frame *frame) {               \
+        const R *in = STEP_IN(step, frame, 0);                                                     \
+        R *out = STEP_OUT(step, frame);                                                            \
+        const int32_t rows = step->n; /* 1 for shared places */                                    \
+        for (int32_t j = 0; j < step->count; j++, in += step->stride, out += rows) {               \
+            _Pragma("omp simd") for (int32_t r = 0; r < rows; r++) {                               \
+                R total = in[r];                                                                   \
+                for (int32_t i = 1; i < step->inner; i++) {                                        \
+                    const R next = in[i * step->step + r];                                         \
+                    total = combine;                                                               \
+                }                                                                                  \
+                out[r] = total;                                                                    \
+            }                                                                                      \
+        }                                                                                          \
+    }
+STEP_REDUCE(sum, total + next)
+STEP_REDUCE(max, (next > total || next != next) ? next : total)
+
+/* ---- sums over rows: one partial sum per lane, joined at the end of a chunk (finish_sums) ---- */
+
+/* 1 for rows that exist, 0 for the others; of a block that is not full. */
+#define EXISTS(frame, r) ((R)((r) < (frame)->valid))
+
+static void step_column_sum(const mgn_cpu_step *step, const mgn_cpu_frame *frame) {
+    const R *in = STEP_IN(step, frame, 0);
+    R *sums = (R *)frame->sums + step->out;
+    bool full = frame->valid == frame->block;
+    for (int32_t j = 0; j < step->count; j++, in += frame->block, sums += MGN_CPU_ROW_LANES)
+        for (int32_t row = 0; row < frame->block; row += MGN_CPU_ROW_LANES) {
+            if (full) FOR_LANES sums[l] += in[row + l];
+            else FOR_LANES sums[l] += row + l < frame->valid ? in[row + l] : (R)0;
+        }
+}
+
+static void step_column_product(const mgn_cpu_step *step, const mgn_cpu_frame *frame) {
+    const R *a = STEP_IN(step, frame, 0), *all_b = STEP_IN(step, frame, 1);
+    R *sums = (R *)frame->sums + step->out;
+    bool full = frame->valid == frame->block;
+    for (int32_t i = 0; i < step->inner; i++, a += frame->block) {
+        const R *b = all_b;
+        for (int32_t j = 0; j < step->count; j++, b += frame->block, sums += MGN_CPU_ROW_LANES)
+            for (int32_t row = 0; row < frame->block; row += MGN_CPU_ROW_LANES) {
+                if (full) FOR_LANES sums[l] += a[row + l] * b[row + l];
+                else FOR_LANES sums[l] += row + l < frame->valid ? a[row + l] * b[row + l] : (R)0;
+            }
+    }
+}
+
+/* The lanes of one sum, as a tree. */
+static R sum_of_lanes(const R *lanes) {
+    R v[MGN_CPU_ROW_LANES / 2];
+    for (int l = 0; l < 8; l++) v[l] = lanes[l] + lanes[l + 8];
+    for (int l = 0; l < 4; l++) v[l] += v[l + 4];
+    return (v[0] + v[2]) + (v[1] + v[3]);
+}
+
+static void finish_row_sums(const void *sums, int64_t chunks, int32_t count, const int32_t *places, void *shared) {
+    const R *lanes = sums;
+    R *out = shared;
+    for (int32_t i = 0; i < count; i++) {
+        R total = (R)0;
+        for (int64_t chunk = 0; chunk < chunks; chunk++)
+            total += sum_of_lanes(lanes + (chunk * count + i) * MGN_CPU_ROW_LANES);
+        out[places[i]] = total;
+    }
+}
+
+/* ---- data ---- */
+
+/* Rows (row-major) to places: the rows that do not exist repeat the last one. */
+#define LOAD_COLUMNS(columns_)                                                                     \
+    for (int32_t j = 0; j < (columns_); j++)                                                       \
+        for (int32_t r = 0; r < valid; r++) out[j * block + r] = from[(int64_t)r * (columns_) + j];
+
+static void step_load(const mgn_cpu_step *step, const mgn_cpu_frame *frame) {
+    R *out = STEP_OUT(step, frame);
+    const R *from = (const R *)step->external;
+    const int32_t columns = step->columns, valid = frame->valid, block = frame->block;
+    if (step->out_space == 0) {
+        for (int32_t j = 0; j < columns; j++) out[j] = from[j];
+        return;
+    }
+    from += frame->first * columns;
+    if (columns == 1) LOAD_COLUMNS(1)
+    else if (columns == 2) LOAD_COLUMNS(2)
+    else if (columns == 3) LOAD_COLUMNS(3)
+    else LOAD_COLUMNS(columns)
+    for (int32_t j = 0; valid < block && j < columns; j++)
+        for (int32_t r = valid; r < block; r++) out[j * block + r] = out[j * block + valid - 1];
+}
+
+#define STORE_COLUMNS(columns_)                                                                    \
+    for (int32_t r = 0; r < frame->valid; r++)                                                     \
+        for (int32_t j = 0; j < (columns_); j++) to[(int64_t)r * (columns_) + j] = in[j * frame->block + r];
+
+static void step_store(const mgn_cpu_step *step, const mgn_cpu_frame *frame) {
+    const R *in = STEP_IN(step, frame, 0);
+    R *to = (R *)step->external;
+    const int32_t columns = step->columns;
+    if (step->space[0] == 0) {
+        for (int32_t j = 0; j < columns; j++) to[j] = in[j];
+        return;
+    }
+    to += frame->first * columns;
+    if (columns == 1) STORE_COLUMNS(1)
+    else if (columns == 2) STORE_COLUMNS(2)
+    else if (columns == 3) STORE_COLUMNS(3)
+    else STORE_COLUMNS(columns)
+}
+
+static void step_index_load(const mgn_cpu_step *step, const mgn_cpu_frame *frame) {
+    uint32_t *out = (uint32_t *)(void *)STEP_OUT(step, frame);
+    const uint32_t *from = (const uint32_t *)step->external + frame->first;
+    for (int32_t r = 0; r < frame->block; r++) out[r] = from[MGN_MIN(r, frame->valid - 1)];
+}
+
+static void step_index_store(const mgn_cpu_step *step, const mgn_cpu_frame *frame) {
+    const uint32_t *in = (const uint32_t *)(const void *)STEP_IN(step, frame, 0);
+    memcpy((uint32_t *)step->external + frame->first, in, (size_t)frame->valid * sizeof *in);
+}
+
+static void step_gather(const mgn_cpu_step *step, const mgn_cpu_frame *frame) {
+    const uint32_t *index = (const uint32_t *)(const void *)STEP_IN(step, frame, 0);
+    const R *from = (const R *)step->external;
+    const int32_t columns = step->columns, block = frame->block;
+    R *out = STEP_OUT(step, frame);
+    for (int32_t r = 0; r < block; r++) {
+        const R *row = from + (int64_t)index[r] * columns;
+        bool inside = index[r] < step->external_rows;
+        for (int32_t j = 0; j < columns; j++) out[j * block + r] = inside ? row[j] : (R)NAN;
+    }
+}
+
+/* ---- indices and random numbers ---- */
+
+static void step_shuffle(const mgn_cpu_step *step, const mgn_cpu_frame *frame) {
+    const uint32_t *state = frame->index + step->state;
+    uint32_t population = (uint32_t)step->attributes.shuffle.population;
+    uint64_t steps = (uint64_t)step->attributes.shuffle.steps_per_epoch;
+    uint32_t *out = (uint32_t *)(void *)STEP_OUT(step, frame);
+    m_shuffle_key key = m_shuffle_start(state[0], state[1], m_shuffle_epoch(state[2], steps), population);
+    uint32_t position = m_shuffle_position(state[2], steps, (uint64_t)step->attributes.shuffle.stride, (uint64_t)frame->first, population);
+    for (int32_t r = 0; r < frame->block; r++) {
+        out[r] = position++;
+        if (position == population) position = 0;
+    }
+#pragma omp simd
+    for (int32_t r = 0; r < WHOLE_LANES(frame->block); r++) out[r] = m_shuffle_rounds(key, out[r]);
+    for (int32_t r = 0; r < frame->block; r++)
+        if (out[r] >= population) out[r] = m_shuffle(key, out[r]);
+}
+
+/* Element row * count + j is number (that % 4) of a Philox block. */
+static void random_step(const mgn_cpu_step *step, const mgn_cpu_frame *frame, bool normal) {
+    const uint32_t *state = frame->index + step->state;
+    R *out = STEP_OUT(step, frame);
+    int64_t begin = frame->first * step->count, end = begin + (int64_t)frame->block * step->count;
+    uint32_t words[4][MGN_CPU_LANES];
+    R values[4][MGN_CPU_LANES];
+    for (int64_t at = begin / 4 * 4; at < end; at += 4 * MGN_CPU_LANES) {
+        random_words(state, step->attributes.random.stream, at / 4, words);
+        for (int q = 0; normal && q < 4; q += 2) {
+#pragma omp simd
+            for (int l = 0; l < MGN_CPU_LANES; l++)
+                m_normal_of(words[q][l], words[q + 1][l], &values[q][l], &values[q + 1][l]);
+        }
+        for (int q = 0; !normal && q < 4; q++) FOR_LANES values[q][l] = m_uniform_of(words[q][l]);
+        for (int64_t e = MGN_MAX(at, begin); e < MGN_MIN(at + 4 * MGN_CPU_LANES, end); e++) {
+            int64_t row = e / step->count - frame->first, j = e % step->count;
+            out[j * frame->block + row] = values[(e - at) % 4][(e - at) / 4];
+        }
+    }
+}
+
+static void step_uniform_rows(const mgn_cpu_step *step, const mgn_cpu_frame *frame) { random_step(step, frame, false); }
+static void step_normal_rows(const mgn_cpu_step *step, const mgn_cpu_frame *frame) { random_step(step, frame, true); }
+
+static void step_state_load(const mgn_cpu_step *step, const mgn_cpu_frame *frame) {
+    memcpy(frame->index + step->state, step->external, 4 * sizeof(uint32_t));
+}
+
+static void step_state_store(const mgn_cpu_step *step, const mgn_cpu_frame *frame) {
+    memcpy(step->external, frame->index + step->state, 4 * sizeof(uint32_t));
+}
+
+static void step_advance_state(const mgn_cpu_step *step, const mgn_cpu_frame *frame) {
+    for (int j = 0; j < 4; j++) frame->index[step->to_state + j] = frame->index[step->state + j];
+    frame->index[step->to_state + 2] += step->attributes.advance.steps;
+}
+
+static const mgn_cpu_row_kernels row_kernels = {
+    .elementwise = {
+#define MGN_UNARY(op, ...) [MGN_OP_##op] = step_##op,
+#define MGN_BINARY(op, ...) [MGN_OP_##op] = step_##op,
+#define MGN_TERNARY(op, ...) [MGN_OP_##op] = step_##op,
+#include "graph/ops.def"
+    },
+    .opcode = {
+        [MGN_ROW_MATMUL] = step_matmul,
+        [MGN_ROW_SUM] = step_sum,
+        [MGN_ROW_MAX] = step_max,
+        [MGN_ROW_COLUMN_SUM] = step_column_sum,
+        [MGN_ROW_COLUMN_PRODUCT] = step_column_product,
+        [MGN_ROW_LOAD] = step_load,
+        [MGN_ROW_STORE] = step_store,
+        [MGN_ROW_GATHER] = step_gather,
+        [MGN_ROW_INDEX_LOAD] = step_index_load,
+        [MGN_ROW_INDEX_STORE] = step_index_store,
+        [MGN_ROW_SHUFFLE] = step_shuffle,
+        [MGN_ROW_UNIFORM] = step_uniform_rows,
+        [MGN_ROW_NORMAL] = step_normal_rows,
+        [MGN_ROW_STATE_LOAD] = step_state_load,
+        [MGN_ROW_STATE_STORE] = step_state_store,
+        [MGN_ROW_ADVANCE] = step_advance_state,
+    },
+    .finish_sums = finish_row_sums,
+};

@@ -1,0 +1,103 @@
+/* What the CPU backend's kernels are given: a task, one per call of a program, in which everything that depends on
+ * shapes alone has been worked out (prepare.c). The kernels exist once per real type and instruction set, compiled
+ * from the same source (kernels.c); each such variant exports one table.
+ *
+ * A task is cut into chunks, which program.c hands to threads. How it is cut depends on shapes only and every chunk
+ * writes its own part, so that results do not depend on the number of threads. Where chunks give partial sums they
+ * go to the scratch memory and `finish` combines them in order. */
+#ifndef MGN_HOST_BACKEND_CPU_KERNELS_H
+#define MGN_HOST_BACKEND_CPU_KERNELS_H
+
+#include "backend/backend.h"
+#include "backend/cpu/rows.h"
+
+/* Limits that prepare.c and the kernels share. */
+enum {
+    MGN_CPU_BLOCK = 512,     /* elements that an elementwise kernel gathers at a time when strides are not plain */
+    MGN_CPU_LANES = 16,      /* independent sums, batch members or rows side by side, on every instruction set */
+    MGN_CPU_NARROW = 32,     /* reductions over fewer columns treat 16 rows as one */
+    MGN_CPU_SMALL = 16,      /* matrix dimensions that own loops serve better than a BLAS call */
+    MGN_CPU_SMALL_AREA = 64, /* entries of a matrix, for products of many tiny matrices */
+};
+
+/* An elementwise call with its axes sorted by the output's stride and merged where all operands allow it. Operand 0
+ * is the output, 1.. are the inputs. */
+typedef struct mgn_cpu_layout {
+    int rank; /* >= 1 */
+    int64_t total;
+    int64_t dim[MGN_MAX_RANK];
+    int64_t stride[1 + MGN_MAX_INPUTS][MGN_MAX_RANK];
+    bool rows;                           /* long rows of plain strides: no gathering */
+    bool linear[1 + MGN_MAX_INPUTS];     /* contiguous in the order of the axes */
+    bool scalar[1 + MGN_MAX_INPUTS];     /* one element for all */
+    int64_t period[1 + MGN_MAX_INPUTS];  /* repeats after so many elements; 0: not within a block */
+    int64_t block;                       /* elements gathered at a time: whole periods */
+} mgn_cpu_layout;
+
+typedef enum mgn_cpu_matmul_kind {
+    MGN_CPU_MATMUL_ZERO,  /* k = 0 */
+    MGN_CPU_MATMUL_LANES, /* many tiny matrices, 16 of the batch at a time */
+    MGN_CPU_MATMUL_ROWS,  /* many rows times a small matrix, 16 rows at a time */
+    MGN_CPU_MATMUL_GRAM,  /* small result of long columns */
+    MGN_CPU_MATMUL_BLAS,  /* tiles of the result, one BLAS call each */
+    MGN_CPU_MATMUL_SPLIT  /* small result of long columns, too large for own loops: BLAS calls over parts of k */
+} mgn_cpu_matmul_kind;
+
+typedef struct mgn_cpu_task mgn_cpu_task;
+
+typedef struct mgn_cpu_kernel {
+    void (*chunk)(const mgn_cpu_task *task, int64_t index); /* 0 <= index < task->chunks */
+    void (*finish)(const mgn_cpu_task *task);               /* after all chunks; NULL: nothing to do */
+} mgn_cpu_kernel;
+
+struct mgn_cpu_task {
+    mgn_cpu_kernel kernel;
+    void *out;
+    const void *in[MGN_MAX_INPUTS];
+    void *scratch;         /* scratch_bytes of the program's, or the call's own */
+    size_t scratch_bytes;
+    int64_t chunks;
+    bool parallel;         /* worth more than one thread */
+    int64_t count;         /* elements of the output */
+    int64_t chunk_size;    /* elements, rows or matrices of a chunk */
+    int64_t parts;         /* reductions: parts of n; products: parts of k */
+    int64_t columns;       /* reductions, products: columns of a chunk */
+    mgn_cpu_matmul_kind kind;
+    mgn_attributes attributes;
+    mgn_cpu_layout layout; /* elementwise */
+};
+
+/* One variant's kernels; entries of layout ops are empty. */
+typedef struct mgn_cpu_kernels {
+    mgn_cpu_kernel op[MGN_OP_COUNT];
+    const mgn_cpu_row_kernels *rows;
+} mgn_cpu_kernels;
+
+extern const mgn_cpu_kernels mgn_cpu_kernels_f32_baseline, mgn_cpu_kernels_f64_baseline;
+#ifdef __x86_64__
+extern const mgn_cpu_kernels mgn_cpu_kernels_f32_avx2, mgn_cpu_kernels_f64_avx2;
+extern const mgn_cpu_kernels mgn_cpu_kernels_f32_avx512, mgn_cpu_kernels_f64_avx512;
+#endif
+
+/* The block behind a mgn_memory. */
+struct mgn_memory {
+    size_t bytes;
+    unsigned char *data; /* aligned to 64 bytes, never NULL */
+};
+
+/* The device: which variant serves each real type. */
+typedef struct mgn_cpu_device {
+    mgn_device base;
+    const mgn_cpu_kernels *f32, *f64; /* f32 also serves copies and gathers of u32 */
+} mgn_cpu_device;
+
+/* prepare.c: checks a call and fills its task, all but the scratch pointer. */
+mgn_status mgn_cpu_prepare(const mgn_cpu_device *device, const mgn_call *call, mgn_cpu_task *task);
+
+/* program.c */
+mgn_status mgn_cpu_program_create(mgn_device *device, const mgn_call *calls, size_t count, mgn_program **program);
+mgn_status mgn_cpu_rows_create(mgn_device *device, const mgn_row_program *rows, mgn_program **program);
+void mgn_cpu_program_destroy(mgn_device *device, mgn_program *program);
+mgn_status mgn_cpu_program_run(mgn_device *device, mgn_program *program, uint64_t times);
+
+#endif

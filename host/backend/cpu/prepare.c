@@ -1,0 +1,350 @@
+/* Turns a call into a task: checks that its operands lie inside their memory, and decides once, from shapes alone, how
+ * it is cut into chunks and which loops serve it. */
+#include <limits.h>
+#include <string.h>
+
+#include "backend/cpu/kernels.h"
+#include "core/core.h"
+
+/* A chunk should take some 10 microseconds or more, and threads pay from about 50. In nanoseconds, roughly. */
+enum { CHUNK_TIME = 12000, PARALLEL_TIME = 50000 };
+
+static int64_t divide_up(int64_t a, int64_t b) { return a / b + (a % b != 0); }
+
+static int64_t round_up(int64_t a, int64_t multiple) { return divide_up(a, multiple) * multiple; }
+
+/* Splits `items`, each worth `time` nanoseconds, into chunks of whole multiples of `unit`. */
+static void cut(mgn_cpu_task *task, int64_t items, double time, int64_t unit) {
+    double fitting = CHUNK_TIME / (time > 1e-3 ? time : 1e-3);
+    int64_t size = fitting > (double)items ? items : (int64_t)fitting;
+    task->chunk_size = round_up(MGN_MAX(size, 1), unit);
+    task->chunks = divide_up(items, task->chunk_size);
+    task->parallel = time * (double)items > PARALLEL_TIME;
+}
+
+/* ---- checks ---- */
+
+static mgn_status check_operand(const char *op, const char *what, const mgn_operand *operand, mgn_dtype dtype) {
+    int64_t last = operand->offset, reach;
+    bool empty = false;
+    if (operand->shape.rank < 0 || operand->shape.rank > MGN_MAX_RANK || operand->dtype != dtype || last < 0)
+        return mgn_fail(MGN_ERR_ARGUMENT, "%s: %s should be %s of rank 0 to %d, %s of rank %d was given", op, what,
+                        mgn_dtype_name(dtype), MGN_MAX_RANK, mgn_dtype_name(operand->dtype), operand->shape.rank);
+    for (int axis = 0; axis < operand->shape.rank; axis++) {
+        int64_t dim = operand->shape.dim[axis], stride = operand->stride[axis];
+        if (dim < 0 || stride < 0) last = INT64_MAX;
+        empty = empty || dim == 0;
+        if (dim > 1 && (__builtin_mul_overflow(dim - 1, stride, &reach) || __builtin_add_overflow(last, reach, &last)))
+            last = INT64_MAX;
+    }
+    if (!empty && (!operand->memory || (uint64_t)last >= operand->memory->bytes / mgn_dtype_size(dtype)))
+        return mgn_fail(MGN_ERR_ARGUMENT, "%s: %s reaches element %lld of a memory of %zu bytes", op, what,
+                        (long long)last, operand->memory ? operand->memory->bytes : 0);
+    return MGN_OK;
+}
+
+/* A contiguous operand of so many elements. */
+static mgn_status check_count(const char *op, const char *what, const mgn_operand *operand, mgn_dtype dtype,
+                              int64_t count) {
+    int64_t expected = 1;
+    MGN_TRY(check_operand(op, what, operand, dtype));
+    for (int axis = operand->shape.rank - 1; axis >= 0 && expected; axis--) {
+        if (operand->shape.dim[axis] != 1 && operand->stride[axis] != expected && count != 0)
+            return mgn_fail(MGN_ERR_ARGUMENT, "%s: %s is not contiguous along axis %d", op, what, axis);
+        if (__builtin_mul_overflow(expected, operand->shape.dim[axis], &expected)) expected = -1;
+    }
+    if (expected != count)
+        return mgn_fail(MGN_ERR_ARGUMENT, "%s: %s should have %lld elements, it has %lld", op, what, (long long)count,
+                        (long long)expected);
+    return MGN_OK;
+}
+
+/* Products of sizes that must fit; -1 where they do not. */
+static int64_t area(int64_t a, int64_t b, int64_t c) {
+    int64_t result;
+    if (a < 0 || b < 0 || c < 0) return -1;
+    if (__builtin_mul_overflow(a, b, &result) || __builtin_mul_overflow(result, c, &result)) return -1;
+    return result > INT64_MAX / 64 ? -1 : result;
+}
+
+/* ---- elementwise ---- */
+
+/* Axes by falling stride of the output, those of length 1 left out, neighbours merged where every operand allows it. */
+static void lay_out(const mgn_call *call, mgn_cpu_layout *layout) {
+    const mgn_operand *operands[1 + MGN_MAX_INPUTS] = {&call->out, &call->in[0], &call->in[1], &call->in[2]};
+    int order[MGN_MAX_RANK], axes = 0, rank = 0;
+    for (int axis = 0; axis < call->out.shape.rank; axis++) {
+        if (call->out.shape.dim[axis] == 1) continue;
+        int at = axes++;
+        for (; at > 0 && call->out.stride[order[at - 1]] < call->out.stride[axis]; at--) order[at] = order[at - 1];
+        order[at] = axis;
+    }
+    for (int i = 0; i < axes; i++) {
+        int64_t dim = call->out.shape.dim[order[i]];
+        bool merge = rank > 0;
+        for (int k = 0; k <= call->inputs && merge; k++)
+            merge = layout->stride[k][rank - 1] == operands[k]->stride[order[i]] * dim;
+        if (!merge) layout->dim[rank++] = 1;
+        layout->dim[rank - 1] *= dim;
+        for (int k = 0; k <= call->inputs; k++) layout->stride[k][rank - 1] = operands[k]->stride[order[i]];
+    }
+    if (rank == 0) {
+        layout->dim[rank++] = 1;
+        for (int k = 0; k <= call->inputs; k++) layout->stride[k][0] = k == 0;
+    }
+    layout->rank = rank;
+    layout->total = 1;
+    for (int axis = 0; axis < rank; axis++) layout->total *= layout->dim[axis];
+}
+
+/* What is plain about each operand, and so how the loops go. */
+static void classify(mgn_cpu_layout *layout, int operands) {
+    const int last = layout->rank - 1;
+    int64_t longest = 1;
+    layout->rows = layout->rank == 1 || layout->dim[last] >= 64;
+    for (int k = 0; k < operands; k++) {
+        int64_t suffix = 1;
+        const int64_t *stride = layout->stride[k];
+        layout->rows = layout->rows && (stride[last] == 1 || (k > 0 && stride[last] == 0));
+        layout->linear[k] = layout->scalar[k] = true;
+        for (int axis = last; axis >= 0; axis--) {
+            layout->linear[k] = layout->linear[k] && stride[axis] == suffix;
+            layout->scalar[k] = layout->scalar[k] && stride[axis] == 0;
+            suffix *= layout->dim[axis];
+        }
+        /* The period is the product of the axes after the leading ones that do not matter. */
+        for (int axis = 0; axis < last && stride[axis] == 0; axis++) {
+            suffix /= layout->dim[axis];
+            if (!layout->scalar[k] && suffix <= MGN_CPU_BLOCK / 2) layout->period[k] = suffix;
+        }
+        longest = MGN_MAX(longest, layout->period[k]);
+    }
+    layout->block = MGN_CPU_BLOCK / longest * longest;
+}
+
+static mgn_status prepare_elementwise(const mgn_call *call, mgn_cpu_task *task, mgn_dtype dtype) {
+    const char *label = mgn_op_infos[call->op].label;
+    MGN_TRY(check_operand(label, "the result", &call->out, dtype));
+    if (call->inputs != mgn_op_infos[call->op].arity)
+        return mgn_fail(MGN_ERR_ARGUMENT, "%s takes %d operands, %d were given", label, mgn_op_infos[call->op].arity,
+                        call->inputs);
+    int64_t total = 1;
+    for (int axis = 0; axis < call->out.shape.rank; axis++) {
+        if (__builtin_mul_overflow(total, call->out.shape.dim[axis], &total))
+            return mgn_fail(MGN_ERR_ARGUMENT, "%s: the result has more than 2^63 elements", label);
+        /* A broadcast result would be written by several elements at once. */
+        if (call->out.shape.dim[axis] > 1 && call->out.stride[axis] == 0)
+            return mgn_fail(MGN_ERR_ARGUMENT, "%s: the result has stride 0 along axis %d", label, axis);
+    }
+    for (int i = 0; i < call->inputs; i++) {
+        MGN_TRY(check_operand(label, "an operand", &call->in[i], dtype));
+        if (memcmp(&call->in[i].shape, &call->out.shape,
+                   offsetof(mgn_shape, dim) + (size_t)call->out.shape.rank * sizeof(int64_t)) != 0)
+            return mgn_fail(MGN_ERR_ARGUMENT, "%s: operand %d has another shape than the result", label, i);
+    }
+    if (total == 0) return MGN_OK;
+    lay_out(call, &task->layout);
+    classify(&task->layout, 1 + call->inputs);
+    double time = 0.15 + 0.05 * mgn_op_infos[call->op].flops + (task->layout.rows ? 0 : 0.5);
+    cut(task, task->layout.total, time, task->layout.block);
+    return MGN_OK;
+}
+
+/* ---- the rest ---- */
+
+static mgn_status prepare_reduce(const mgn_call *call, mgn_cpu_task *task, mgn_dtype dtype) {
+    int64_t outer = call->attributes.reduce.outer, n = call->attributes.reduce.n, inner = call->attributes.reduce.inner;
+    const char *label = mgn_op_infos[call->op].label;
+    MGN_TRY(check_count(label, "the result", &call->out, dtype, area(outer, inner, 1)));
+    MGN_TRY(check_count(label, "the operand", &call->in[0], dtype, area(outer, n, inner)));
+    if (outer == 0 || inner == 0) return MGN_OK;
+    double row_time = 0.1 * (double)inner + 0.2, time = row_time * (double)n + 2;
+    task->columns = inner < MGN_CPU_NARROW ? inner : MGN_MIN(inner, 4096);
+    task->parts = 1;
+    int64_t part_rows = MGN_MAX(round_up(65536 / task->columns, 256), 256);
+    if (outer < 256) task->parts = MGN_MAX(divide_up(n, part_rows), 1);
+    cut(task, outer, time, 1);
+    if (task->parts > 1) {
+        task->chunk_size = 1;
+        task->chunks = outer * task->parts;
+        size_t entry = call->op == MGN_OP_sum ? 2 * sizeof(double) : mgn_dtype_size(dtype);
+        task->scratch_bytes = (size_t)(outer * task->parts * inner) * entry;
+    }
+    task->chunks *= divide_up(inner, task->columns);
+    return MGN_OK;
+}
+
+/* Tiles of the result of at least 128 x 128 or so; at most 32 of them. */
+static void cut_blas(mgn_cpu_task *task, int64_t batch, int64_t m, int64_t n, int64_t k) {
+    double time = (double)m * (double)n * (double)k / 30;
+    int64_t down = batch >= 32 || time < CHUNK_TIME ? 1 : MGN_MIN(MGN_MAX(m / 128, 1), 32);
+    int64_t across = batch >= 32 || time < CHUNK_TIME ? 1 : MGN_MIN(MGN_MAX(n / 128, 1), MGN_MAX(8 / down, 1));
+    task->parallel = time * (double)batch > PARALLEL_TIME;
+    if (batch * down * across < 4 && k >= 2048) {
+        task->kind = MGN_CPU_MATMUL_SPLIT;
+        task->chunk_size = MGN_MAX(512, divide_up(k, 32));
+        task->parts = divide_up(k, task->chunk_size);
+        task->chunks = batch * task->parts;
+        return;
+    }
+    task->kind = MGN_CPU_MATMUL_BLAS;
+    task->chunk_size = round_up(divide_up(m, down), 16);
+    task->columns = round_up(divide_up(n, across), 16);
+    task->chunks = batch * divide_up(m, task->chunk_size) * divide_up(n, task->columns);
+}
+
+static void choose_matmul(mgn_cpu_task *task, int64_t batch, int64_t m, int64_t n, int64_t k) {
+    task->chunks = 1;
+    task->parts = 1;
+    if (k == 0) {
+        task->kind = MGN_CPU_MATMUL_ZERO;
+    } else if (batch >= 4 && m * k <= MGN_CPU_SMALL_AREA && k * n <= MGN_CPU_SMALL_AREA && m < MGN_CPU_SMALL) {
+        task->kind = MGN_CPU_MATMUL_LANES;
+        cut(task, batch, 0.1 * (double)(m * k * n) + 0.3 * (double)(m * k + k * n + m * n), MGN_CPU_LANES);
+    } else if (n <= MGN_CPU_SMALL && k <= MGN_CPU_SMALL) {
+        task->kind = MGN_CPU_MATMUL_ROWS;
+        double time = 0.06 * (double)(k * n) + 0.3 * (double)(k + n);
+        cut(task, m, time, MGN_CPU_LANES);
+        task->parts = task->chunks;
+        task->chunks *= batch;
+        task->parallel = time * (double)m * (double)batch > PARALLEL_TIME;
+    } else if (n <= MGN_CPU_SMALL && m <= MGN_CPU_SMALL && (m * n <= MGN_CPU_SMALL_AREA || k <= 64)) {
+        task->kind = MGN_CPU_MATMUL_GRAM;
+        double time = 0.06 * (double)(m * n) + 0.3 * (double)(m + n);
+        cut(task, k, time, 256);
+        task->parts = task->chunks;
+        task->chunks *= batch;
+        task->parallel = time * (double)k * (double)batch > PARALLEL_TIME;
+    } else {
+        cut_blas(task, batch, m, n, k);
+    }
+}
+
+static mgn_status prepare_matmul(const mgn_call *call, mgn_cpu_task *task, mgn_dtype dtype) {
+    int64_t batch = call->attributes.matmul.batch, m = call->attributes.matmul.m, n = call->attributes.matmul.n;
+    int64_t k = call->attributes.matmul.k, sa = call->attributes.matmul.stride_a, sb = call->attributes.matmul.stride_b;
+    int64_t size_a = area(m, k, 1), size_b = area(k, n, 1), size = area(batch, m, n);
+    MGN_TRY(check_count("matmul", "the result", &call->out, dtype, size));
+    if (size <= 0) return size ? mgn_fail(MGN_ERR_ARGUMENT, "matmul: sizes are negative or overflow") : MGN_OK;
+    if ((sa != 0 && sa != size_a) || (sb != 0 && sb != size_b))
+        return mgn_fail(MGN_ERR_ARGUMENT, "matmul: matrices of a batch lie %lld and %lld elements apart, 0 or %lld and 0 or %lld were expected",
+                        (long long)sa, (long long)sb, (long long)size_a, (long long)size_b);
+    MGN_TRY(check_count("matmul", "the first factor", &call->in[0], dtype, area(sa ? batch : 1, m, k)));
+    MGN_TRY(check_count("matmul", "the second factor", &call->in[1], dtype, area(sb ? batch : 1, k, n)));
+    if (m > INT_MAX || n > INT_MAX || k > INT_MAX)
+        return mgn_fail(MGN_ERR_UNSUPPORTED, "matmul: %lld x %lld x %lld is more than BLAS can index", (long long)m,
+                        (long long)n, (long long)k);
+    choose_matmul(task, batch, m, n, k);
+    size_t places = (size_t)batch * (size_t)task->parts * (size_t)(m * n);
+    if (task->kind == MGN_CPU_MATMUL_GRAM && task->parts > 1) task->scratch_bytes = places * 2 * sizeof(double);
+    if (task->kind == MGN_CPU_MATMUL_SPLIT) task->scratch_bytes = places * mgn_dtype_size(dtype);
+    return MGN_OK;
+}
+
+static mgn_status prepare_spd(const mgn_call *call, mgn_cpu_task *task, mgn_dtype dtype) {
+    int64_t batch = call->attributes.spd.batch, d = call->attributes.spd.d, columns = call->attributes.spd.columns;
+    const char *label = mgn_op_infos[call->op].label;
+    int64_t size = area(batch, d, d), solved = area(batch, d, columns);
+    MGN_TRY(check_count(label, "the matrices", &call->in[0], dtype, size));
+    if (call->op == MGN_OP_spd_solve) MGN_TRY(check_count(label, "the right sides", &call->in[1], dtype, solved));
+    MGN_TRY(check_count(label, "the result", &call->out, dtype,
+                        call->op == MGN_OP_spd_logdet    ? batch
+                        : call->op == MGN_OP_spd_inverse ? size
+                                                         : solved));
+    if (d > INT_MAX || columns > INT_MAX)
+        return mgn_fail(MGN_ERR_UNSUPPORTED, "%s: matrices of %lld rows are more than LAPACK can index", label,
+                        (long long)d);
+    if (d > MGN_CPU_SMALL) {
+        MGN_TRY(check_count(label, "the scratch memory", &call->scratch, dtype, size));
+        if (size) task->scratch = call->scratch.memory->data + (size_t)call->scratch.offset * mgn_dtype_size(dtype);
+    }
+    double cube = (double)d * (double)d * (double)d, time = 0.3 * (double)(d * d) + 0.1 * cube;
+    if (call->op == MGN_OP_spd_solve) time += 0.2 * (double)(d * d) * (double)columns;
+    if (batch) cut(task, batch, time + 10, d > MGN_CPU_SMALL ? 1 : MGN_CPU_LANES);
+    return MGN_OK;
+}
+
+static mgn_status prepare_rows(const mgn_call *call, mgn_cpu_task *task, mgn_dtype dtype) {
+    int64_t rows = call->attributes.rows.rows, source_rows = call->attributes.rows.source_rows;
+    int64_t columns = call->attributes.rows.columns;
+    const char *label = mgn_op_infos[call->op].label;
+    bool gather = call->op == MGN_OP_gather_rows;
+    MGN_TRY(check_count(label, "the result", &call->out, dtype, area(rows, columns, 1)));
+    MGN_TRY(check_count(label, "the rows", &call->in[0], dtype, area(source_rows, columns, 1)));
+    MGN_TRY(check_count(label, "the index", &call->in[1], MGN_U32, gather ? rows : source_rows));
+    if (rows == 0 || columns == 0) return MGN_OK;
+    double time = 1 + 0.2 * (double)columns;
+    cut(task, rows, time, 1);
+    if (!gather) {
+        /* Every chunk reads the whole index: few of them. */
+        time = (double)rows * 0.1 * (double)columns + (double)source_rows * time;
+        task->chunk_size = time < PARALLEL_TIME ? rows : divide_up(rows, 8);
+        task->chunks = divide_up(rows, task->chunk_size);
+        task->parallel = time > PARALLEL_TIME;
+    }
+    return MGN_OK;
+}
+
+static mgn_status prepare_random(const mgn_call *call, mgn_cpu_task *task, mgn_dtype dtype) {
+    const char *label = mgn_op_infos[call->op].label;
+    MGN_TRY(check_count(label, "the state", &call->in[0], MGN_U32, 4));
+    if (call->op == MGN_OP_advance) {
+        task->chunks = 1;
+        return check_count(label, "the result", &call->out, MGN_U32, 4);
+    }
+    if (call->op == MGN_OP_shuffle) {
+        int64_t population = call->attributes.shuffle.population, steps = call->attributes.shuffle.steps_per_epoch;
+        int64_t stride = call->attributes.shuffle.stride, reach = area(steps, stride, 1);
+        MGN_TRY(check_count(label, "the result", &call->out, MGN_U32, call->attributes.shuffle.batch));
+        if (population < 1 || population > UINT32_MAX || steps < 1 || stride < 0 || reach < 0)
+            return mgn_fail(MGN_ERR_ARGUMENT, "shuffle: a population of 1 to 2^32 - 1 and at least one step an epoch were expected, %lld and %lld (%lld apart) found",
+                            (long long)population, (long long)steps, (long long)stride);
+        task->count = call->attributes.shuffle.batch;
+        if (task->count) cut(task, task->count, 6, 16);
+        return MGN_OK;
+    }
+    task->count = mgn_shape_count(call->out.shape);
+    MGN_TRY(check_count(label, "the result", &call->out, dtype, task->count));
+    if (task->count > (int64_t)1 << 34)
+        return mgn_fail(MGN_ERR_UNSUPPORTED, "%s: more than 2^34 numbers of one stream and step", label);
+    if (task->count) cut(task, task->count, call->op == MGN_OP_normal ? 2.5 : 1.5, 4 * MGN_CPU_LANES);
+    return MGN_OK;
+}
+
+mgn_status mgn_cpu_prepare(const mgn_cpu_device *device, const mgn_call *call, mgn_cpu_task *task) {
+    if ((unsigned)call->op >= MGN_OP_COUNT || !mgn_op_infos[call->op].has_kernel)
+        return mgn_fail(MGN_ERR_UNSUPPORTED, "the CPU backend has no kernel for op number %d", (int)call->op);
+    mgn_dtype dtype = call->out.dtype;
+    bool moves = call->op == MGN_OP_copy || call->op == MGN_OP_gather_rows || call->op == MGN_OP_shuffle ||
+                 call->op == MGN_OP_advance;
+    if (dtype == MGN_U32 && !moves)
+        return mgn_fail(MGN_ERR_ARGUMENT, "%s gives reals, a result of uint32 was asked for", mgn_op_infos[call->op].label);
+    memset(task, 0, sizeof *task);
+    task->attributes = call->attributes;
+    task->count = mgn_shape_count(call->out.shape);
+    task->kernel = (dtype == MGN_F64 ? device->f64 : device->f32)->op[call->op];
+    mgn_status status = MGN_OK;
+    switch (call->op) {
+        case MGN_OP_sum:
+        case MGN_OP_max: status = prepare_reduce(call, task, dtype); break;
+        case MGN_OP_matmul: status = prepare_matmul(call, task, dtype); break;
+        case MGN_OP_spd_logdet:
+        case MGN_OP_spd_inverse:
+        case MGN_OP_spd_solve: status = prepare_spd(call, task, dtype); break;
+        case MGN_OP_gather_rows:
+        case MGN_OP_scatter_rows: status = prepare_rows(call, task, dtype); break;
+        case MGN_OP_uniform:
+        case MGN_OP_normal:
+        case MGN_OP_shuffle:
+        case MGN_OP_advance: status = prepare_random(call, task, dtype); break;
+        default: status = prepare_elementwise(call, task, dtype); break;
+    }
+    MGN_TRY(status);
+    if (task->chunks == 0) return MGN_OK; /* an empty result: operands may have no memory */
+    task->out = call->out.memory->data + (size_t)call->out.offset * mgn_dtype_size(dtype);
+    for (int i = 0; i < call->inputs && i < MGN_MAX_INPUTS; i++) {
+        const mgn_operand *in = &call->in[i];
+        if (in->memory) task->in[i] = in->memory->data + (size_t)in->offset * mgn_dtype_size(in->dtype);
+    }
+    return MGN_OK;
+}

@@ -1,0 +1,268 @@
+/* Decoding and running row programs: instructions become steps with every offset worked out; rows are cut into chunks of
+ * blocks that go over threads. The cut depends on the number of rows alone, and chunks' sums are added in order, so
+ * results do not depend on the number of threads. */
+#include "backend/cpu/rows.h"
+
+#include <omp.h>
+#include <string.h>
+
+#include "backend/cpu/kernels.h"
+#include "core/core.h"
+
+typedef struct section {
+    bool is_row;
+    int32_t step_count;
+    mgn_cpu_step *steps;
+    int32_t sum_count;   /* sums over rows that it makes */
+    int32_t *sum_places; /* shared place of each */
+} section;
+
+struct mgn_cpu_rows {
+    const mgn_cpu_row_kernels *kernels;
+    size_t real_size;
+    int64_t rows, chunk_rows, chunks;
+    int32_t block;
+    size_t row_bytes, sum_bytes; /* a thread's block; a chunk's sums */
+    int threads;                 /* blocks that there is memory for */
+    unsigned char *row_memory, *sums, *shared, *carried;
+    uint32_t *index;
+    section prologue, epilogue, *sections;
+    int32_t section_count;
+    mgn_row_carry *carries;
+    int32_t carry_count;
+    bool carries_overlap; /* some carry reads what another writes */
+};
+
+/* ---- decoding ---- */
+
+static int64_t offset_of(const mgn_cpu_rows *p, const mgn_row_run *run) { return run->is_row ? (int64_t)run->base * p->block : run->base; }
+
+/* One loop over everything where operands advance by one or stay as a whole; else a loop over the rows per place. */
+static void decode_elementwise(const mgn_cpu_rows *p, const mgn_row_instruction *i, mgn_cpu_step *s) {
+    bool row = i->dst.is_row, joined = true;
+    int arity = mgn_op_infos[i->op].arity;
+    for (int k = 0; k < arity && row && i->count > 1; k++)
+        joined = joined && (i->src[k].is_row ? i->src[k].stride == 1 : i->src[k].stride == 0);
+    s->run = p->kernels->elementwise[i->op];
+    s->repeats = joined ? 1 : i->count;
+    s->n = (row ? p->block : 1) * (joined ? i->count : 1);
+    s->out_next = row ? p->block : 0;
+    for (int k = 0; k < arity; k++) {
+        bool moves = row ? i->src[k].is_row : i->src[k].stride == 1 && i->count > 1;
+        if (moves) s->moving |= 1u << k;
+        s->next[k] = (int64_t)i->src[k].stride * (i->src[k].is_row ? p->block : 1);
+    }
+}
+
+static void decode(const mgn_cpu_rows *p, const mgn_row_program *program, const mgn_row_instruction *i, mgn_cpu_step *s, int32_t first_sum) {
+    bool row = i->dst.is_row;
+    s->run = p->kernels->opcode[i->opcode];
+    s->count = i->count;
+    s->inner = i->inner;
+    s->state = i->state;
+    s->to_state = i->dst.base;
+    s->attributes = i->attributes;
+    s->out_space = row;
+    s->out = offset_of(p, &i->dst);
+    for (int k = 0; k < MGN_MAX_INPUTS; k++) {
+        s->space[k] = i->src[k].is_row;
+        s->in[k] = offset_of(p, &i->src[k]);
+    }
+    int64_t width = row ? p->block : 1;
+    s->n = (int32_t)width;
+    s->stride = i->src[0].stride * width;
+    s->stride_b = i->src[1].stride;
+    s->step = i->opcode == MGN_ROW_MATMUL ? i->step : i->step * width;
+    if (i->opcode == MGN_ROW_ELEMENTWISE) decode_elementwise(p, i, s);
+    if (i->opcode == MGN_ROW_COLUMN_SUM || i->opcode == MGN_ROW_COLUMN_PRODUCT) s->out = (int64_t)first_sum * MGN_CPU_ROW_LANES;
+    if (i->external >= 0) {
+        const mgn_row_external *e = &program->externals[i->external];
+        s->external = e->memory->data + (size_t)e->offset * mgn_dtype_size(e->dtype);
+        s->external_rows = e->rows;
+        s->columns = e->columns;
+    }
+}
+
+static int32_t sums_of(const mgn_row_instruction *i) {
+    return i->opcode == MGN_ROW_COLUMN_SUM ? i->count : i->opcode == MGN_ROW_COLUMN_PRODUCT ? i->count * i->inner : 0;
+}
+
+static mgn_status decode_section(mgn_cpu_rows *p, const mgn_row_program *program, const mgn_row_section *from, section *to) {
+    int32_t sums = 0;
+    for (int32_t n = 0; n < from->count; n++) sums += sums_of(&from->instructions[n]);
+    to->steps = mgn_alloc((size_t)from->count, sizeof *to->steps);
+    to->sum_places = mgn_alloc((size_t)sums, sizeof *to->sum_places);
+    if (!to->steps || !to->sum_places) return MGN_ERR_MEMORY;
+    to->is_row = from->is_row;
+    to->step_count = from->count;
+    for (int32_t n = 0; n < from->count; n++) {
+        const mgn_row_instruction *i = &from->instructions[n];
+        decode(p, program, i, &to->steps[n], to->sum_count);
+        for (int32_t k = sums_of(i), j = 0; j < k; j++) to->sum_places[to->sum_count++] = i->dst.base + j;
+    }
+    p->sum_bytes = MGN_MAX(p->sum_bytes, (size_t)sums * MGN_CPU_ROW_LANES * p->real_size);
+    return MGN_OK;
+}
+
+/* ---- life ---- */
+
+/* Blocks are as long as keeps the places of a row in the first-level cache; chunks are worth handing to a thread. */
+static void cut_rows(mgn_cpu_rows *p, int32_t places) {
+    p->block = p->rows <= 32 || (size_t)places * 128 * p->real_size > 65536 ? 32 : p->rows <= 64 ? 64 : 128;
+    p->chunk_rows = p->rows <= 1024 ? 1024 : MGN_MIN(MGN_MAX(p->rows / 64 / 128 * 128, 512), 8192);
+    p->chunks = (p->rows + p->chunk_rows - 1) / p->chunk_rows;
+}
+
+static mgn_status copy_carries(mgn_cpu_rows *p, const mgn_row_program *program) {
+    p->carries = mgn_alloc((size_t)program->carry_count, sizeof *p->carries);
+    if (!p->carries) return MGN_ERR_MEMORY;
+    p->carry_count = program->carry_count;
+    size_t carried = 0;
+    for (int32_t i = 0; i < p->carry_count; i++) {
+        const mgn_row_carry *a = &program->carries[i];
+        p->carries[i] = *a;
+        carried += (size_t)a->count * 8;
+        for (int32_t j = 0; j < p->carry_count; j++) {
+            const mgn_row_carry *b = &program->carries[j];
+            if (a->is_state == b->is_state && a->from < b->to + b->count && b->to < a->from + a->count) p->carries_overlap = true;
+        }
+    }
+    p->carried = mgn_alloc(carried, 1);
+    return p->carried ? MGN_OK : MGN_ERR_MEMORY;
+}
+
+static mgn_status allocate(mgn_cpu_rows *p, const mgn_row_program *program) {
+    p->row_bytes = ((size_t)MGN_MAX(program->row_places, 1) * (size_t)p->block * p->real_size + 63) / 64 * 64;
+    p->sum_bytes = (p->sum_bytes + 63) / 64 * 64;
+    p->threads = (int)MGN_MIN(p->chunks, MGN_MAX(mgn_threads(), omp_get_num_procs()));
+    p->row_memory = mgn_alloc_aligned((size_t)p->threads, p->row_bytes);
+    p->sums = mgn_alloc_aligned((size_t)p->chunks, p->sum_bytes);
+    p->shared = mgn_alloc_aligned((size_t)program->shared_places + MGN_CPU_ROW_LANES, p->real_size);
+    p->index = mgn_alloc((size_t)program->index_places + 4, sizeof *p->index);
+    if (!p->row_memory || !p->sums || !p->shared || !p->index) return MGN_ERR_MEMORY;
+    for (int32_t i = 0; i < program->constants; i++) {
+        if (p->real_size == sizeof(double)) ((double *)(void *)p->shared)[i] = program->constant_values[i];
+        else ((float *)(void *)p->shared)[i] = (float)program->constant_values[i];
+    }
+    return MGN_OK;
+}
+
+static mgn_status build(mgn_cpu_rows *p, const mgn_row_program *program) {
+    p->real_size = mgn_dtype_size(program->real);
+    p->rows = program->rows;
+    cut_rows(p, program->row_places);
+    p->sections = mgn_alloc((size_t)program->section_count, sizeof *p->sections);
+    if (!p->sections) return MGN_ERR_MEMORY;
+    p->section_count = program->section_count;
+    MGN_TRY(decode_section(p, program, &program->prologue, &p->prologue));
+    MGN_TRY(decode_section(p, program, &program->epilogue, &p->epilogue));
+    for (int32_t i = 0; i < program->section_count; i++) MGN_TRY(decode_section(p, program, &program->sections[i], &p->sections[i]));
+    MGN_TRY(copy_carries(p, program));
+    return allocate(p, program);
+}
+
+mgn_status mgn_cpu_rows_build(const mgn_cpu_row_kernels *kernels, const mgn_row_program *program, mgn_cpu_rows **rows) {
+    mgn_cpu_rows *p = mgn_alloc(1, sizeof *p);
+    if (!p) return MGN_ERR_MEMORY;
+    p->kernels = kernels;
+    mgn_status status = build(p, program);
+    if (status == MGN_OK) *rows = p;
+    else mgn_cpu_rows_destroy(p);
+    return status;
+}
+
+static void free_section(section *s) {
+    mgn_free(s->steps);
+    mgn_free(s->sum_places);
+}
+
+void mgn_cpu_rows_destroy(mgn_cpu_rows *p) {
+    if (!p) return;
+    free_section(&p->prologue);
+    free_section(&p->epilogue);
+    for (int32_t i = 0; p->sections && i < p->section_count; i++) free_section(&p->sections[i]);
+    mgn_free(p->sections);
+    mgn_free(p->carries);
+    mgn_free(p->carried);
+    mgn_free(p->row_memory);
+    mgn_free(p->sums);
+    mgn_free(p->shared);
+    mgn_free(p->index);
+    mgn_free(p);
+}
+
+/* ---- running ---- */
+
+static inline void run_steps(const section *s, const mgn_cpu_frame *frame) {
+    for (int32_t i = 0; i < s->step_count; i++) s->steps[i].run(&s->steps[i], frame);
+}
+
+static void run_chunk(mgn_cpu_rows *p, const section *s, int64_t chunk, int thread) {
+    mgn_cpu_frame frame = {.base = {p->shared, p->row_memory + (size_t)thread * p->row_bytes},
+                           .sums = p->sums + (size_t)chunk * (size_t)s->sum_count * MGN_CPU_ROW_LANES * p->real_size,
+                           .index = p->index, .block = p->block};
+    memset(frame.sums, 0, (size_t)s->sum_count * MGN_CPU_ROW_LANES * p->real_size);
+    int64_t end = MGN_MIN((chunk + 1) * p->chunk_rows, p->rows);
+    for (frame.first = chunk * p->chunk_rows; frame.first < end; frame.first += p->block) {
+        frame.valid = (int32_t)MGN_MIN(p->block, end - frame.first);
+        run_steps(s, &frame);
+    }
+}
+
+static void run_rows(mgn_cpu_rows *p, const section *s, int threads) {
+    if (threads > 1) {
+        int64_t next = 0; /* dynamic chunks, with the number of the thread's own block */
+#pragma omp parallel num_threads(threads)
+        {
+            int thread = omp_get_thread_num();
+            for (;;) {
+                int64_t chunk = __atomic_fetch_add(&next, 1, __ATOMIC_RELAXED);
+                if (chunk >= p->chunks) break;
+                run_chunk(p, s, chunk, thread);
+            }
+        }
+    } else {
+        for (int64_t chunk = 0; chunk < p->chunks; chunk++) run_chunk(p, s, chunk, 0);
+    }
+    p->kernels->finish_sums(p->sums, p->chunks, s->sum_count, s->sum_places, p->shared);
+}
+
+/* Copies `count` entries of a carry's sort. */
+static size_t carry_bytes(const mgn_cpu_rows *p, const mgn_row_carry *c) { return (size_t)c->count * (c->is_state ? 4 : p->real_size); }
+
+static unsigned char *carry_place(mgn_cpu_rows *p, const mgn_row_carry *c, int32_t place) {
+    return c->is_state ? (unsigned char *)(p->index + place) : p->shared + (size_t)place * p->real_size;
+}
+
+static void carry(mgn_cpu_rows *p) {
+    unsigned char *at = p->carried;
+    for (int32_t i = 0; p->carries_overlap && i < p->carry_count; i++) {
+        const mgn_row_carry *c = &p->carries[i];
+        memcpy(at, carry_place(p, c, c->from), carry_bytes(p, c));
+        at += carry_bytes(p, c);
+    }
+    at = p->carried;
+    for (int32_t i = 0; i < p->carry_count; i++) {
+        const mgn_row_carry *c = &p->carries[i];
+        memcpy(carry_place(p, c, c->to), p->carries_overlap ? at : carry_place(p, c, c->from), carry_bytes(p, c));
+        at += carry_bytes(p, c);
+    }
+}
+
+mgn_status mgn_cpu_rows_run(mgn_cpu_rows *p, uint64_t times) {
+    mgn_cpu_frame shared = {.base = {p->shared, p->row_memory}, .sums = p->sums, .index = p->index, .block = p->block};
+    int threads = (int)MGN_MIN(MGN_MIN((int64_t)mgn_threads(), p->chunks), p->threads);
+    run_steps(&p->prologue, &shared);
+    uint64_t done = 0;
+    for (; done < times; done++) {
+        if (done > 0 && mgn_interrupted()) break;
+        for (int32_t i = 0; i < p->section_count; i++) {
+            if (p->sections[i].is_row) run_rows(p, &p->sections[i], threads);
+            else run_steps(&p->sections[i], &shared);
+        }
+        carry(p);
+    }
+    run_steps(&p->epilogue, &shared);
+    if (done == times) return MGN_OK;
+    return mgn_fail(MGN_ERR_INTERRUPTED, "stopped after %llu of %llu runs", (unsigned long long)done, (unsigned long long)times);
+}

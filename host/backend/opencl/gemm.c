@@ -1,0 +1,240 @@
+/* Products of matrices: which of several ways a product goes.
+ *
+ * On CPU devices CLBlast reaches a tenth of what the hardware does, so all products take own kernels (cl/matmul.cl):
+ *   batch_small   many small matrices, a lane each
+ *   shared_small  many rows times a small matrix (or the other way round), a lane per row
+ *   tall          long sums into a few results, cut into pieces of k that a second launch adds in order
+ *   pack, tile    everything else
+ * On GPUs:
+ *   item          tiny products, an element per work-item
+ *   tall          as above, a work-group per piece and element
+ *   CLBlast       everything else; enqueued on the device's queue without waiting */
+#include "backend/opencl/opencl.h"
+
+#include <clblast_c.h>
+#include <stdio.h>
+#include <string.h>
+
+enum {
+    STAGE = 256,        /* as in cl/matmul.cl */
+    SHARED = 4096,      /* entries of a matrix that is worth reading again for every vector of rows */
+    TILE_BLOCK = 8,     /* as in cl/matmul.cl */
+    TINY = 32 * 32 * 32 /* multiplications below which a call of CLBlast costs more than it saves */
+};
+
+/* A product with a stride for every index. */
+typedef struct product {
+    mgn_dtype dtype;
+    uint64_t batch, m, n, k;
+    uint64_t a_stride[4], b_stride[4]; /* (batch, m, k), (batch, k, n) */
+    mgn_cl_place a, b, out;
+} product;
+
+static product product_of(const mgn_call *call) {
+    product p = {
+        .dtype = call->out.dtype,
+        .batch = (uint64_t)call->attributes.matmul.batch,
+        .m = (uint64_t)call->attributes.matmul.m,
+        .n = (uint64_t)call->attributes.matmul.n,
+        .k = (uint64_t)call->attributes.matmul.k,
+        .a = mgn_cl_place_of(&call->in[0]),
+        .b = mgn_cl_place_of(&call->in[1]),
+        .out = mgn_cl_place_of(&call->out),
+    };
+    const bool ta = call->attributes.matmul.transpose_a, tb = call->attributes.matmul.transpose_b;
+    p.a_stride[0] = (uint64_t)call->attributes.matmul.stride_a;
+    p.a_stride[1] = ta ? 1 : p.k;
+    p.a_stride[2] = ta ? p.m : 1;
+    p.b_stride[0] = (uint64_t)call->attributes.matmul.stride_b;
+    p.b_stride[1] = tb ? 1 : p.n;
+    p.b_stride[2] = tb ? p.k : 1;
+    /* The matrices of a batch that share b are one matrix with more rows. */
+    if (p.batch > 1 && p.b_stride[0] == 0 && !ta && p.a_stride[0] == p.m * p.k) {
+        p.m *= p.batch;
+        p.batch = 1;
+    }
+    return p;
+}
+
+static const char small_defines[] = "#define MGN_SMALL\n";
+
+static mgn_status emit_batch_small(mgn_cl_builder *builder, const product *p) {
+    const uint64_t items = mgn_cl_ceil_div(p->batch, mgn_cl_lanes(builder->device, p->dtype));
+    const uint64_t groups = mgn_cl_groups(builder->device, items, 1 + 512 / (p->m * p->n * (p->k + 1)));
+    const uint64_t size[4] = {p->batch, p->m, p->n, p->k};
+    return mgn_cl_emit(builder, "matmul", p->dtype, small_defines, "batch_small", groups, "pppqqq", p->a, p->b, p->out,
+                       size, p->a_stride, p->b_stride);
+}
+
+/* Lanes over the rows of a (b being small), or over the columns of b. */
+static mgn_status emit_shared_small(mgn_cl_builder *builder, const product *p, bool over_rows) {
+    const uint64_t lanes = over_rows ? p->m : p->n, columns = over_rows ? p->n : p->m;
+    const uint64_t size[4] = {lanes, columns, p->k, 0};
+    const uint64_t rows_of_a[4] = {p->a_stride[1], p->a_stride[2], 0, 0}, b_shared[4] = {p->b_stride[1], p->b_stride[2], 0, 0};
+    const uint64_t columns_of_b[4] = {p->b_stride[2], p->b_stride[1], 0, 0}, a_shared[4] = {p->a_stride[2], p->a_stride[1], 0, 0};
+    const uint64_t row_major[4] = {p->n, 1, 0, 0}, column_major[4] = {1, p->n, 0, 0};
+    const uint64_t items = mgn_cl_ceil_div(lanes, mgn_cl_lanes(builder->device, p->dtype));
+    const uint64_t groups = mgn_cl_groups(builder->device, items, 1 + 2048 / (columns * (p->k + 8)));
+    if (over_rows)
+        return mgn_cl_emit(builder, "matmul", p->dtype, small_defines, "shared_small", groups, "pppqqqq", p->a, p->b,
+                           p->out, size, rows_of_a, b_shared, row_major);
+    return mgn_cl_emit(builder, "matmul", p->dtype, small_defines, "shared_small", groups, "pppqqqq", p->b, p->a,
+                       p->out, size, columns_of_b, a_shared, column_major);
+}
+
+static mgn_status emit_tall(mgn_cl_builder *builder, const product *p) {
+    const bool vectors = builder->device->vectors;
+    const uint64_t least = vectors ? 2048 : 8192;
+    const uint64_t chunk = MGN_MAX(least, (mgn_cl_ceil_div(p->k, 1024) + 255) / 256 * 256);
+    const uint64_t chunks = mgn_cl_ceil_div(p->k, chunk), results = p->m * p->n;
+    const uint64_t size[4] = {1, p->m, p->n, p->k};
+    mgn_cl_place partial = p->out;
+    if (chunks > 1) MGN_TRY(mgn_cl_scratch(builder, p->dtype, chunks * results, &partial));
+    MGN_TRY(mgn_cl_emit(builder, "matmul", p->dtype, vectors ? small_defines : "", "tall",
+                        vectors ? chunks : chunks * results, "pppqqqu", p->a, p->b, partial, size, p->a_stride,
+                        p->b_stride, chunk));
+    return chunks > 1 ? mgn_cl_emit_sum(builder, p->dtype, partial, p->out, 1, chunks, results) : MGN_OK;
+}
+
+/* Packs one operand: its `extent` rows or columns become panels of `width`. */
+static mgn_status emit_pack(mgn_cl_builder *builder, const product *p, const char *defines, bool of_a,
+                            uint64_t width, mgn_cl_place *panels, uint64_t *step) {
+    const uint64_t *stride = of_a ? p->a_stride : p->b_stride, extent = of_a ? p->m : p->n;
+    /* A shared operand is packed once. */
+    const uint64_t batch = stride[0] == 0 ? 1 : p->batch, count = mgn_cl_ceil_div(extent, width);
+    const uint64_t size[4] = {batch, extent, p->k, width};
+    const uint64_t strides[4] = {stride[0], of_a ? stride[1] : stride[2], of_a ? stride[2] : stride[1], 0};
+    MGN_TRY(mgn_cl_scratch(builder, p->dtype, batch * count * width * p->k, panels));
+    *step = batch == 1 ? 0 : count * width * p->k;
+    return mgn_cl_emit(builder, "matmul", p->dtype, defines, "pack", batch * count, "ppqq", of_a ? p->a : p->b,
+                       *panels, size, strides);
+}
+
+static mgn_status emit_tiled(mgn_cl_builder *builder, const product *p) {
+    /* As many sums as fit the registers: 32 of a whole vector, or 16 of half a one. */
+    const bool wide = builder->device->native_width >= 16;
+    const uint64_t rows = wide ? 12 : 6, vectors = wide ? 2 : 1;
+    const uint64_t columns = vectors * mgn_cl_lanes(builder->device, p->dtype);
+    char defines[96];
+    snprintf(defines, sizeof defines, "#define MGN_TILE_ROWS %llu\n#define MGN_TILE_VECTORS %llu\n",
+             (unsigned long long)rows, (unsigned long long)vectors);
+    mgn_cl_place a, b;
+    uint64_t a_step, b_step;
+    MGN_TRY(emit_pack(builder, p, defines, true, rows, &a, &a_step));
+    MGN_TRY(emit_pack(builder, p, defines, false, columns, &b, &b_step));
+    const uint64_t blocks = mgn_cl_ceil_div(mgn_cl_ceil_div(p->m, rows), TILE_BLOCK);
+    const uint64_t size[4] = {p->batch, p->m, p->n, p->k};
+    return mgn_cl_emit(builder, "matmul", p->dtype, defines, "tile",
+                       p->batch * blocks * mgn_cl_ceil_div(p->n, columns), "pupupq", a, a_step, b, b_step, p->out,
+                       size);
+}
+
+static mgn_status emit_on_cpu(mgn_cl_builder *builder, const product *p) {
+    if (p->batch > 1) {
+        if (p->k <= STAGE && p->k * p->n <= STAGE) return emit_batch_small(builder, p);
+        return emit_tiled(builder, p);
+    }
+    if (p->m * p->n <= STAGE && p->k >= 256 && p->k / 4 > p->m + p->n) return emit_tall(builder, p);
+    const bool b_small = p->n <= 4 || p->n * p->k <= SHARED, a_small = p->m <= 4 || p->m * p->k <= SHARED;
+    if (b_small && (!a_small || p->m >= p->n)) return emit_shared_small(builder, p, true);
+    if (a_small) return emit_shared_small(builder, p, false);
+    return emit_tiled(builder, p);
+}
+
+static mgn_status emit_item(mgn_cl_builder *builder, const product *p) {
+    const uint64_t size[4] = {p->batch, p->m, p->n, p->k};
+    return mgn_cl_emit(builder, "matmul", p->dtype, "", "item",
+                       mgn_cl_groups(builder->device, p->batch * p->m * p->n, 1), "pppqqq", p->a, p->b, p->out, size,
+                       p->a_stride, p->b_stride);
+}
+
+/* Asks CLBlast how much temporary memory it wants: given some, it allocates none when it runs. */
+static mgn_status ask_temporary(mgn_cl_builder *builder, mgn_cl_product *p) {
+    /* Batches have no such entry point. */
+    if (p->batch > 1) return MGN_OK;
+    const CLBlastTranspose ta = p->transpose_a ? CLBlastTransposeYes : CLBlastTransposeNo;
+    const CLBlastTranspose tb = p->transpose_b ? CLBlastTransposeYes : CLBlastTransposeNo;
+    const size_t a_ld = p->transpose_a ? p->m : p->k, b_ld = p->transpose_b ? p->k : p->n;
+    const CLBlastStatusCode code =
+        p->dtype == MGN_F64
+            ? CLBlastDGemmTempBufferSize(CLBlastLayoutRowMajor, ta, tb, p->m, p->n, p->k, p->a_at, a_ld, p->b_at,
+                                         b_ld, p->out_at, p->n, &builder->device->queue, &p->temporary_bytes)
+            : CLBlastSGemmTempBufferSize(CLBlastLayoutRowMajor, ta, tb, p->m, p->n, p->k, p->a_at, a_ld, p->b_at,
+                                         b_ld, p->out_at, p->n, &builder->device->queue, &p->temporary_bytes);
+    return mgn_cl_check(builder->device, code, "asking CLBlast about a product of %zu x %zu x %zu", p->m, p->k, p->n);
+}
+
+static mgn_status emit_clblast(mgn_cl_builder *builder, const product *p) {
+    mgn_cl_product made = {
+        .dtype = p->dtype,
+        .batch = p->batch,
+        .m = p->m,
+        .n = p->n,
+        .k = p->k,
+        .a = p->a.memory->buffer,
+        .b = p->b.memory->buffer,
+        .out = p->out.memory->buffer,
+        .a_at = p->a.at,
+        .b_at = p->b.at,
+        .out_at = p->out.at,
+        .a_stride = p->a_stride[0],
+        .b_stride = p->b_stride[0],
+        .transpose_a = builder->call->attributes.matmul.transpose_a,
+        .transpose_b = builder->call->attributes.matmul.transpose_b,
+    };
+    MGN_TRY(ask_temporary(builder, &made));
+    return mgn_cl_emit_product(builder, &made);
+}
+
+static mgn_status emit_on_gpu(mgn_cl_builder *builder, const product *p) {
+    if (p->batch == 1 && p->m * p->n <= STAGE && p->k >= 4096) return emit_tall(builder, p);
+    const bool thin = p->m <= 4 || p->n <= 4 || p->k <= 8;
+    if (thin || p->m * p->n * p->k <= TINY) return emit_item(builder, p);
+    return emit_clblast(builder, p);
+}
+
+mgn_status mgn_cl_emit_matmul(mgn_cl_builder *builder) {
+    const product p = product_of(builder->call);
+    return builder->device->vectors ? emit_on_cpu(builder, &p) : emit_on_gpu(builder, &p);
+}
+
+mgn_status mgn_cl_product_run(mgn_cl_device *device, const mgn_cl_product *p, cl_event *end) {
+    const CLBlastTranspose ta = p->transpose_a ? CLBlastTransposeYes : CLBlastTransposeNo;
+    const CLBlastTranspose tb = p->transpose_b ? CLBlastTransposeYes : CLBlastTransposeNo;
+    const size_t a_ld = p->transpose_a ? p->m : p->k, b_ld = p->transpose_b ? p->k : p->n;
+    const bool f64 = p->dtype == MGN_F64;
+    CLBlastStatusCode code;
+    if (p->batch > 1 && f64)
+        code = CLBlastDgemmStridedBatched(CLBlastLayoutRowMajor, ta, tb, p->m, p->n, p->k, 1, p->a, p->a_at, a_ld,
+                                          p->a_stride, p->b, p->b_at, b_ld, p->b_stride, 0, p->out, p->out_at, p->n,
+                                          p->m * p->n, p->batch, &device->queue, end);
+    else if (p->batch > 1)
+        code = CLBlastSgemmStridedBatched(CLBlastLayoutRowMajor, ta, tb, p->m, p->n, p->k, 1, p->a, p->a_at, a_ld,
+                                          p->a_stride, p->b, p->b_at, b_ld, p->b_stride, 0, p->out, p->out_at, p->n,
+                                          p->m * p->n, p->batch, &device->queue, end);
+    else if (f64)
+        code = CLBlastDgemmWithTempBuffer(CLBlastLayoutRowMajor, ta, tb, p->m, p->n, p->k, 1, p->a, p->a_at, a_ld,
+                                          p->b, p->b_at, b_ld, 0, p->out, p->out_at, p->n, &device->queue, end,
+                                          p->temporary);
+    else
+        code = CLBlastSgemmWithTempBuffer(CLBlastLayoutRowMajor, ta, tb, p->m, p->n, p->k, 1, p->a, p->a_at, a_ld,
+                                          p->b, p->b_at, b_ld, 0, p->out, p->out_at, p->n, &device->queue, end,
+                                          p->temporary);
+    return mgn_cl_check(device, code, "matmul by CLBlast, %zu x %zu x %zu", p->m, p->k, p->n);
+}
+
+/* Into a result of its own: what lies in the operands at this time is not to be changed. */
+mgn_status mgn_cl_product_warm(mgn_cl_device *device, const mgn_cl_product *p) {
+    const double begin = mgn_now();
+    mgn_cl_product trial = *p;
+    const size_t bytes = p->batch * p->m * p->n * mgn_dtype_size(p->dtype);
+    cl_int code;
+    trial.out_at = 0;
+    trial.out = clCreateBuffer(device->context, CL_MEM_READ_WRITE, bytes, NULL, &code);
+    MGN_TRY(mgn_cl_check(device, code, "creating a buffer of %zu bytes", bytes));
+    mgn_status status = mgn_cl_product_run(device, &trial, NULL);
+    if (status == MGN_OK) status = mgn_cl_check(device, clFinish(device->queue), "matmul by CLBlast");
+    clReleaseMemObject(trial.out);
+    mgn_cl_note_build(device, mgn_now() - begin);
+    return status;
+}

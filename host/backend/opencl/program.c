@@ -1,0 +1,233 @@
+/* A list of calls as a list of launches, and running it.
+ *
+ * Each launch has a kernel object of its own, whose arguments are set once when the program is made; running only
+ * enqueues. Operands are a buffer and an offset in elements (sub-buffers would have to be aligned). The queue is in
+ * order, so launches need no events, and one block of scratch memory serves all calls of a program. */
+#include "backend/opencl/opencl.h"
+
+#include <string.h>
+
+typedef mgn_status emit_function(mgn_cl_builder *builder);
+
+/* One entry per op that has a kernel, from the table itself: a family without a function does not build. */
+static emit_function *const emit_functions[MGN_OP_COUNT] = {
+#define MGN_UNARY(op, ...) [MGN_OP_##op] = mgn_cl_emit_elementwise,
+#define MGN_BINARY(op, ...) [MGN_OP_##op] = mgn_cl_emit_elementwise,
+#define MGN_TERNARY(op, ...) [MGN_OP_##op] = mgn_cl_emit_elementwise,
+#define MGN_KERNEL(op, family, ulps) [MGN_OP_##op] = mgn_cl_emit_##family,
+#include "graph/ops.def"
+};
+
+uint64_t mgn_cl_groups(const mgn_cl_device *device, uint64_t items, uint64_t grain) {
+    const uint64_t units = (uint64_t)MGN_MAX(device->base.info.compute_units, 1);
+    const uint64_t wanted = mgn_cl_ceil_div(items, device->vectors ? grain : device->group);
+    /* Some groups more than units, so that a busy unit does not hold up the others. */
+    return MGN_MIN(wanted, device->vectors ? units * 4 : units * 32);
+}
+
+mgn_status mgn_cl_scratch(mgn_cl_builder *builder, mgn_dtype dtype, uint64_t elements, mgn_cl_place *place) {
+    /* Aligned to whole vectors of the widest kind, so that kernels may use it as such. */
+    const uint64_t align = 128, size = mgn_dtype_size(dtype);
+    if (elements > (UINT64_MAX / 2 - builder->scratch_used) / size)
+        return mgn_fail(MGN_ERR_MEMORY, "%s needs scratch memory for %llu elements", mgn_op_infos[builder->call->op].label,
+                        (unsigned long long)elements);
+    elements = MGN_MAX(elements, 1);
+    *place = (mgn_cl_place){NULL, builder->scratch_used / size};
+    builder->scratch_used += (elements * size + align - 1) / align * align;
+    builder->scratch_bytes = MGN_MAX(builder->scratch_bytes, builder->scratch_used);
+    return MGN_OK;
+}
+
+static mgn_status push_launch(mgn_cl_builder *builder, const mgn_cl_launch *launch) {
+    mgn_program *program = builder->program;
+    if (program->count == program->capacity) {
+        const size_t capacity = program->capacity ? program->capacity * 2 : 32;
+        mgn_cl_launch *grown = mgn_realloc(program->launches, capacity, sizeof *grown);
+        if (!grown) return MGN_ERR_MEMORY;
+        program->launches = grown;
+        program->capacity = capacity;
+    }
+    program->launches[program->count++] = *launch;
+    return MGN_OK;
+}
+
+/* Notes that an argument of the launch being made is the scratch memory, which is created when its size is known. */
+static mgn_status push_pending(mgn_cl_builder *builder, cl_uint argument) {
+    if (builder->pending_count == builder->pending_capacity) {
+        const size_t capacity = builder->pending_capacity ? builder->pending_capacity * 2 : 16;
+        mgn_cl_pending *grown = mgn_realloc(builder->pending, capacity, sizeof *grown);
+        if (!grown) return MGN_ERR_MEMORY;
+        builder->pending = grown;
+        builder->pending_capacity = capacity;
+    }
+    builder->pending[builder->pending_count++] = (mgn_cl_pending){builder->program->count - 1, argument};
+    return MGN_OK;
+}
+
+static mgn_status set_arguments(mgn_cl_builder *builder, cl_kernel kernel, const char *types, va_list values) {
+    cl_uint argument = 0;
+    cl_int code = CL_SUCCESS;
+    for (const char *type = types; *type && code == CL_SUCCESS; type++) {
+        if (*type == 'p') {
+            const mgn_cl_place place = va_arg(values, mgn_cl_place);
+            const cl_ulong at = place.at;
+            if (place.memory)
+                code = clSetKernelArg(kernel, argument++, sizeof(cl_mem), &place.memory->buffer);
+            else
+                MGN_TRY(push_pending(builder, argument++));
+            if (code == CL_SUCCESS) code = clSetKernelArg(kernel, argument++, sizeof at, &at);
+        } else if (*type == 'u') {
+            const cl_ulong value = va_arg(values, uint64_t);
+            code = clSetKernelArg(kernel, argument++, sizeof value, &value);
+        } else {
+            const uint64_t *four = va_arg(values, const uint64_t *);
+            const cl_ulong4 value = {.s = {four[0], four[1], four[2], four[3]}};
+            code = clSetKernelArg(kernel, argument++, sizeof value, &value);
+        }
+    }
+    return mgn_cl_check(builder->device, code, "setting argument %u of the kernel for %s", argument - 1,
+                        mgn_op_infos[builder->call->op].label);
+}
+
+mgn_status mgn_cl_emit(mgn_cl_builder *builder, const char *family, mgn_dtype dtype, const char *defines,
+                       const char *name, uint64_t groups, const char *types, ...) {
+    if (groups == 0) return MGN_OK;
+    mgn_cl_device *device = builder->device;
+    if (groups > SIZE_MAX / device->group)
+        return mgn_fail(MGN_ERR_UNSUPPORTED, "%s is too large for one launch", mgn_op_infos[builder->call->op].label);
+    mgn_cl_launch launch = {
+        .op = builder->call->op, .global = (size_t)groups * device->group, .local = device->group};
+    MGN_TRY(mgn_cl_kernel_create(device, family, dtype, defines, name, &launch.kernel));
+    const mgn_status pushed = push_launch(builder, &launch);
+    if (pushed != MGN_OK) {
+        clReleaseKernel(launch.kernel);
+        return pushed;
+    }
+    va_list values;
+    va_start(values, types);
+    const mgn_status status = set_arguments(builder, launch.kernel, types, values);
+    va_end(values);
+    return status;
+}
+
+mgn_status mgn_cl_emit_product(mgn_cl_builder *builder, const mgn_cl_product *product) {
+    mgn_cl_launch launch = {.op = builder->call->op, .product = mgn_alloc(1, sizeof *product)};
+    if (!launch.product) return MGN_ERR_MEMORY;
+    *launch.product = *product;
+    builder->scratch_bytes = MGN_MAX(builder->scratch_bytes, product->temporary_bytes);
+    const mgn_status status = push_launch(builder, &launch);
+    if (status != MGN_OK) mgn_free(launch.product);
+    return status;
+}
+
+static mgn_status check_operand(const mgn_cl_device *device, const mgn_call *call, const mgn_operand *operand) {
+    if (operand->dtype == MGN_F64 && !device->base.info.has_f64)
+        return mgn_fail(MGN_ERR_UNSUPPORTED, "%s in float64: %s (%s) has float32 only; use the device \"cpu\"",
+                        mgn_op_infos[call->op].label, device->base.info.spec, device->base.info.name);
+    if (!operand->memory || operand->offset < 0)
+        return mgn_fail(MGN_ERR_ARGUMENT, "%s: an operand has no place in memory", mgn_op_infos[call->op].label);
+    return MGN_OK;
+}
+
+static mgn_status lower_call(mgn_cl_builder *builder, const mgn_call *call) {
+    if (!emit_functions[call->op])
+        return mgn_fail(MGN_ERR_UNSUPPORTED, "%s has no OpenCL kernel", mgn_op_infos[call->op].label);
+    MGN_TRY(check_operand(builder->device, call, &call->out));
+    for (int i = 0; i < call->inputs; i++) MGN_TRY(check_operand(builder->device, call, &call->in[i]));
+    if (mgn_shape_count(call->out.shape) == 0) return MGN_OK;
+    builder->call = call;
+    builder->scratch_used = 0;
+    return emit_functions[call->op](builder);
+}
+
+/* Creates the scratch memory, now that its size is known, and puts it where it was asked for. */
+static mgn_status place_scratch(mgn_cl_builder *builder) {
+    mgn_program *program = builder->program;
+    if (builder->scratch_bytes == 0) return MGN_OK;
+    cl_int code = CL_INVALID_BUFFER_SIZE;
+    if (builder->scratch_bytes <= SIZE_MAX)
+        program->scratch =
+            clCreateBuffer(builder->device->context, CL_MEM_READ_WRITE, (size_t)builder->scratch_bytes, NULL, &code);
+    MGN_TRY(mgn_cl_check(builder->device, code, "creating %llu bytes of scratch memory",
+                         (unsigned long long)builder->scratch_bytes));
+    for (size_t i = 0; i < builder->pending_count; i++) {
+        const mgn_cl_launch *launch = &program->launches[builder->pending[i].launch];
+        code = clSetKernelArg(launch->kernel, builder->pending[i].argument, sizeof(cl_mem), &program->scratch);
+        MGN_TRY(mgn_cl_check(builder->device, code, "giving scratch memory to the kernel for %s",
+                             mgn_op_infos[launch->op].label));
+    }
+    return MGN_OK;
+}
+
+/* Has CLBlast compile what its products need now and not in the first run. */
+static mgn_status warm_products(mgn_cl_builder *builder) {
+    for (size_t i = 0; i < builder->program->count; i++) {
+        mgn_cl_product *product = builder->program->launches[i].product;
+        if (!product) continue;
+        if (product->temporary_bytes > 0) product->temporary = builder->program->scratch;
+        MGN_TRY(mgn_cl_product_warm(builder->device, product));
+    }
+    return MGN_OK;
+}
+
+mgn_status mgn_cl_program_create(mgn_device *device, const mgn_call *calls, size_t count, mgn_program **program) {
+    mgn_cl_builder builder = {.device = mgn_cl_of(device), .program = mgn_alloc(1, sizeof(mgn_program))};
+    if (!builder.program) return MGN_ERR_MEMORY;
+    mgn_status status = MGN_OK;
+    for (size_t i = 0; i < count && status == MGN_OK; i++) status = lower_call(&builder, &calls[i]);
+    if (status == MGN_OK) status = place_scratch(&builder);
+    if (status == MGN_OK) status = warm_products(&builder);
+    mgn_free(builder.pending);
+    if (status == MGN_OK)
+        *program = builder.program;
+    else
+        mgn_cl_program_destroy(device, builder.program);
+    return status;
+}
+
+void mgn_cl_program_destroy(mgn_device *device, mgn_program *program) {
+    (void)device;
+    if (!program) return;
+    for (size_t i = 0; i < program->count; i++) {
+        if (program->launches[i].kernel) clReleaseKernel(program->launches[i].kernel);
+        mgn_free(program->launches[i].product);
+    }
+    if (program->scratch) clReleaseMemObject(program->scratch);
+    mgn_free(program->launches);
+    mgn_free(program);
+}
+
+/* Enqueues one launch; `end` may be NULL. */
+static mgn_status run_launch(mgn_cl_device *device, const mgn_cl_launch *launch, cl_event *end) {
+    if (launch->product) return mgn_cl_product_run(device, launch->product, end);
+    const cl_int code = clEnqueueNDRangeKernel(device->queue, launch->kernel, 1, NULL, &launch->global,
+                                               &launch->local, 0, NULL, end);
+    return mgn_cl_check(device, code, "running %s", mgn_op_infos[launch->op].label);
+}
+
+/* Closes a batch of commands whose last one is `end`, and waits for the batch before it. */
+static mgn_status end_batch(mgn_cl_device *device, cl_event end) {
+    cl_event before = device->batch_end;
+    device->batch_end = end;
+    device->batch_used = 0;
+    MGN_TRY(mgn_cl_check(device, clFlush(device->queue), "handing commands to the device"));
+    if (!before) return MGN_OK;
+    const cl_int code = clWaitForEvents(1, &before);
+    clReleaseEvent(before);
+    return mgn_cl_check(device, code, "waiting for the device");
+}
+
+mgn_status mgn_cl_program_run(mgn_device *handle, mgn_program *program, uint64_t times) {
+    mgn_cl_device *device = mgn_cl_of(handle);
+    for (uint64_t t = 0; t < times; t++)
+        for (size_t i = 0; i < program->count; i++) {
+            const bool last = ++device->batch_used == MGN_CL_BATCH;
+            cl_event end = NULL;
+            MGN_TRY(run_launch(device, &program->launches[i], last ? &end : NULL));
+            if (last)
+                MGN_TRY(end_batch(device, end));
+            else if (device->batch_used % MGN_CL_FLUSH == 0)
+                MGN_TRY(mgn_cl_check(device, clFlush(device->queue), "handing commands to the device"));
+        }
+    return mgn_cl_check(device, clFlush(device->queue), "handing commands to the device");
+}

@@ -1,0 +1,105 @@
+/* mgn_check_run: every op of the table on every device in every precision. */
+#include <string.h>
+
+#include "check/op_check.h"
+#include "core/parse.h"
+
+enum { MOST_DEVICES = 64 };
+
+/* The devices to check, opened, and the CPU that references come from. */
+typedef struct devices {
+    mgn_device *cpu, *opened[MOST_DEVICES];
+    size_t count;
+} devices;
+
+static void close_devices(devices *d) {
+    for (size_t i = 0; i < d->count; i++) mgn_device_close(d->opened[i]);
+    mgn_device_close(d->cpu);
+}
+
+static mgn_status open_devices(const char *spec, devices *d) {
+    *d = (devices){0};
+    MGN_TRY(mgn_device_open("cpu", &d->cpu));
+    mgn_status status = MGN_OK;
+    if (spec) {
+        status = mgn_device_open(spec, &d->opened[0]);
+        d->count = status == MGN_OK;
+    } else {
+        mgn_device_info infos[MOST_DEVICES];
+        size_t found = 0;
+        status = mgn_device_list(infos, MOST_DEVICES, &found);
+        for (size_t i = 0; status == MGN_OK && i < MGN_MIN(found, MOST_DEVICES); i++) {
+            status = mgn_device_open(infos[i].spec, &d->opened[d->count]);
+            d->count += status == MGN_OK;
+        }
+    }
+    if (status != MGN_OK) close_devices(d);
+    return status;
+}
+
+static mgn_status find_op(const char *label, mgn_op *op) {
+    const char *best = NULL;
+    for (int i = 0; i < MGN_OP_COUNT; i++) {
+        *op = (mgn_op)i;
+        if (strcmp(mgn_op_infos[i].label, label) == 0) return MGN_OK;
+        mgn_nearest(label, mgn_op_infos[i].label, &best);
+    }
+    if (best) return mgn_fail(MGN_ERR_ARGUMENT, "there is no op '%.100s'; did you mean '%s'?", label, best);
+    return mgn_fail(MGN_ERR_ARGUMENT, "there is no op '%.100s'; their names stand in graph/ops.def, from '%s' to '%s'", label,
+                    mgn_op_infos[0].label, mgn_op_infos[MGN_OP_COUNT - 1].label);
+}
+
+static mgn_status check_on(mgn_op_check *check, mgn_device *device, mgn_check_sink *sink) {
+    const mgn_device_info *info = mgn_device_get_info(device);
+    sink->device = info->spec;
+    for (int i = 0; i < (info->has_f64 ? 2 : 1); i++) {
+        mgn_dtype dtype = i ? MGN_F64 : MGN_F32;
+        sink->dtype = mgn_dtype_name(dtype);
+        MGN_TRY(mgn_op_check_run(check, device, dtype, sink));
+        MGN_TRY(mgn_bounds_check(check, device, dtype, sink));
+    }
+    return MGN_OK;
+}
+
+/* An op whose graph cannot even be built fails everywhere, with the sentence. */
+static mgn_status report_broken(mgn_op op, const devices *d, mgn_check_sink *sink) {
+    mgn_worst broken = {0};
+    mgn_judge_fact(&broken, false, mgn_last_error());
+    *sink = (mgn_check_sink){sink->report, sink->context, sink->summary, mgn_op_infos[op].label,
+                             mgn_device_get_info(d->cpu)->spec, mgn_dtype_name(MGN_F64)};
+    mgn_sink_result(sink, "build", &broken);
+    return MGN_OK;
+}
+
+static mgn_status check_op(mgn_op op, const mgn_check_options *options, const devices *d, mgn_check_sink *sink) {
+    mgn_op_check *check = NULL;
+    mgn_status status = mgn_op_check_create(op, options->seed, options->fault, &check);
+    if (status == MGN_OK) status = mgn_op_check_reference(check, d->cpu);
+    if (status != MGN_OK) {
+        mgn_op_check_destroy(check);
+        return status == MGN_ERR_MEMORY ? status : report_broken(op, d, sink);
+    }
+    sink->op = mgn_op_infos[op].label;
+    for (size_t i = 0; status == MGN_OK && i < d->count; i++) status = check_on(check, d->opened[i], sink);
+    mgn_op_check_destroy(check);
+    return status;
+}
+
+mgn_status mgn_check_run(const mgn_check_options *options, mgn_check_report report, void *context,
+                         mgn_check_summary *summary) {
+    mgn_check_summary counts = {0, 0};
+    mgn_check_sink sink = {.report = report, .context = context, .summary = &counts};
+    mgn_op only = MGN_OP_COUNT;
+    if (options->op) MGN_TRY(find_op(options->op, &only));
+    devices d;
+    MGN_TRY(open_devices(options->device, &d));
+    mgn_status status = MGN_OK;
+    for (int op = 0; op < MGN_OP_COUNT && status == MGN_OK; op++) {
+        if (options->op && (mgn_op)op != only) continue;
+        if (mgn_interrupted()) status = mgn_fail(MGN_ERR_INTERRUPTED, "the checks were interrupted");
+        else status = check_op((mgn_op)op, options, &d, &sink);
+    }
+    close_devices(&d);
+    if (status == MGN_OK) *summary = counts;
+    return status;
+}

@@ -1,0 +1,27 @@
+/* What the commands share, and the commands themselves. */
+#ifndef MGN_CLI_CLI_H
+#define MGN_CLI_CLI_H
+
+#include <cjson/cJSON.h>
+
+#include <mgn/device.h>
+
+#include "options.h"
+#include "table.h"
+
+/* Opens the device that --device or MGN_DEVICE names; says on standard error what "auto" took. */
+mgn_status cli_open_device(const cli_common *common, mgn_device **device);
+
+/* Prints the object on standard output, with a line end, and deletes it. Takes NULL (out of memory). Errors: MEMORY. */
+mgn_status cli_print_json(cJSON *object);
+
+/* This program's and every linked library's version, one per line or as JSON. */
+mgn_status cli_print_versions(bool json);
+
+/* ---- the commands: host/cli/cmd_<name>.c, one function each ---- */
+
+mgn_status cmd_apply(const cli_command *command, int argc, char **argv);
+mgn_status cmd_devices(const cli_command *command, int argc, char **argv);
+mgn_status cmd_recolor(const cli_command *command, int argc, char **argv);
+
+#endif

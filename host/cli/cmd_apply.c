@@ -1,0 +1,190 @@
+/* `mgn apply`: a saved map on any number of pictures. Names, clashes and the map are checked before the first picture is
+ * read; each result is a whole file or none. */
+#include <mgn/recolor.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli.h"
+#include "core/file.h"
+#include "core/progress.h"
+#include "outputs.h"
+
+typedef struct picture {
+    const char *input;
+    char *output;
+    double seconds, apply_seconds; /* in all; without reading and writing */
+    size_t width, height;
+} picture;
+
+typedef struct job {
+    cli_common common;
+    const char *map_path, *directory;
+    int quality;
+    mgn_arena *arena;
+    picture *pictures;
+    size_t count, done;
+    mgn_model *model;
+    mgn_device *device;
+    mgn_map *map;
+} job;
+
+/* ---- before the work ---- */
+
+static const char *base_name(const char *path) {
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+static int by_base_name(const void *a, const void *b) {
+    return strcmp(base_name(((const picture *)a)->input), base_name(((const picture *)b)->input));
+}
+
+static mgn_status check_clashes(const job *j) {
+    picture *sorted = mgn_alloc(j->count, sizeof *sorted);
+    if (!sorted) return MGN_ERR_MEMORY;
+    memcpy(sorted, j->pictures, j->count * sizeof *sorted);
+    qsort(sorted, j->count, sizeof *sorted, by_base_name);
+    mgn_status status = MGN_OK;
+    for (size_t i = 1; i < j->count && status == MGN_OK; i++)
+        if (by_base_name(&sorted[i - 1], &sorted[i]) == 0)
+            status = mgn_fail(MGN_ERR_ARGUMENT, "%s and %s have the same name, so one result would replace the other; apply the map to "
+                              "them one at a time, into different directories", sorted[i - 1].input, sorted[i].input);
+    mgn_free(sorted);
+    return status;
+}
+
+static mgn_status plan_pictures(job *j) {
+    j->arena = mgn_arena_create();
+    j->pictures = j->arena ? mgn_arena_alloc(j->arena, j->count, sizeof *j->pictures) : NULL;
+    if (!j->pictures) return MGN_ERR_MEMORY;
+    const size_t prefix = strlen(j->directory);
+    for (size_t i = 0; i < j->count; i++) {
+        picture *p = &j->pictures[i];
+        mgn_image_format format;
+        p->input = j->common.arguments[i + 1];
+        const char *base = base_name(p->input);
+        const size_t size = prefix + strlen(base) + 2;
+        p->output = mgn_arena_alloc(j->arena, size, 1);
+        if (!p->output) return MGN_ERR_MEMORY;
+        snprintf(p->output, size, "%s%s%s", j->directory, j->directory[prefix - 1] == '/' ? "" : "/", base);
+        MGN_TRY(mgn_image_format_of(p->input, &format));
+        MGN_TRY(cli_check_apart(p->output, &p->input, 1));
+        if (access(p->input, F_OK) != 0) return mgn_fail(MGN_ERR_IO, "%s does not exist", p->input);
+    }
+    return check_clashes(j);
+}
+
+static mgn_status parse(const cli_command *command, int argc, char **argv, job *j) {
+    const cli_option options[] = {
+        {"output", 'o', CLI_TEXT, "OUTDIR", "the directory of the results, made when it is missing (required)", &j->directory, 0, 0},
+        {"quality", 0, CLI_INT, "Q", "JPEG quality, 1 to 100 (default 92)", &j->quality, 1, 100},
+    };
+    MGN_TRY(cli_parse(command, argc, argv, options, MGN_COUNT(options), &j->common));
+    if (j->common.help) return MGN_OK;
+    if (!j->directory) return mgn_fail(MGN_ERR_ARGUMENT, "-o is missing: the directory of the results; mgn apply %s", command->usage);
+    j->map_path = j->common.arguments[0];
+    j->count = (size_t)j->common.argument_count - 1;
+    return MGN_OK;
+}
+
+static mgn_status prepare(job *j) {
+    MGN_TRY(plan_pictures(j));
+    MGN_TRY(mgn_model_load(j->map_path, &j->model));
+    const int64_t d = mgn_model_get_config(j->model)->d;
+    if (d != 3)
+        return mgn_fail(MGN_ERR_ARGUMENT, "%s is a map of %lld dimensions; pictures need one of 3 (red, green, blue)", j->map_path,
+                        (long long)d);
+    MGN_TRY(cli_open_device(&j->common, &j->device));
+    MGN_TRY(mgn_map_create(j->model, j->device, MGN_F32, &j->map));
+    MGN_TRY(mgn_make_directory(j->directory));
+    return cli_check_writable(j->pictures[0].output);
+}
+
+/* ---- the work ---- */
+
+static mgn_status apply_one(const job *j, picture *p) {
+    const double start = mgn_now();
+    mgn_image *source = NULL, *result = NULL;
+    MGN_TRY(mgn_image_read(p->input, &source));
+    const double read = mgn_now();
+    mgn_status status = mgn_recolor_apply(j->map, source, &result);
+    p->apply_seconds = mgn_now() - read;
+    if (status == MGN_OK) status = mgn_image_write(result, p->output, &(mgn_image_write_options){.quality = j->quality});
+    p->seconds = mgn_now() - start;
+    p->width = source->width;
+    p->height = source->height;
+    mgn_image_destroy(source);
+    mgn_image_destroy(result);
+    return status;
+}
+
+static mgn_status apply_all(job *j) {
+    mgn_progress progress;
+    mgn_status status = MGN_OK;
+    mgn_progress_begin(&progress, "applying", j->count);
+    for (; j->done < j->count && status == MGN_OK; j->done += status == MGN_OK) {
+        status = mgn_interrupted() ? MGN_ERR_INTERRUPTED : apply_one(j, &j->pictures[j->done]);
+        mgn_progress_update(&progress, j->done + 1, "%s", base_name(j->pictures[j->done].input));
+    }
+    mgn_progress_end(&progress);
+    if (status == MGN_OK) return MGN_OK;
+    const char *reason = status == MGN_ERR_INTERRUPTED ? "interrupted" : mgn_last_error();
+    return mgn_fail(status, "%s (pictures written before that: %zu of %zu)", reason, j->done, j->count);
+}
+
+/* ---- the report ---- */
+
+static mgn_status print_json(const job *j) {
+    cJSON *object = cJSON_CreateObject(), *files = cJSON_AddArrayToObject(object, "files");
+    double total = 0;
+    for (size_t i = 0; i < j->count; i++) {
+        const picture *p = &j->pictures[i];
+        cJSON *row = cJSON_CreateObject();
+        cJSON_AddStringToObject(row, "input", p->input);
+        cJSON_AddStringToObject(row, "output", p->output);
+        cJSON_AddNumberToObject(row, "width", (double)p->width);
+        cJSON_AddNumberToObject(row, "height", (double)p->height);
+        cJSON_AddNumberToObject(row, "seconds", p->seconds);
+        cJSON_AddNumberToObject(row, "apply_s", p->apply_seconds);
+        cJSON_AddItemToArray(files, row);
+        total += p->seconds;
+    }
+    cJSON_AddStringToObject(object, "map", j->map_path);
+    cJSON_AddNumberToObject(object, "seconds", total);
+    cJSON_AddStringToObject(object, "device", mgn_device_get_info(j->device)->spec);
+    return cli_print_json(object);
+}
+
+static mgn_status print_text(const job *j) {
+    cli_table *table = cli_table_create("result|>pixels|>applying|>in all|device");
+    for (size_t i = 0; i < j->count; i++) {
+        const picture *p = &j->pictures[i];
+        cli_table_cell(table, "%s", p->output);
+        cli_table_cell(table, "%zu x %zu", p->width, p->height);
+        cli_table_cell(table, "%.3f s", p->apply_seconds);
+        cli_table_cell(table, "%.3f s", p->seconds);
+        cli_table_cell(table, "%s", mgn_device_get_info(j->device)->spec);
+    }
+    return cli_table_print(table);
+}
+
+static void clean_up(job *j) {
+    mgn_map_destroy(j->map);
+    mgn_model_destroy(j->model);
+    if (j->device) mgn_device_close(j->device);
+    if (j->arena) mgn_arena_destroy(j->arena);
+}
+
+mgn_status cmd_apply(const cli_command *command, int argc, char **argv) {
+    job j = {0};
+    MGN_TRY(parse(command, argc, argv, &j));
+    if (j.common.help) return MGN_OK;
+    mgn_status status = prepare(&j);
+    if (status == MGN_OK) status = apply_all(&j);
+    if (status == MGN_OK) status = j.common.json ? print_json(&j) : print_text(&j);
+    clean_up(&j);
+    return status;
+}

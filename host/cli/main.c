@@ -1,0 +1,103 @@
+/* The command `mgn`: finds the command that was asked for, runs it, and turns its status into a sentence and an exit
+ * code: 0, 2 for what the caller got wrong (MGN_ERR_ARGUMENT), 1 for every other failure.
+ *
+ * A new command is one file, cmd_<name>.c (listed in meson.build), its prototype in cli.h, and one row of `commands`
+ * below. Its function calls cli_parse with the table of its options, returns at once when `common.help` is set, prints
+ * results on standard output only (one JSON object under --json), notes and progress through mgn_note and
+ * mgn_progress, and returns a status. Its bad inputs are rows of the table in tests/test_cli.c. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cli.h"
+#include "core/parse.h"
+
+static const cli_command commands[] = {
+    {"recolor", "give a picture the palette of another", "SOURCE --like TARGET -o OUT [options]",
+     "Learns a monotone gradient network that carries the colours of SOURCE to a palette with the mean and covariance of "
+     "TARGET's, close to the least possible transport, and applies it to every pixel of SOURCE. Alpha, bit depth, "
+     "orientation, profile and EXIF of SOURCE are kept.\n"
+     "\n"
+     "The table (and the JSON object) says: the loss, in nats; the transport cost E|x - g(x)|^2 and the least that any "
+     "map to these moments can have; the squared sliced Wasserstein distance of the palettes before and after; "
+     "seconds of learning and applying. OUT, MAP and FILE appear together at the end, or not at all; none of them may be an "
+     "input. Existing files are replaced.",
+     "mgn recolor day.jpg --like sunset.jpg -o evening.jpg\n"
+     "mgn recolor day.jpg --like sunset.jpg -o evening.png --save evening.safetensors --sheet sheet.png\n",
+     1, 1, cmd_recolor},
+    {"apply", "apply a saved map to pictures", "MAP IMAGE... -o OUTDIR [options]",
+     "Applies the map that `mgn recolor --save` kept to every pixel of each IMAGE. The results have the pictures' names "
+     "(and so their formats) in OUTDIR, which is made when it is missing; files of these names there are replaced.",
+     "mgn apply evening.safetensors a.jpg b.png -o out\n"
+     "mgn apply evening.safetensors photos/*.jpg -o out --quality 95 --json\n",
+     2, 1000000, cmd_apply},
+    {"devices", "list the devices, and which one the commands take", "[options]",
+     "Shows what --device and MGN_DEVICE may name: the CPU backend and every OpenCL device, with its driver, its "
+     "memory and whether it has float64.",
+     "mgn devices\n"
+     "mgn devices --json\n",
+     0, 0, cmd_devices},
+};
+
+static void print_help(void) {
+    printf("usage: mgn COMMAND [arguments] [options]\n\n"
+           "Learns monotone gradient networks: gradients of convex functions, hence optimal transport maps.\n\n"
+           "Commands:\n");
+    for (size_t i = 0; i < MGN_COUNT(commands); i++) printf("  %-12s %s\n", commands[i].label, commands[i].summary);
+    printf("\n`mgn COMMAND --help` explains one command; `mgn --version` names the linked libraries.\n");
+}
+
+#define USAGE "usage: mgn COMMAND [options], `mgn --help` lists the commands"
+
+static mgn_status unknown_command(const char *word) {
+    const char *best = NULL;
+    for (size_t i = 0; i < MGN_COUNT(commands); i++) mgn_nearest(word, commands[i].label, &best);
+    return mgn_fail(MGN_ERR_ARGUMENT, "there is no command '%.100s'; %s%s%s" USAGE, word, best ? "did you mean '" : "",
+                    best ? best : "", best ? "'? " : "");
+}
+
+static mgn_status dispatch(int argc, char **argv) {
+    if (argc < 2) return mgn_fail(MGN_ERR_ARGUMENT, "a command is missing; " USAGE);
+    const char *word = argv[1];
+    if (strcmp(word, "help") == 0 && argc > 2) {
+        /* `mgn help recolor` is `mgn recolor --help`. */
+        static char help[] = "--help";
+        char *swapped[] = {argv[0], argv[2], help, NULL};
+        return dispatch(3, swapped);
+    }
+    if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0 || strcmp(word, "help") == 0) {
+        print_help();
+        return MGN_OK;
+    }
+    if (strcmp(word, "--version") == 0 || strcmp(word, "-V") == 0 || strcmp(word, "version") == 0)
+        return cli_print_versions(argc > 2 && strcmp(argv[2], "--json") == 0);
+    for (size_t i = 0; i < MGN_COUNT(commands); i++)
+        if (strcmp(word, commands[i].label) == 0) return commands[i].run(&commands[i], argc - 1, argv + 1);
+    return unknown_command(word);
+}
+
+static void on_signal(int number) {
+    (void)number;
+    mgn_interrupt();
+}
+
+/* The first Ctrl-C asks for an orderly stop, the second kills. A closed pipe is an error of writing, told at the end. */
+static void install_handlers(void) {
+    struct sigaction stop = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND}, ignore = {.sa_handler = SIG_IGN};
+    sigaction(SIGINT, &stop, NULL);
+    sigaction(SIGTERM, &stop, NULL);
+    sigaction(SIGPIPE, &ignore, NULL);
+}
+
+int main(int argc, char **argv) {
+    install_handlers();
+    mgn_status status = dispatch(argc, argv);
+    if (status == MGN_OK && (fflush(stdout) != 0 || ferror(stdout)))
+        status = mgn_fail(MGN_ERR_IO, "standard output could not be written: %s", strerror(errno));
+    if (status == MGN_OK) return 0;
+    mgn_bar(NULL);
+    fprintf(stderr, "mgn: %s\n", mgn_last_error());
+    return status == MGN_ERR_ARGUMENT ? 2 : 1;
+}

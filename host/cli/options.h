@@ -1,0 +1,55 @@
+/* The commands' options: a thin layer over getopt_long. A command describes its options in one table, and gets from it
+ * its --help, strict numbers and one-sentence errors. */
+#ifndef MGN_CLI_OPTIONS_H
+#define MGN_CLI_OPTIONS_H
+
+#include <mgn/core.h>
+
+typedef struct cli_command cli_command;
+
+/* One row of the table of commands in main.c. */
+struct cli_command {
+    const char *label;    /* "recolor" */
+    const char *summary;  /* one line for `mgn --help`, no full stop */
+    const char *usage;    /* what follows the name: "CONTENT --like TARGET [options]" */
+    const char *details;  /* paragraphs for `mgn COMMAND --help`, separated by empty lines; "" for none */
+    const char *examples; /* whole command lines, one per line: "mgn recolor a.jpg --like b.jpg -o c.jpg\n" */
+    int min_arguments, max_arguments; /* words that are not options */
+    mgn_status (*run)(const cli_command *command, int argc, char **argv);
+};
+
+typedef enum cli_kind {
+    CLI_FLAG,  /* bool *, set to true; takes no value */
+    CLI_INT,   /* int *, in low..high */
+    CLI_LONG,  /* int64_t *, in low..high (below 2^53) */
+    CLI_REAL,  /* double *, finite, in low..high */
+    CLI_TEXT,  /* const char **, not empty */
+    CLI_CHOICE /* const char **, one of the words of `value`: "exact|sinkhorn" */
+} cli_kind;
+
+typedef struct cli_option {
+    const char *label; /* long form, without the dashes */
+    char letter;       /* short form, or 0 */
+    cli_kind kind;
+    const char *value; /* how the help calls the value: "FILE", "N"; NULL for a flag */
+    const char *help;  /* what it does and its default, no full stop */
+    void *target;      /* holds the default, gets the value */
+    double low, high;  /* both included */
+} cli_option;
+
+/* What every command understands. */
+typedef struct cli_common {
+    const char *device; /* --device, or NULL for MGN_DEVICE, else auto */
+    uint64_t seed;      /* --seed, else 0 */
+    bool has_seed, json, quiet;
+    bool help;        /* the help was printed: the command returns MGN_OK at once */
+    char **arguments; /* the words that are not options */
+    int argument_count;
+} cli_common;
+
+/* Reads the command line into the options' targets and `common`, and applies --threads (or MGN_THREADS) and --quiet.
+ * argv[0] is the command's name. Errors: ARGUMENT, in one sentence that names the option. */
+mgn_status cli_parse(const cli_command *command, int argc, char **argv, const cli_option *options, size_t count,
+                     cli_common *common);
+
+#endif

@@ -1,0 +1,191 @@
+/* mgn_plan: compiled graphs. Owns the scratch memory, the constants and the tensors nobody bound. */
+#include <string.h>
+
+#include "graph/fuse.h"
+#include "graph/plan.h"
+
+struct mgn_plan {
+    mgn_device *device;
+    mgn_program *program;
+    mgn_memory *scratch, *pool;
+    mgn_plan_info info;
+    int node_count;
+    mgn_tensor **tensors; /* by node id: inputs and outputs */
+    bool *owned;          /* which of them are the plan's */
+};
+
+/* ---- tensors of inputs and outputs ---- */
+
+static mgn_status bind(mgn_plan *plan, mgn_dtype real, const mgn_binding *binding) {
+    const mgn_node *node = binding->input;
+    if (!node || node->op != MGN_OP_input) return mgn_fail(MGN_ERR_ARGUMENT, "a tensor was bound to a node that is not an input");
+    const mgn_tensor *tensor = binding->tensor;
+    char want[64], found[64];
+    mgn_dtype dtype = node->kind == MGN_INDEX ? MGN_U32 : real;
+    if (tensor->device != plan->device)
+        return mgn_fail(MGN_ERR_ARGUMENT, "input '%s': its tensor lives on another device", node->label);
+    if (!mgn_shape_equal(tensor->shape, node->shape) || tensor->dtype != dtype)
+        return mgn_fail(MGN_ERR_ARGUMENT, "input '%s': %s %s was expected, the tensor bound to it is %s %s", node->label,
+                        mgn_dtype_name(dtype), mgn_shape_text(node->shape, want), mgn_dtype_name(tensor->dtype),
+                        mgn_shape_text(tensor->shape, found));
+    plan->tensors[node->id] = binding->tensor;
+    return MGN_OK;
+}
+
+static mgn_status make_tensors(mgn_plan *plan, const mgn_graph *graph, mgn_dtype real, const mgn_binding *bindings,
+                               size_t count) {
+    plan->tensors = mgn_alloc((size_t)plan->node_count, sizeof *plan->tensors);
+    plan->owned = mgn_alloc((size_t)plan->node_count, sizeof *plan->owned);
+    if (!plan->tensors || !plan->owned) return MGN_ERR_MEMORY;
+    for (size_t i = 0; i < count; i++) MGN_TRY(bind(plan, real, &bindings[i]));
+    for (int id = 0; id < plan->node_count; id++) {
+        const mgn_node *node = graph->nodes[id];
+        if (plan->tensors[id] || !(node->op == MGN_OP_input || node->is_output)) continue;
+        MGN_TRY(mgn_tensor_create(plan->device, node->kind == MGN_INDEX ? MGN_U32 : real, node->shape, &plan->tensors[id]));
+        plan->owned[id] = true;
+    }
+    return MGN_OK;
+}
+
+/* ---- memory ---- */
+
+static mgn_status make_pool(mgn_plan *plan, const mgn_lowering *low) {
+    size_t bytes = low->pool_count * mgn_dtype_size(low->real);
+    MGN_TRY(plan->device->backend->memory_create(plan->device, bytes, &plan->pool));
+    float *single = NULL;
+    const void *from = low->pool;
+    if (low->real == MGN_F32) {
+        single = mgn_alloc(low->pool_count, sizeof *single);
+        if (!single) return MGN_ERR_MEMORY;
+        for (size_t i = 0; i < low->pool_count; i++) single[i] = (float)low->pool[i];
+        from = single;
+    }
+    mgn_status status = plan->device->backend->memory_write(plan->device, plan->pool, 0, from, bytes);
+    mgn_free(single);
+    return status;
+}
+
+static void settle(mgn_plan *plan, mgn_operand *operand) {
+    if (operand->memory == mgn_scratch_place) operand->memory = plan->scratch;
+    if (operand->memory == mgn_pool_place) operand->memory = plan->pool;
+}
+
+static mgn_status make_scratch(mgn_plan *plan, const mgn_lowering *low) {
+    if (!low->scratch_bytes) return MGN_OK;
+    return plan->device->backend->memory_create(plan->device, low->scratch_bytes, &plan->scratch);
+}
+
+static mgn_status make_calls(mgn_plan *plan, mgn_lowering *low, const mgn_graph *graph) {
+    const mgn_backend *backend = plan->device->backend;
+    mgn_lower_analyse(low, graph);
+    MGN_TRY(mgn_lower_graph(low, graph));
+    MGN_TRY(make_scratch(plan, low));
+    MGN_TRY(make_pool(plan, low));
+    for (size_t i = 0; i < low->call_count; i++) {
+        mgn_call *call = &low->calls[i];
+        for (int j = 0; j < call->inputs; j++) settle(plan, &call->in[j]);
+        settle(plan, &call->out);
+        settle(plan, &call->scratch);
+    }
+    plan->info.calls = low->call_count;
+    return backend->program_create(plan->device, low->calls, low->call_count, &plan->program);
+}
+
+/* MGN_FUSE=0 runs every op by itself: the oracle of the fused programs. */
+static bool fusion_is_on(void) {
+    const char *asked = mgn_environment("MGN_FUSE");
+    return !asked || strcmp(asked, "0") != 0;
+}
+
+/* The graph as one row program, where it is one and the backend takes it; sets plan->program. */
+static mgn_status make_rows(mgn_plan *plan, mgn_lowering *low, const mgn_graph *graph) {
+    const mgn_backend *backend = plan->device->backend;
+    mgn_row_program rows;
+    mgn_arena *arena = backend->rows_create && fusion_is_on() ? mgn_arena_create() : NULL;
+    if (!arena) return MGN_OK;
+    mgn_status status = MGN_OK;
+    if (mgn_fuse(low, graph, arena, &rows)) {
+        status = make_scratch(plan, low);
+        for (int32_t i = 0; i < rows.external_count; i++)
+            if (rows.externals[i].memory == mgn_scratch_place) ((mgn_row_external *)(uintptr_t)rows.externals)[i].memory = plan->scratch;
+        if (status == MGN_OK) status = backend->rows_create(plan->device, &rows, &plan->program);
+        if (status == MGN_OK) plan->info.calls = plan->info.regions = 1;
+    }
+    mgn_arena_destroy(arena);
+    if (status == MGN_ERR_UNSUPPORTED) {
+        backend->memory_destroy(plan->device, plan->scratch);
+        plan->scratch = NULL;
+        status = MGN_OK;
+    }
+    if (!plan->program) { /* what the attempt took is free again */
+        low->block_count = 0;
+        low->scratch_bytes = 0;
+    }
+    return status;
+}
+
+static mgn_status make_program(mgn_plan *plan, mgn_lowering *low, const mgn_graph *graph) {
+    mgn_lower_mark_live(low, graph);
+    for (int id = 0; id < low->node_count; id++) plan->info.nodes += low->values[id].live;
+    MGN_TRY(make_rows(plan, low, graph));
+    if (!plan->program) MGN_TRY(make_calls(plan, low, graph));
+    plan->info.scratch_bytes = low->scratch_bytes;
+    return MGN_OK;
+}
+
+/* ---- plans ---- */
+
+static mgn_status compile(mgn_plan *plan, mgn_graph *graph, mgn_dtype real, const mgn_binding *bindings, size_t count) {
+    MGN_TRY(make_tensors(plan, graph, real, bindings, count));
+    mgn_lowering low = {.real = real, .node_count = graph->count};
+    low.values = mgn_alloc((size_t)graph->count, sizeof *low.values);
+    mgn_status status = low.values ? MGN_OK : MGN_ERR_MEMORY;
+    if (status == MGN_OK) {
+        for (int id = 0; id < graph->count; id++) low.values[id].tensor = plan->tensors[id];
+        status = make_program(plan, &low, graph);
+    }
+    mgn_lowering_free(&low);
+    return status;
+}
+
+mgn_status mgn_plan_compile(mgn_graph *graph, mgn_device *device, mgn_dtype real, const mgn_binding *bindings,
+                            size_t binding_count, mgn_plan **plan) {
+    MGN_TRY(mgn_graph_status(graph));
+    if (real != MGN_F32 && real != MGN_F64) return mgn_fail(MGN_ERR_ARGUMENT, "a plan computes in float32 or float64");
+    if (real == MGN_F64 && !device->info.has_f64)
+        return mgn_fail(MGN_ERR_UNSUPPORTED, "%s (%s) has no float64", device->info.spec, device->info.name);
+    mgn_plan *p = mgn_alloc(1, sizeof *p);
+    if (!p) return MGN_ERR_MEMORY;
+    p->device = device;
+    p->node_count = graph->count;
+    mgn_status status = compile(p, graph, real, bindings, binding_count);
+    if (status != MGN_OK) {
+        mgn_plan_destroy(p);
+        return status;
+    }
+    *plan = p;
+    return MGN_OK;
+}
+
+void mgn_plan_destroy(mgn_plan *plan) {
+    if (!plan) return;
+    const mgn_backend *backend = plan->device->backend;
+    backend->program_destroy(plan->device, plan->program);
+    backend->memory_destroy(plan->device, plan->scratch);
+    backend->memory_destroy(plan->device, plan->pool);
+    for (int id = 0; plan->owned && id < plan->node_count; id++)
+        if (plan->owned[id]) mgn_tensor_destroy(plan->tensors[id]);
+    mgn_free(plan->tensors);
+    mgn_free(plan->owned);
+    mgn_free(plan);
+}
+
+mgn_status mgn_plan_run(mgn_plan *plan, uint64_t times) {
+    return plan->device->backend->program_run(plan->device, plan->program, times);
+}
+
+mgn_tensor *mgn_plan_tensor(const mgn_plan *plan, const mgn_node *node) {
+    return node && node->id < plan->node_count ? plan->tensors[node->id] : NULL;
+}
+
+mgn_plan_info mgn_plan_get_info(const mgn_plan *plan) { return plan->info; }

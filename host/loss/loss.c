@@ -1,0 +1,144 @@
+/* The losses and their table. A new loss is a function of nodes and one row in `kinds`. */
+#include <mgn/loss.h>
+
+#include <lapacke.h>
+#include <math.h>
+#include <string.h>
+
+#include "core/core.h"
+#include "graph/graph.h"
+
+typedef struct loss_kind {
+    const char *label;
+    bool needs_pairs;
+    mgn_node *(*build)(const mgn_loss_config *config, mgn_node *x, mgn_node *y, mgn_node *target);
+} loss_kind;
+
+/* ---- target Gaussians: precision and log det, made on the host once ---- */
+
+typedef struct gaussian {
+    mgn_node *mean;      /* (d), or NULL: 0 */
+    mgn_node *precision; /* (d, d), or NULL: identity */
+    double logdet;       /* of the covariance */
+} gaussian;
+
+static bool make_precision(mgn_graph *graph, const double *covariance, int64_t d, gaussian *target) {
+    lapack_int n = (lapack_int)d;
+    double *a = mgn_arena_alloc(graph->arena, (size_t)(d * d), sizeof *a);
+    if (!a) return false;
+    memcpy(a, covariance, (size_t)(d * d) * sizeof *a);
+    bool regular = LAPACKE_dpotrf(LAPACK_ROW_MAJOR, 'L', n, a, n) == 0;
+    double smallest = INFINITY, largest = 0;
+    for (int64_t i = 0; regular && i < d; i++) {
+        target->logdet += 2 * log(a[i * d + i]);
+        smallest = fmin(smallest, a[i * d + i]);
+        largest = fmax(largest, a[i * d + i]);
+    }
+    /* The pivots' ratio is a lower bound of the square root of the condition number. */
+    if (!regular || !(smallest > 1e-7 * largest) || LAPACKE_dpotri(LAPACK_ROW_MAJOR, 'L', n, a, n) != 0) {
+        mgn_graph_fail(graph, "the target's covariance is singular: its %lld coordinates vary in fewer directions (a single "
+                              "colour, or a constant column?), so no density can be matched to it", (long long)d);
+        return false;
+    }
+    for (int64_t i = 0; i < d; i++)
+        for (int64_t j = i + 1; j < d; j++) a[i * d + j] = a[j * d + i];
+    target->precision = mgn_table(graph, a, MGN_SHAPE(d, d));
+    return target->precision != NULL;
+}
+
+static bool make_gaussian(mgn_node *y, const double *mean, const double *covariance, gaussian *target) {
+    *target = (gaussian){0};
+    int64_t d = y->shape.dim[1];
+    if (mean) target->mean = mgn_table(y->graph, mean, MGN_SHAPE(d));
+    return !covariance || make_precision(y->graph, covariance, d, target);
+}
+
+/* (y - mean)^T precision (y - mean) of each row: (n, d) -> (n). */
+static mgn_node *squared_distance(mgn_node *y, const gaussian *target) {
+    mgn_node *r = target->mean ? mgn_sub(y, target->mean) : y;
+    return mgn_sum(mgn_mul(target->precision ? mgn_matmul(r, target->precision) : r, r), 2);
+}
+
+/* ---- losses ---- */
+
+mgn_node *mgn_loss_l1(mgn_node *y, mgn_node *target) { return mgn_mean(mgn_abs(mgn_sub(y, target)), -1); }
+
+mgn_node *mgn_loss_mse(mgn_node *y, mgn_node *target) { return mgn_mean(mgn_square(mgn_sub(y, target)), -1); }
+
+mgn_node *mgn_loss_transport_cost(mgn_node *x, mgn_node *y) { return mgn_mean(mgn_sum(mgn_square(mgn_sub(x, y)), 2), -1); }
+
+mgn_node *mgn_loss_nll(mgn_node *x, mgn_node *y, const double *mean, const double *covariance) {
+    gaussian target;
+    if (!x || !y || !make_gaussian(y, mean, covariance, &target)) return NULL;
+    double constant = 0.5 * (double)y->shape.dim[1] * log(2 * M_PI) + 0.5 * target.logdet;
+    mgn_node *rows = mgn_sub(mgn_scale(squared_distance(y, &target), 0.5), mgn_spd_logdet(mgn_row_jacobian(y, x)));
+    return mgn_shift(mgn_mean(rows, -1), constant);
+}
+
+mgn_node *mgn_loss_kl(mgn_node *y, const double *mean, const double *covariance) {
+    gaussian target;
+    if (!y || !make_gaussian(y, mean, covariance, &target)) return NULL;
+    int64_t n = y->shape.dim[0], d = y->shape.dim[1];
+    if (n < 2) return mgn_graph_fail(y->graph, "kl: at least 2 rows are needed to estimate a covariance, %lld found", (long long)n);
+    mgn_node *m = mgn_mean(y, 1);                                                     /* (d) */
+    mgn_node *c = mgn_sub(y, m);                                                      /* (n, d) */
+    mgn_node *S = mgn_add(mgn_scale(mgn_matmul_t(c, true, c, false), 1.0 / (double)(n - 1)),
+                          mgn_scale(mgn_identity(y->graph, d), 1e-6));                /* (d, d) */
+    mgn_node *trace = mgn_sum(target.precision ? mgn_mul(target.precision, S) : mgn_mul(mgn_identity(y->graph, d), S), -1);
+    mgn_node *shift = mgn_sum(squared_distance(mgn_reshape(m, MGN_SHAPE(1, d)), &target), -1);
+    mgn_node *sum = mgn_sub(mgn_add(trace, shift), mgn_spd_logdet(S));
+    return mgn_scale(mgn_shift(sum, target.logdet - (double)d), 0.5);
+}
+
+/* ---- the table ---- */
+
+static mgn_node *build_l1(const mgn_loss_config *c, mgn_node *x, mgn_node *y, mgn_node *target) {
+    (void)c, (void)x;
+    return mgn_loss_l1(y, target);
+}
+
+static mgn_node *build_mse(const mgn_loss_config *c, mgn_node *x, mgn_node *y, mgn_node *target) {
+    (void)c, (void)x;
+    return mgn_loss_mse(y, target);
+}
+
+static mgn_node *build_nll(const mgn_loss_config *c, mgn_node *x, mgn_node *y, mgn_node *target) {
+    (void)target;
+    return mgn_loss_nll(x, y, c->mean, c->covariance);
+}
+
+static mgn_node *build_kl(const mgn_loss_config *c, mgn_node *x, mgn_node *y, mgn_node *target) {
+    (void)target, (void)x;
+    return mgn_loss_kl(y, c->mean, c->covariance);
+}
+
+static const loss_kind kinds[] = {
+    {"l1", true, build_l1},
+    {"mse", true, build_mse},
+    {"nll", false, build_nll},
+    {"kl", false, build_kl},
+};
+
+const char *mgn_loss_kind(size_t index) { return index < MGN_COUNT(kinds) ? kinds[index].label : NULL; }
+
+static const loss_kind *find_kind(const char *label) {
+    for (size_t i = 0; i < MGN_COUNT(kinds); i++)
+        if (strcmp(kinds[i].label, label) == 0) return &kinds[i];
+    return NULL;
+}
+
+bool mgn_loss_needs_pairs(const char *kind) {
+    const loss_kind *found = find_kind(kind);
+    return found && found->needs_pairs;
+}
+
+mgn_node *mgn_loss(const mgn_loss_config *config, mgn_node *x, mgn_node *y, mgn_node *target) {
+    if (!x || !y) return NULL;
+    const loss_kind *kind = find_kind(config->kind);
+    if (!kind) return mgn_graph_fail(x->graph, "the loss is l1, mse, nll or kl; '%s' was found", config->kind);
+    if (kind->needs_pairs && !target)
+        return mgn_graph_fail(x->graph, "%s compares with given targets, row by row; none were given", kind->label);
+    mgn_node *loss = kind->build(config, x, y, target);
+    if (config->cost_weight == 0) return loss;
+    return mgn_add(loss, mgn_scale(mgn_loss_transport_cost(x, y), config->cost_weight));
+}

@@ -1,0 +1,62 @@
+/* How good a map is for two pictures: numbers that do not depend on how the map was learned. */
+#include "recolor/recolor.h"
+
+#include <mgn/ot.h>
+
+enum { MOST_PIXELS = 1 << 20, SLICED_PIXELS = 1 << 16, DIRECTIONS = 256 };
+
+/* As the loss does it: the mapped palette's covariance may be singular. */
+static const double widening = 1e-6;
+
+static void clip(float *values, int64_t count) {
+    for (int64_t i = 0; i < count; i++) values[i] = MGN_MIN(MGN_MAX(values[i], 0.0f), 1.0f);
+}
+
+static mgn_status measure_moments(mgn_map *map, const mgn_matrix *source, float *mapped, const mgn_colour_gaussian *target,
+                                  mgn_recolor_quality *quality) {
+    mgn_colour_gaussian before, after;
+    MGN_TRY(mgn_map_apply(map, source->values, source->rows, mapped));
+    MGN_TRY(mgn_transport_cost(source->values, mapped, source->rows, 3, &quality->cost));
+    MGN_TRY(mgn_colour_gaussian_of(source, &before));
+    MGN_TRY(mgn_bures_w2(before.mean, before.covariance, target->mean, target->covariance, 3, &quality->bures));
+    MGN_TRY(mgn_colour_gaussian_of(&(mgn_matrix){source->rows, 3, mapped}, &after));
+    for (size_t i = 0; i < 3; i++) after.covariance[4 * i] += widening;
+    MGN_TRY(mgn_gaussian_kl(after.mean, after.covariance, target->mean, target->covariance, 3, &quality->loss));
+    quality->pixels = source->rows;
+    return MGN_OK;
+}
+
+static mgn_status measure_slices(mgn_map *map, const mgn_matrix *source, const mgn_matrix *target, uint64_t seed,
+                                 mgn_recolor_quality *quality) {
+    const int64_t n = source->rows, m = target->rows;
+    MGN_TRY(mgn_sliced_w2(source->values, n, target->values, m, 3, DIRECTIONS, seed, &quality->w2_before));
+    MGN_TRY(mgn_map_apply(map, source->values, n, source->values));
+    clip(source->values, 3 * n);
+    return mgn_sliced_w2(source->values, n, target->values, m, 3, DIRECTIONS, seed, &quality->w2_after);
+}
+
+static mgn_status check_map(const mgn_map *map) {
+    if (mgn_map_dimension(map) == 3) return MGN_OK;
+    return mgn_fail(MGN_ERR_ARGUMENT, "a map of colours has d = 3; this one has d = %lld", (long long)mgn_map_dimension(map));
+}
+
+mgn_status mgn_recolor_measure(mgn_map *map, const mgn_image *source, const mgn_image *target, uint64_t seed,
+                               mgn_recolor_quality *quality) {
+    mgn_matrix many = {0}, few = {0}, aims = {0}, mapped = {0};
+    mgn_recolor_quality made = {0};
+    mgn_colour_gaussian gaussian;
+    mgn_status status = check_map(map);
+    if (status == MGN_OK) status = mgn_target_gaussian(target, seed, &gaussian);
+    if (status == MGN_OK) status = mgn_recolor_palette(source, MOST_PIXELS, seed, &many);
+    if (status == MGN_OK) status = mgn_matrix_create(many.rows, 3, &mapped);
+    if (status == MGN_OK) status = measure_moments(map, &many, mapped.values, &gaussian, &made);
+    if (status == MGN_OK) status = mgn_recolor_palette(source, SLICED_PIXELS, seed + 1, &few);
+    if (status == MGN_OK) status = mgn_recolor_palette(target, SLICED_PIXELS, seed + 2, &aims);
+    if (status == MGN_OK) status = measure_slices(map, &few, &aims, seed, &made);
+    if (status == MGN_OK) *quality = made;
+    mgn_matrix_free(&many);
+    mgn_matrix_free(&few);
+    mgn_matrix_free(&aims);
+    mgn_matrix_free(&mapped);
+    return status;
+}

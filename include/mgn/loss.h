@@ -1,0 +1,41 @@
+/* Losses: scalars built of graph nodes. No loss knows which model made its input. */
+#ifndef MGN_LOSS_H
+#define MGN_LOSS_H
+
+#include <mgn/graph.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct mgn_loss_config {
+    char kind[16];            /**< "l1", "mse", "nll", "kl"; mgn_loss_kind lists them */
+    const double *mean;       /**< nll, kl: target Gaussian (d); NULL: 0. Borrowed while the graph is built */
+    const double *covariance; /**< (d, d); NULL: identity */
+    double cost_weight;       /**< adds cost_weight * E |x - g(x)|^2 */
+} mgn_loss_config;
+
+/** Names of the kinds there are; NULL past the last. */
+MGN_API const char *mgn_loss_kind(size_t index);
+/** Whether a kind compares row by row with given targets (l1, mse). */
+MGN_API bool mgn_loss_needs_pairs(const char *kind);
+
+/** The configured loss of y = g(x), as a scalar node; `target` (n, d) where the kind needs pairs, else NULL.
+ *  NULL with the sentence in the graph when the configuration makes no sense. */
+MGN_API mgn_node *mgn_loss(const mgn_loss_config *config, mgn_node *x, mgn_node *y, mgn_node *target);
+
+/** mean over rows and components of |y - target|. */
+MGN_API mgn_node *mgn_loss_l1(mgn_node *y, mgn_node *target);
+/** mean over rows and components of (y - target)^2. */
+MGN_API mgn_node *mgn_loss_mse(mgn_node *y, mgn_node *target);
+/** -E[log p(y) + log det (dy/dx)], p = N(mean, covariance): the negative log-likelihood of x under the pull-back. */
+MGN_API mgn_node *mgn_loss_nll(mgn_node *x, mgn_node *y, const double *mean, const double *covariance);
+/** KL(N(m, S + 1e-6 I) || N(mean, covariance)), m and S (n - 1 in the denominator) being the moments of y's rows. */
+MGN_API mgn_node *mgn_loss_kl(mgn_node *y, const double *mean, const double *covariance);
+/** E |x - y|^2. */
+MGN_API mgn_node *mgn_loss_transport_cost(mgn_node *x, mgn_node *y);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

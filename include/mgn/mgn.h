@@ -1,0 +1,18 @@
+/* Everything. */
+#ifndef MGN_MGN_H
+#define MGN_MGN_H
+
+#include <mgn/check.h>
+#include <mgn/core.h>
+#include <mgn/data.h>
+#include <mgn/device.h>
+#include <mgn/graph.h>
+#include <mgn/image.h>
+#include <mgn/loss.h>
+#include <mgn/model.h>
+#include <mgn/optim.h>
+#include <mgn/ot.h>
+#include <mgn/recolor.h>
+#include <mgn/train.h>
+
+#endif

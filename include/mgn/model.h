@@ -1,0 +1,92 @@
+/* Monotone gradient networks: g = grad(phi) of a convex phi, from R^d to R^d. */
+#ifndef MGN_MODEL_H
+#define MGN_MODEL_H
+
+#include <mgn/graph.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** Increasing scalar functions. tanh and logistic saturate, softplus does not. */
+typedef enum mgn_activation { MGN_LOGISTIC, MGN_TANH, MGN_SOFTPLUS } mgn_activation;
+
+/** How V starts: a random orthogonal matrix (QR of a Gaussian one), or independent N(0, 1) entries. */
+typedef enum mgn_v_start { MGN_V_ORTHOGONAL, MGN_V_GAUSSIAN } mgn_v_start;
+
+typedef struct mgn_model_config {
+    char kind[16];             /**< "cmgn" or "mmgn"; mgn_model_kinds lists them */
+    int64_t d;                 /**< dimension of the space */
+    int64_t h;                 /**< hidden width */
+    int64_t layers;            /**< cmgn: L, layers of the cascade; mmgn: K, modules */
+    mgn_activation activation; /**< cmgn: any; mmgn: tanh or logistic */
+    mgn_v_start v;
+} mgn_model_config;
+
+typedef struct mgn_model mgn_model;
+
+/** Names of the kinds there are; NULL past the last. */
+MGN_API const char *mgn_model_kind(size_t index);
+MGN_API const char *mgn_activation_name(mgn_activation activation);
+/** Errors: ARGUMENT (unknown name). */
+MGN_API mgn_status mgn_activation_parse(const char *text, mgn_activation *activation);
+
+/** The usual activation of a kind: logistic for cmgn, tanh for mmgn. */
+MGN_API mgn_activation mgn_model_usual_activation(const char *kind);
+
+/** A model with random parameters: every weight and bias N(0, 1), V as `config->v` says. Errors: ARGUMENT, MEMORY. */
+MGN_API mgn_status mgn_model_create(const mgn_model_config *config, uint64_t seed, mgn_model **model);
+MGN_API void mgn_model_destroy(mgn_model *model);
+MGN_API mgn_status mgn_model_clone(const mgn_model *model, mgn_model **copy);
+MGN_API const mgn_model_config *mgn_model_get_config(const mgn_model *model);
+
+/** All parameters are one flat vector with named views. */
+typedef struct mgn_parameter {
+    const char *label; /**< "W", "b0", "V" */
+    mgn_shape shape;
+    int64_t offset; /**< into the flat vector */
+} mgn_parameter;
+
+MGN_API int64_t mgn_model_parameter_count(const mgn_model *model);
+/** The flat vector, in double; writable. */
+MGN_API double *mgn_model_values(mgn_model *model);
+MGN_API size_t mgn_model_parameters(const mgn_model *model, const mgn_parameter **parameters);
+
+/** g(x) row by row: `flat` (parameter count), x (n, d) -> (n, d). */
+MGN_API mgn_node *mgn_model_forward(const mgn_model *model, mgn_node *flat, mgn_node *x);
+/** phi(x), (n, d) -> (n), with grad phi = g. Closed form for mmgn and for cmgn of one layer; NULL with the sentence in the
+ *  graph elsewhere (mgn_map_potential integrates instead). */
+MGN_API mgn_node *mgn_model_potential(const mgn_model *model, mgn_node *flat, mgn_node *x);
+MGN_API bool mgn_model_has_potential(const mgn_model *model);
+
+/** safetensors: a float32 tensor per parameter, the architecture in the metadata. */
+MGN_API mgn_status mgn_model_save(const mgn_model *model, const char *path);
+/** Errors: IO; FORMAT (damaged file, metadata or shapes that disagree with the architecture); NUMERIC (weights that are
+ *  not finite). */
+MGN_API mgn_status mgn_model_load(const char *path, mgn_model **model);
+
+/* ---- maps: a model on a device, ready to be evaluated ---- */
+
+typedef struct mgn_map mgn_map;
+
+/** `real`: MGN_F32 or MGN_F64. The parameters are copied: later changes of the model do not show. */
+MGN_API mgn_status mgn_map_create(const mgn_model *model, mgn_device *device, mgn_dtype real, mgn_map **map);
+MGN_API void mgn_map_destroy(mgn_map *map);
+/** The d of its model. */
+MGN_API int64_t mgn_map_dimension(const mgn_map *map);
+
+/** y = g(x): n rows of d floats, in place allowed. Rows are worked off in chunks, so n may be large.
+ *  Errors: NUMERIC (a result is not finite; names row and column), DEVICE. */
+MGN_API mgn_status mgn_map_apply(mgn_map *map, const float *x, int64_t n, float *y);
+/** Jacobians (n, d, d), symmetric positive semidefinite. */
+MGN_API mgn_status mgn_map_jacobian(mgn_map *map, const float *x, int64_t n, double *jacobian);
+/** Potential values (n), phi(0) = 0 where it has no closed form: Gauss-Legendre quadrature of g(t x) . x over t in [0, 1]. */
+MGN_API mgn_status mgn_map_potential(mgn_map *map, const float *x, int64_t n, double *phi);
+/** Solves g(x) = y by damped Newton steps on the convex phi(x) - <x, y>, to |g(x) - y| <= tolerance (1 + |y|).
+ *  `residual` (optional, n) gets |g(x) - y|. Errors: NUMERIC when a row does not get there (y outside the range of g). */
+MGN_API mgn_status mgn_map_inverse(mgn_map *map, const float *y, int64_t n, double tolerance, float *x, double *residual);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

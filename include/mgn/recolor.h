@@ -1,0 +1,63 @@
+/* Recolouring: a map between the palettes of two pictures, learned by a monotone gradient network and applied pixel by
+ * pixel. Colours are points of [0, 1]^3 (red, green, blue as stored; no colour management). */
+#ifndef MGN_RECOLOR_H
+#define MGN_RECOLOR_H
+
+#include <mgn/data.h>
+#include <mgn/image.h>
+#include <mgn/train.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** The colours of a picture as rows (n, 3), from the first pixel to the last. Pixels that are fully transparent show
+ *  no colour and are left out. `most` > 0 takes at most that many: one at a random place in each of `most` equal
+ *  stretches, so rows and columns of the picture do not beat with a stride. The same seed takes the same pixels.
+ *  The caller frees `palette`. Errors: ARGUMENT (nothing is visible), MEMORY, INTERRUPTED. */
+MGN_API mgn_status mgn_recolor_palette(const mgn_image *image, int64_t most, uint64_t seed, mgn_matrix *palette);
+
+/** All zero means the defaults. */
+typedef struct mgn_recolor_config {
+    char kind[16];     /**< "cmgn" (the default) or "mmgn" */
+    int64_t h, layers; /**< 0: cmgn 3 and 2 (27 parameters), mmgn 2 and 2 (28 parameters) */
+    int64_t epochs;    /**< steps over the whole sample; 0: MGN_RECOLOR_EPOCHS */
+    int64_t sample;    /**< source pixels to learn from; 0: MGN_RECOLOR_SAMPLE */
+    uint64_t seed;
+    mgn_train_callback *report; /**< optional; counts the epochs of the whole learning */
+    void *context;
+} mgn_recolor_config;
+
+enum { MGN_RECOLOR_EPOCHS = 300, MGN_RECOLOR_SAMPLE = 16384 };
+
+/** Learns a map whose image of the source's palette has the mean and the covariance of the target's palette, by the
+ *  Kullback-Leibler divergence of Gaussians and with little transport: its cost is close to the Bures distance, which
+ *  no map with these moments can undercut. The caller destroys `model` (d = 3). `result` may be NULL.
+ *  Errors: ARGUMENT (a target of a single colour), and those of mgn_train. After INTERRUPTED there is no model. */
+MGN_API mgn_status mgn_recolor_learn(const mgn_image *source, const mgn_image *target, mgn_device *device,
+                                     const mgn_recolor_config *config, mgn_model **model, mgn_train_result *result);
+
+/** How good a map is for two pictures. */
+typedef struct mgn_recolor_quality {
+    double loss;      /**< KL of the mapped source palette's Gaussian to the target's, in nats */
+    double cost;      /**< E |x - g(x)|^2 over the source palette: the map itself, not clipped to [0, 1] */
+    double bures;     /**< the least cost that can reach the target's mean and covariance */
+    double w2_before; /**< squared sliced Wasserstein distance of the two palettes, 256 directions */
+    double w2_after;  /**< the same after the map, colours clipped to [0, 1] as in a picture */
+    int64_t pixels;   /**< source pixels that loss and cost were measured on */
+} mgn_recolor_quality;
+
+/** Measures on up to 2^20 pixels of the source (sliced distances: 65536 of each picture), and the moments of all of the
+ *  target's (2^24 at most). Errors: ARGUMENT (a map that is not of d = 3, a target of a single colour), NUMERIC. */
+MGN_API mgn_status mgn_recolor_measure(mgn_map *map, const mgn_image *source, const mgn_image *target, uint64_t seed,
+                                       mgn_recolor_quality *quality);
+
+/** A picture with every colour mapped: g exactly, clipped to [0, 1] and rounded. Alpha, depth, orientation and metadata
+ *  are the source's; a grey picture becomes RGB when the result has colour. The caller destroys `result`.
+ *  Errors: ARGUMENT (a map that is not of d = 3), NUMERIC (a colour that is not finite), MEMORY, INTERRUPTED. */
+MGN_API mgn_status mgn_recolor_apply(mgn_map *map, const mgn_image *source, mgn_image **result);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

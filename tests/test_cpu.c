@@ -1,0 +1,856 @@
+/* The CPU backend: every kernel on odd sizes against plain loops in long double by other formulas, with both real
+ * types, every instruction set this machine has, and 1, 2, 3 and 5 threads, whose bits must all be equal. Results lie
+ * between guards that must not change. */
+#include "harness.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend/backend.h"
+#include "core/core.h"
+#include "mgn_random.h"
+
+typedef long double real; /* of the references */
+
+static const char *const isas[] = {"baseline", "avx2", "avx512"};
+static const int thread_counts[] = {1, 2, 3, 5};
+
+/* ---- running one call ---- */
+
+enum { GUARD = 16 };
+
+/* A call with its operands' contents: doubles that are also floats, or words. */
+typedef struct subject {
+    mgn_call call;
+    double *reals[MGN_MAX_INPUTS];
+    uint32_t *words[MGN_MAX_INPUTS];
+    size_t sizes[MGN_MAX_INPUTS]; /* elements */
+    size_t out_size;     /* elements of the result's memory */
+    size_t scratch_size;
+    int64_t *places;     /* where the elements of a result with gaps lie; NULL: one after the other */
+    size_t count;        /* elements of the result, where places is set */
+} subject;
+
+static mgn_status open_cpu(const char *isa, mgn_device **device) {
+    mgn_device_info info;
+    size_t count = 0;
+    if (isa) setenv("MGN_ISA", isa, 1);
+    else unsetenv("MGN_ISA");
+    MGN_TRY(mgn_cpu_backend.list(&info, 1, &count));
+    return mgn_cpu_backend.open(&info, device);
+}
+
+static mgn_memory *memory_of(mgn_device *device, const void *content, size_t bytes) {
+    mgn_memory *memory;
+    MGN_ASSERT_OK(mgn_cpu_backend.memory_create(device, bytes, &memory));
+    if (content) MGN_ASSERT_OK(mgn_cpu_backend.memory_write(device, memory, 0, content, bytes));
+    return memory;
+}
+
+static mgn_memory *real_memory(mgn_device *device, mgn_dtype dtype, const double *values, size_t count) {
+    if (dtype == MGN_F64) return memory_of(device, values, count * sizeof(double));
+    float *narrow = malloc((count + 1) * sizeof(float));
+    for (size_t i = 0; i < count; i++) narrow[i] = (float)values[i];
+    mgn_memory *memory = memory_of(device, narrow, count * sizeof(float));
+    free(narrow);
+    return memory;
+}
+
+static bool is_real(const mgn_operand *operand) { return operand->dtype != MGN_U32; }
+
+/* Runs the call and gives its result's bytes, out_size elements of `dtype` (or words), in a fresh block. */
+static unsigned char *run_call(const subject *s, mgn_device *device, mgn_dtype dtype, int threads) {
+    mgn_call call = s->call;
+    mgn_memory *memories[MGN_MAX_INPUTS + 2] = {NULL};
+    if (is_real(&call.out)) call.out.dtype = dtype;
+    size_t width = mgn_dtype_size(call.out.dtype), bytes = (s->out_size + 2 * GUARD) * width;
+    unsigned char *guarded = malloc(bytes), *result = malloc(s->out_size * width + 1);
+    memset(guarded, 0xAB, bytes);
+    for (int i = 0; i < call.inputs; i++) {
+        if (is_real(&call.in[i])) {
+            call.in[i].dtype = dtype;
+            memories[i] = real_memory(device, dtype, s->reals[i], s->sizes[i]);
+        } else {
+            memories[i] = memory_of(device, s->words[i], s->sizes[i] * sizeof(uint32_t));
+        }
+        call.in[i].memory = memories[i];
+    }
+    memories[3] = call.out.memory = memory_of(device, guarded, bytes);
+    call.out.offset += GUARD;
+    if (s->scratch_size) {
+        memories[4] = call.scratch.memory = memory_of(device, NULL, s->scratch_size * width);
+        call.scratch.dtype = call.out.dtype;
+    }
+    mgn_program *program;
+    mgn_set_threads(threads);
+    MGN_ASSERT_OK(mgn_cpu_backend.program_create(device, &call, 1, &program));
+    uint64_t allocations = mgn_allocations();
+    MGN_ASSERT_OK(mgn_cpu_backend.program_run(device, program, 1));
+    ck_assert_uint_eq(mgn_allocations(), allocations);
+    mgn_cpu_backend.program_destroy(device, program);
+    MGN_ASSERT_OK(mgn_cpu_backend.memory_read(device, call.out.memory, 0, guarded, bytes));
+    for (size_t i = 0; i < GUARD * width; i++)
+        ck_assert_msg(guarded[i] == 0xAB && guarded[bytes - 1 - i] == 0xAB, "%s writes outside its result",
+                      mgn_op_infos[call.op].label);
+    memcpy(result, guarded + GUARD * width, s->out_size * width);
+    for (size_t i = 0; i < MGN_COUNT(memories); i++) mgn_cpu_backend.memory_destroy(device, memories[i]);
+    free(guarded);
+    return result;
+}
+
+/* |found - want| <= ulps * magnitude in the type's units; NaN only where NaN is wanted; gaps untouched. */
+static void compare(const subject *s, mgn_dtype dtype, const void *result, const real *want, const real *magnitude,
+                    double ulps) {
+    real unit = dtype == MGN_F32 ? 0x1p-23L : 0x1p-52L, tiny = dtype == MGN_F32 ? 1.5e-45L : 5e-324L;
+    size_t count = s->places ? s->count : s->out_size, width = mgn_dtype_size(dtype);
+    bool *written = calloc(s->out_size + 1, sizeof *written);
+    for (size_t i = 0; i < count; i++) {
+        size_t place = s->places ? (size_t)s->places[i] : i;
+        real found = dtype == MGN_F32 ? (real)((const float *)result)[place] : (real)((const double *)result)[place];
+        written[place] = true;
+        if (isnan(want[i]) && isnan(found)) continue;
+        if (found == want[i]) continue; /* infinities too */
+        real error = fabsl(found - want[i]), allowed = (real)ulps * unit * fabsl(magnitude[i]) + tiny;
+        ck_assert_msg(error <= allowed, "%s (%s): element %zu of %zu is %.17g, expected %.17g, off by %.3g of the allowed error",
+                      mgn_op_infos[s->call.op].label, mgn_dtype_name(dtype), i, count, (double)found, (double)want[i],
+                      (double)(error / allowed));
+    }
+    for (size_t i = 0; i < s->out_size * width; i++)
+        ck_assert_msg(written[i / width] || ((const unsigned char *)result)[i] == 0xAB, "%s writes into gaps",
+                      mgn_op_infos[s->call.op].label);
+    free(written);
+}
+
+/* Both types, all instruction sets and thread counts; `want` NULL: only that all bits agree. */
+static void check_subject(const subject *s, const real *want, const real *magnitude, double ulps) {
+    for (int type = 0; type < 2; type++) {
+        mgn_dtype dtype = type ? MGN_F64 : MGN_F32;
+        unsigned char *first = NULL;
+        for (size_t isa = 0; isa < MGN_COUNT(isas); isa++) {
+            mgn_device *device;
+            if (open_cpu(isas[isa], &device) != MGN_OK) continue;
+            for (size_t t = 0; t < MGN_COUNT(thread_counts); t++) {
+                unsigned char *result = run_call(s, device, dtype, thread_counts[t]);
+                size_t bytes = s->out_size * (is_real(&s->call.out) ? mgn_dtype_size(dtype) : 4);
+                if (!first) {
+                    if (want) compare(s, dtype, result, want, magnitude, ulps);
+                    first = result;
+                    continue;
+                }
+                ck_assert_msg(memcmp(first, result, bytes) == 0, "%s: %s with %d threads gives other bits",
+                              mgn_op_infos[s->call.op].label, isas[isa], thread_counts[t]);
+                free(result);
+            }
+            mgn_cpu_backend.close(device);
+        }
+        free(first);
+    }
+}
+
+/* ---- building calls ---- */
+
+static mgn_operand contiguous(mgn_dtype dtype, mgn_shape shape) {
+    mgn_tensor tensor = {.dtype = dtype, .shape = shape};
+    return mgn_operand_of(&tensor);
+}
+
+static mgn_shape shape_of(int rank, int64_t a, int64_t b, int64_t c) { return (mgn_shape){rank, {a, b, c}}; }
+
+static double *random_reals(mgn_test_random *random, size_t count, double low, double high) {
+    double *values = malloc((count + 1) * sizeof *values);
+    for (size_t i = 0; i < count; i++) values[i] = (double)(float)mgn_test_uniform(random, low, high);
+    return values;
+}
+
+static void add_reals(subject *s, mgn_test_random *random, mgn_shape shape, double low, double high) {
+    int i = s->call.inputs++;
+    s->call.in[i] = contiguous(MGN_F32, shape);
+    s->sizes[i] = (size_t)mgn_shape_count(shape);
+    s->reals[i] = random_reals(random, s->sizes[i], low, high);
+}
+
+static void add_words(subject *s, const uint32_t *words, size_t count) {
+    int i = s->call.inputs++;
+    s->call.in[i] = contiguous(MGN_U32, shape_of(1, (int64_t)count, 0, 0));
+    s->sizes[i] = count;
+    s->words[i] = malloc((count + 1) * sizeof(uint32_t));
+    memcpy(s->words[i], words, count * sizeof(uint32_t));
+}
+
+static void set_out(subject *s, mgn_dtype dtype, mgn_shape shape) {
+    s->call.out = contiguous(dtype, shape);
+    s->out_size = (size_t)mgn_shape_count(shape);
+}
+
+static void free_subject(subject *s) {
+    for (int i = 0; i < MGN_MAX_INPUTS; i++) {
+        free(s->reals[i]);
+        free(s->words[i]);
+    }
+    free(s->places);
+}
+
+static real *reals_of(size_t count) { return calloc(count + 1, sizeof(real)); }
+
+/* ---- elementwise ---- */
+
+static real want_logcosh(real x) {
+    real e = expm1l(-2 * fabsl(x));
+    return fabsl(x) < 0.01L ? x * x / 2 - x * x * x * x / 12 + powl(x, 6) / 45 : fabsl(x) + log1pl(e / 2);
+}
+
+static real want_of(mgn_op op, real a, real b, real c) {
+    switch ((int)op) {
+        case MGN_OP_copy: return a;
+        case MGN_OP_neg: return 0 - a;
+        case MGN_OP_square: return powl(a, 2);
+        case MGN_OP_sqrt: return powl(a, 0.5L);
+        case MGN_OP_abs: return fabsl(a);
+        case MGN_OP_sign: return (a > 0) - (a < 0);
+        case MGN_OP_exp: return expl(a);
+        case MGN_OP_log: return logl(a);
+        case MGN_OP_log1p: return log1pl(a);
+        case MGN_OP_tanh: return -expm1l(-2 * a) / (2 + expm1l(-2 * a));
+        case MGN_OP_logistic: return expl(a) / (1 + expl(a));
+        case MGN_OP_softplus: return log1pl(expl(a));
+        case MGN_OP_logcosh: return want_logcosh(a);
+        case MGN_OP_add: return a + b;
+        case MGN_OP_sub: return a - b;
+        case MGN_OP_mul: return a * b;
+        case MGN_OP_div: return a / b;
+        case MGN_OP_maximum: return fmaxl(a, b);
+        case MGN_OP_minimum: return fminl(a, b);
+        case MGN_OP_greater: return a > b;
+        case MGN_OP_equal: return a == b;
+        case MGN_OP_select: return a != 0 ? b : c;
+        default: ck_abort_msg("op %s has no reference here", mgn_op_infos[op].label); return 0;
+    }
+}
+
+/* Gives an operand of `shape` a random order of its axes in memory, gaps, and broadcasts; its elements from offset 0. */
+static int64_t random_strides(mgn_test_random *random, mgn_operand *operand, bool broadcast) {
+    int order[MGN_MAX_RANK], rank = operand->shape.rank;
+    int64_t stride = 1;
+    bool shuffled = mgn_test_integer(random, 0, 2) == 0;
+    for (int i = 0; i < rank; i++) order[i] = i;
+    for (int i = rank - 1; i > 0 && shuffled; i--) {
+        int j = (int)mgn_test_integer(random, 0, i), swapped = order[i];
+        order[i] = order[j];
+        order[j] = swapped;
+    }
+    for (int i = rank - 1; i >= 0; i--) {
+        if (broadcast && mgn_test_integer(random, 0, 3) == 0) {
+            operand->stride[order[i]] = 0;
+            continue;
+        }
+        if (mgn_test_integer(random, 0, 5) == 0) stride *= 2;
+        operand->stride[order[i]] = stride;
+        stride *= operand->shape.dim[order[i]];
+    }
+    return MGN_MAX(stride, 1);
+}
+
+static int64_t place_of(const mgn_operand *operand, int64_t element) {
+    int64_t place = 0;
+    for (int axis = operand->shape.rank - 1; axis >= 0; axis--) {
+        place += element % operand->shape.dim[axis] * operand->stride[axis];
+        element /= operand->shape.dim[axis];
+    }
+    return place;
+}
+
+static void check_elementwise(mgn_test_random *random, mgn_op op, mgn_shape shape, bool plain) {
+    const mgn_op_info *info = &mgn_op_infos[op];
+    subject s = {.call = {.op = op}};
+    int64_t count = mgn_shape_count(shape);
+    s.call.out = contiguous(MGN_F32, shape);
+    s.out_size = (size_t)(plain ? count : random_strides(random, &s.call.out, false));
+    for (int k = 0; k < info->arity; k++) {
+        mgn_operand operand = contiguous(MGN_F32, shape);
+        int64_t size = plain ? count : random_strides(random, &operand, true);
+        add_reals(&s, random, shape_of(1, size, 0, 0), info->low, info->high);
+        s.call.in[k] = operand;
+        for (int64_t j = 0; op == MGN_OP_select && k == 0 && j < size; j += 2) s.reals[0][j] = 0;
+        for (int64_t j = 0; op == MGN_OP_equal && j < size; j++) s.reals[k][j] = floor(s.reals[k][j] / 2);
+    }
+    real *want = reals_of((size_t)count), a[MGN_MAX_INPUTS] = {0};
+    s.count = (size_t)count;
+    s.places = malloc((s.count + 1) * sizeof *s.places);
+    for (int64_t i = 0; i < count; i++) {
+        for (int k = 0; k < info->arity; k++) a[k] = (real)s.reals[k][place_of(&s.call.in[k], i)];
+        want[i] = want_of(op, a[0], a[1], a[2]);
+        s.places[i] = place_of(&s.call.out, i);
+    }
+    check_subject(&s, want, want, info->ulps);
+    free(want);
+    free_subject(&s);
+}
+
+START_TEST(elementwise_ops_of_all_sizes) {
+    mgn_test_random random = MGN_TEST_RANDOM();
+    static const int64_t sizes[] = {0, 1, 7, 93, 4096, 70001};
+    for (int op = 0; op < MGN_OP_COUNT; op++) {
+        for (size_t i = 0; i < MGN_COUNT(sizes) && mgn_op_infos[op].arity; i++)
+            check_elementwise(&random, (mgn_op)op, shape_of(1, sizes[i], 0, 0), true);
+    }
+}
+END_TEST
+
+START_TEST(elementwise_ops_of_all_layouts) {
+    mgn_test_random random = MGN_TEST_RANDOM();
+    static const int64_t dims[] = {1, 2, 3, 5, 16, 67, 130};
+    for (int op = 0; op < MGN_OP_COUNT; op++) {
+        int rounds = op == MGN_OP_copy || op == MGN_OP_add || op == MGN_OP_select ? 60 : 6;
+        for (int i = 0; i < rounds && mgn_op_infos[op].arity; i++) {
+            mgn_shape shape = {.rank = (int)mgn_test_integer(&random, 0, 4)};
+            int64_t count = 1;
+            for (int axis = 0; axis < shape.rank; axis++) {
+                shape.dim[axis] = dims[mgn_test_integer(&random, 0, 6)];
+                if (count * shape.dim[axis] > 30000) shape.dim[axis] = 1;
+                count *= shape.dim[axis];
+            }
+            check_elementwise(&random, (mgn_op)op, shape, false);
+        }
+    }
+}
+END_TEST
+
+/* An optimizer's update: the result lies where an operand does. */
+START_TEST(elementwise_ops_work_in_place) {
+    mgn_device *device;
+    MGN_ASSERT_OK(open_cpu(NULL, &device));
+    float values[1000];
+    for (int i = 0; i < 1000; i++) values[i] = (float)i;
+    mgn_memory *memory = memory_of(device, values, sizeof values);
+    mgn_operand all = contiguous(MGN_F32, shape_of(1, 1000, 0, 0));
+    all.memory = memory;
+    mgn_call call = {.op = MGN_OP_add, .inputs = 2, .in = {all, all}, .out = all};
+    mgn_program *program;
+    MGN_ASSERT_OK(mgn_cpu_backend.program_create(device, &call, 1, &program));
+    MGN_ASSERT_OK(mgn_cpu_backend.program_run(device, program, 3));
+    MGN_ASSERT_OK(mgn_cpu_backend.memory_read(device, memory, 0, values, sizeof values));
+    for (int i = 0; i < 1000; i++) ck_assert(values[i] == (float)(8 * i));
+    mgn_cpu_backend.program_destroy(device, program);
+    mgn_cpu_backend.memory_destroy(device, memory);
+    mgn_cpu_backend.close(device);
+}
+END_TEST
+
+/* ---- reductions ---- */
+
+static void check_reduce(mgn_test_random *random, mgn_op op, int64_t outer, int64_t n, int64_t inner, double low) {
+    subject s = {.call = {.op = op, .attributes.reduce = {outer, n, inner}}};
+    add_reals(&s, random, shape_of(3, outer, n, inner), low, 1);
+    set_out(&s, MGN_F32, shape_of(2, outer, inner, 0));
+    real *want = reals_of(s.out_size), *magnitude = reals_of(s.out_size);
+    for (int64_t o = 0; o < outer; o++) {
+        for (int64_t j = 0; j < inner; j++) {
+            real *w = &want[o * inner + j];
+            *w = op == MGN_OP_sum ? 0 : -(real)INFINITY;
+            for (int64_t i = n - 1; i >= 0; i--) {
+                real x = (real)s.reals[0][(o * n + i) * inner + j];
+                *w = op == MGN_OP_sum ? *w + x : fmaxl(*w, x);
+                magnitude[o * inner + j] += fabsl(x);
+            }
+        }
+    }
+    check_subject(&s, want, magnitude, mgn_op_infos[op].ulps);
+    free(want);
+    free(magnitude);
+    free_subject(&s);
+}
+
+START_TEST(reductions) {
+    mgn_test_random random = MGN_TEST_RANDOM();
+    static const int64_t shapes[][3] = {
+        {1, 0, 1},     {3, 0, 2},    {0, 5, 3},     {4, 5, 0},     {1, 1, 1},     {7, 93, 1},  {93, 7, 1},
+        {1, 4096, 1},  {5, 4096, 3}, {2, 93, 40},   {1, 200003, 3}, {300, 9, 1},  {1, 70000, 33}, {2, 300, 5000},
+        {4000, 3, 4},  {1, 32, 2},   {1, 300000, 1}, {6, 15, 31},  {257, 600, 32}, {1, 17, 700}, {20000, 12, 1},
+    };
+    for (size_t i = 0; i < MGN_COUNT(shapes); i++) {
+        const int64_t *x = shapes[i];
+        check_reduce(&random, MGN_OP_sum, x[0], x[1], x[2], -1);
+        check_reduce(&random, MGN_OP_sum, x[0], x[1], x[2], 0.9);
+        check_reduce(&random, MGN_OP_max, x[0], x[1], x[2], -1);
+    }
+}
+END_TEST
+
+/* What is not finite reaches the result whatever way it takes. */
+START_TEST(reductions_keep_what_is_not_finite) {
+    mgn_test_random random = MGN_TEST_RANDOM();
+    static const int64_t shapes[][2] = {{5, 1}, {40, 1}, {3000, 1}, {200000, 2}, {700, 50}};
+    static const double values[] = {INFINITY, -INFINITY, NAN};
+    for (size_t i = 0; i < MGN_COUNT(shapes) * MGN_COUNT(values) * 2; i++) {
+        int64_t n = shapes[i / 6][0], inner = shapes[i / 6][1], at = mgn_test_integer(&random, 0, n - 1);
+        double value = values[i % 3];
+        subject s = {.call = {.op = i / 3 % 2 ? MGN_OP_sum : MGN_OP_max, .attributes.reduce = {1, n, inner}}};
+        add_reals(&s, &random, shape_of(2, n, inner, 0), -1, 1);
+        set_out(&s, MGN_F32, shape_of(1, inner, 0, 0));
+        for (int64_t j = 0; j < inner; j++) s.reals[0][at * inner + j] = value;
+        real *want = reals_of(s.out_size);
+        for (int64_t j = 0; j < inner; j++) {
+            want[j] = (real)value;
+            for (int64_t r = 0; s.call.op == MGN_OP_max && r < n; r++)
+                if (!isnan(value)) want[j] = fmaxl(want[j], (real)s.reals[0][r * inner + j]);
+        }
+        check_subject(&s, want, want, 0);
+        free(want);
+        free_subject(&s);
+    }
+}
+END_TEST
+
+/* ---- products ---- */
+
+static void check_matmul(mgn_test_random *random, const int64_t *size, bool ta, bool tb, bool share_a, bool share_b) {
+    int64_t batch = size[0], m = size[1], n = size[2], k = size[3];
+    subject s = {.call = {.op = MGN_OP_matmul,
+                          .attributes.matmul = {batch, m, n, k, share_a ? 0 : m * k, share_b ? 0 : k * n, ta, tb}}};
+    add_reals(&s, random, shape_of(3, share_a ? 1 : batch, m, k), -1, 1);
+    add_reals(&s, random, shape_of(3, share_b ? 1 : batch, k, n), -0.5, 1);
+    set_out(&s, MGN_F32, shape_of(3, batch, m, n));
+    real *want = reals_of(s.out_size), *magnitude = reals_of(s.out_size);
+    for (int64_t e = 0; e < (int64_t)s.out_size; e++) {
+        int64_t item = e / (m * n), i = e / n % m, j = e % n;
+        const double *a = s.reals[0] + (share_a ? 0 : item * m * k), *b = s.reals[1] + (share_b ? 0 : item * k * n);
+        for (int64_t p = k - 1; p >= 0; p--) {
+            real x = (real)a[ta ? p * m + i : i * k + p] * (real)b[tb ? j * k + p : p * n + j];
+            want[e] += x;
+            magnitude[e] += fabsl(x);
+        }
+    }
+    check_subject(&s, want, magnitude, mgn_op_infos[MGN_OP_matmul].ulps);
+    free(want);
+    free(magnitude);
+    free_subject(&s);
+}
+
+START_TEST(products) {
+    mgn_test_random random = MGN_TEST_RANDOM();
+    static const int64_t sizes[][4] = {
+        {1, 0, 3, 2},    {1, 3, 0, 2},    {2, 3, 2, 0},     {0, 3, 2, 4},    {1, 1, 1, 1},    {1, 32, 2, 2},
+        {1, 93, 3, 3},   {37, 2, 2, 2},   {100, 3, 3, 3},   {21, 7, 1, 7},   {3, 93, 7, 5},   {1, 2, 2, 4096},
+        {1, 7, 3, 93},   {2, 8, 8, 1000}, {1, 16, 16, 40},  {1, 93, 93, 93}, {2, 1, 93, 300}, {1, 300, 1, 93},
+        {1, 7, 4096, 7}, {1, 4096, 4, 4}, {1, 20, 30, 3000}, {1, 300, 200, 100}, {40, 20, 20, 20}, {1, 600, 17, 16},
+    };
+    for (size_t i = 0; i < MGN_COUNT(sizes); i++) {
+        for (int variant = 0; variant < 4; variant++) {
+            bool share = mgn_test_integer(&random, 0, 1);
+            check_matmul(&random, sizes[i], variant & 1, variant & 2, sizes[i][0] > 1 && share && variant & 1,
+                         sizes[i][0] > 1 && share);
+        }
+    }
+}
+END_TEST
+
+/* ---- symmetric positive definite matrices ---- */
+
+/* Gauss and Jordan with pivots on (A | B): B becomes A^-1 B; gives log |det A|. */
+static real eliminate(real *a, real *b, int64_t d, int64_t columns) {
+    real log_determinant = 0;
+    for (int64_t p = 0; p < d; p++) {
+        int64_t best = p;
+        for (int64_t i = p; i < d; i++) best = fabsl(a[i * d + p]) > fabsl(a[best * d + p]) ? i : best;
+        for (int64_t j = 0; j < d + columns; j++) {
+            real *x = j < d ? &a[p * d + j] : &b[p * columns + j - d];
+            real *y = j < d ? &a[best * d + j] : &b[best * columns + j - d], swapped = *x;
+            *x = *y;
+            *y = swapped;
+        }
+        log_determinant += logl(fabsl(a[p * d + p]));
+        for (int64_t i = 0; i < d; i++) {
+            real factor = i == p ? 0 : a[i * d + p] / a[p * d + p];
+            for (int64_t j = 0; j < d; j++) a[i * d + j] -= factor * a[p * d + j];
+            for (int64_t j = 0; j < columns; j++) b[i * columns + j] -= factor * b[p * columns + j];
+        }
+    }
+    for (int64_t i = 0; i < d * columns; i++) b[i] /= a[i / columns * d + i / columns];
+    return log_determinant;
+}
+
+/* Entries: I + G G^T / d and something antisymmetric, which must not matter. `bad` is not positive definite. */
+static void make_definite(mgn_test_random *random, double *a, int64_t d, bool bad) {
+    double *g = random_reals(random, (size_t)(d * d), -1, 1);
+    for (int64_t i = 0; i < d; i++) {
+        for (int64_t j = 0; j <= i; j++) {
+            double sum = i == j ? 1 : 0, skew = i == j ? 0 : 0.25;
+            for (int64_t k = 0; k < d; k++) sum += g[i * d + k] * g[j * d + k] / (double)d;
+            sum = round(sum * 1024) / 1024; /* so that adding the antisymmetric part is exact in float */
+            a[i * d + j] = sum + skew;
+            a[j * d + i] = sum - skew;
+        }
+    }
+    if (bad) a[(d / 2) * (d + 1)] = -0.5;
+    free(g);
+}
+
+static void check_spd(mgn_test_random *random, mgn_op op, int64_t batch, int64_t d, int64_t columns) {
+    bool inverse = op == MGN_OP_spd_inverse, logdet = op == MGN_OP_spd_logdet;
+    int64_t wide = inverse ? d : logdet ? 0 : columns;
+    subject s = {.call = {.op = op, .attributes.spd = {batch, d, columns}}, .scratch_size = (size_t)(batch * d * d)};
+    s.call.scratch = contiguous(MGN_F32, shape_of(3, batch, d, d));
+    add_reals(&s, random, shape_of(3, batch, d, d), 0, 0);
+    if (op == MGN_OP_spd_solve) add_reals(&s, random, shape_of(3, batch, d, columns), -1, 1);
+    set_out(&s, MGN_F32, logdet ? shape_of(1, batch, 0, 0) : shape_of(3, batch, d, wide));
+    real *want = reals_of(s.out_size), *magnitude = reals_of(s.out_size);
+    real *a = reals_of((size_t)(d * d)), *b = reals_of((size_t)(d * wide));
+    for (int64_t item = 0; item < batch; item++) {
+        bool bad = batch > 2 && item % 5 == 3;
+        double *matrix = s.reals[0] + item * d * d;
+        make_definite(random, matrix, d, bad);
+        for (int64_t i = 0; i < d * d; i++) a[i] = ((real)matrix[i] + (real)matrix[i % d * d + i / d]) / 2;
+        for (int64_t i = 0; i < d * wide; i++)
+            b[i] = inverse ? i % (d + 1) == 0 : (real)s.reals[1][item * d * columns + i];
+        real value = eliminate(a, b, d, wide), norm = logdet ? 1 + fabsl(value) : 0;
+        for (int64_t i = 0; i < d * wide; i++) norm = fmaxl(norm, fabsl(b[i]));
+        int64_t entries = logdet ? 1 : d * wide;
+        for (int64_t i = 0; i < entries; i++) {
+            want[item * entries + i] = bad ? (real)NAN : logdet ? value : b[i];
+            magnitude[item * entries + i] = norm;
+        }
+    }
+    check_subject(&s, want, magnitude, mgn_op_infos[op].ulps / 4);
+    free(want);
+    free(magnitude);
+    free(a);
+    free(b);
+    free_subject(&s);
+}
+
+START_TEST(definite_matrices) {
+    mgn_test_random random = MGN_TEST_RANDOM();
+    static const int64_t sizes[][3] = {{0, 3, 2}, {3, 0, 2}, {1, 1, 1},  {7, 2, 3},  {93, 3, 1}, {4096, 2, 2},
+                                       {5, 7, 0}, {20, 16, 5}, {4, 17, 3}, {3, 40, 7}, {1, 93, 2}};
+    for (size_t i = 0; i < MGN_COUNT(sizes); i++) {
+        check_spd(&random, MGN_OP_spd_logdet, sizes[i][0], sizes[i][1], sizes[i][2]);
+        check_spd(&random, MGN_OP_spd_inverse, sizes[i][0], sizes[i][1], sizes[i][2]);
+        check_spd(&random, MGN_OP_spd_solve, sizes[i][0], sizes[i][1], sizes[i][2]);
+    }
+}
+END_TEST
+
+/* ---- rows by index ---- */
+
+static void check_rows(mgn_test_random *random, bool gather, int64_t rows, int64_t source_rows, int64_t columns) {
+    size_t count = (size_t)(gather ? rows : source_rows);
+    int64_t limit = gather ? source_rows : rows;
+    uint32_t *index = malloc((count + 1) * sizeof *index);
+    for (size_t i = 0; i < count; i++) {
+        index[i] = (uint32_t)mgn_test_integer(random, 0, MGN_MAX(limit, 1) - 1);
+        if (limit == 0 || i % 11 == 5) index[i] = i % 2 ? UINT32_MAX : (uint32_t)limit; /* outside */
+    }
+    mgn_op op = gather ? MGN_OP_gather_rows : MGN_OP_scatter_rows;
+    subject s = {.call = {.op = op, .attributes.rows = {rows, source_rows, columns}}};
+    add_reals(&s, random, shape_of(2, source_rows, columns, 0), -1, 1);
+    add_words(&s, index, count);
+    set_out(&s, MGN_F32, shape_of(2, rows, columns, 0));
+    real *want = reals_of(s.out_size), *magnitude = reals_of(s.out_size);
+    for (int64_t i = 0; i < (int64_t)count * columns; i++) {
+        int64_t row = (int64_t)index[i / columns];
+        if (gather) {
+            want[i] = row < limit ? (real)s.reals[0][row * columns + i % columns] : (real)NAN;
+        } else if (row < limit) {
+            want[row * columns + i % columns] += (real)s.reals[0][i];
+            magnitude[row * columns + i % columns] += fabsl((real)s.reals[0][i]);
+        }
+    }
+    check_subject(&s, want, magnitude, mgn_op_infos[op].ulps);
+    free(index);
+    free(want);
+    free(magnitude);
+    free_subject(&s);
+}
+
+START_TEST(rows_by_index) {
+    mgn_test_random random = MGN_TEST_RANDOM();
+    static const int64_t sizes[][3] = {{0, 4, 3}, {4, 0, 3}, {3, 4, 0}, {1, 1, 1},    {7, 93, 2},
+                                       {93, 7, 40}, {4096, 93, 3}, {500, 4096, 100}, {20000, 20000, 7}};
+    for (size_t i = 0; i < MGN_COUNT(sizes); i++) {
+        check_rows(&random, true, sizes[i][0], sizes[i][1], sizes[i][2]);
+        check_rows(&random, false, sizes[i][0], sizes[i][1], sizes[i][2]);
+    }
+}
+END_TEST
+
+/* ---- randomness ---- */
+
+/* The known answers that Random123 ships for 10 rounds. */
+START_TEST(philox_gives_the_known_answers) {
+    static const uint32_t known[][10] = {
+        {0, 0, 0, 0, 0, 0, 0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8},
+        {0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff, 0x408f276d, 0x41c83b0e, 0xa20bc7c6,
+         0x6d5451fd},
+        {0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344, 0xa4093822, 0x299f31d0, 0xd16cfe09, 0x94fdcceb, 0x5001e420,
+         0x24126ea1},
+    };
+    for (size_t i = 0; i < MGN_COUNT(known); i++) {
+        philox4x32_ctr_t counter = {{known[i][0], known[i][1], known[i][2], known[i][3]}};
+        philox4x32_key_t key = {{known[i][4], known[i][5]}};
+        counter = philox4x32(counter, key);
+        for (int j = 0; j < 4; j++) ck_assert_uint_eq(counter.v[j], known[i][6 + j]);
+    }
+}
+END_TEST
+
+static subject random_subject(mgn_op op, const uint32_t *state, uint32_t stream, int64_t count) {
+    subject s = {.call = {.op = op, .attributes.random = {stream}}};
+    add_words(&s, state, 4);
+    set_out(&s, MGN_F32, shape_of(1, count, 0, 0));
+    return s;
+}
+
+/* Against the words themselves and the library's log, sine and cosine. */
+START_TEST(uniforms_and_normals) {
+    mgn_test_random random = MGN_TEST_RANDOM();
+    static const int64_t sizes[] = {0, 1, 7, 93, 4096, 100001};
+    for (size_t i = 0; i < MGN_COUNT(sizes); i++) {
+        uint32_t state[4], stream = (uint32_t)mgn_test_bits(&random);
+        for (int j = 0; j < 4; j++) state[j] = (uint32_t)mgn_test_bits(&random);
+        subject uniform = random_subject(MGN_OP_uniform, state, stream, sizes[i]);
+        subject normal = random_subject(MGN_OP_normal, state, stream, sizes[i]);
+        real *uniforms = reals_of(uniform.out_size + 4), *normals = reals_of(uniform.out_size + 4);
+        real *sizes_of_uniforms = reals_of(uniform.out_size), *sizes_of_normals = reals_of(uniform.out_size);
+        for (int64_t j = 0; j < sizes[i]; j += 2) {
+            philox4x32_key_t key = {{state[0], state[1]}};
+            philox4x32_ctr_t counter = {{(uint32_t)(j / 4), state[2], state[3] ^ stream, 0}};
+            counter = philox4x32(counter, key);
+            for (int q = 0; q < 2; q++) uniforms[j + q] = ((real)counter.v[j % 4 + q] + 0.5L) / 0x1p32L;
+            real radius = sqrtl(-2 * logl(uniforms[j])), turn = 2 * acosl(-1) * (uniforms[j + 1] - 0x1p-33L);
+            normals[j] = radius * cosl(turn);
+            normals[j + 1] = radius * sinl(turn);
+            for (int64_t q = j; q < j + 2 && q < sizes[i]; q++) {
+                sizes_of_uniforms[q] = 1;
+                /* Near radius 0 the float under the logarithm has few digits. */
+                sizes_of_normals[q] = 4 * radius + 1 / (radius + 1e-4L);
+            }
+        }
+        /* Floats keep 23 bits of the word, doubles all. */
+        mgn_device *device;
+        MGN_ASSERT_OK(open_cpu(NULL, &device));
+        float *floats = (float *)run_call(&uniform, device, MGN_F32, 2);
+        double *doubles = (double *)run_call(&uniform, device, MGN_F64, 2);
+        for (int64_t j = 0; j < sizes[i]; j++) {
+            ck_assert(floats[j] > 0 && floats[j] < 1 && doubles[j] == (double)uniforms[j]);
+            ck_assert(floats[j] == (float)(floorl(uniforms[j] * 0x1p23L) + 0.5L) * 0x1p-23f);
+        }
+        free(floats);
+        free(doubles);
+        mgn_cpu_backend.close(device);
+        check_subject(&uniform, NULL, NULL, 0);
+        check_subject(&normal, normals, sizes_of_normals, 2);
+        free(uniforms);
+        free(normals);
+        free(sizes_of_uniforms);
+        free(sizes_of_normals);
+        free_subject(&uniform);
+        free_subject(&normal);
+    }
+}
+END_TEST
+
+START_TEST(normals_have_the_right_moments) {
+    enum { COUNT = 1 << 20 };
+    mgn_test_random random = MGN_TEST_RANDOM();
+    mgn_device *device;
+    MGN_ASSERT_OK(open_cpu(NULL, &device));
+    uint32_t state[4] = {(uint32_t)mgn_test_bits(&random), 2, 3, 4};
+    subject s = random_subject(MGN_OP_normal, state, 0, COUNT);
+    double *x = (double *)run_call(&s, device, MGN_F64, 2), moment[5] = {0}, product = 0, beyond = 0;
+    for (int i = 0; i < COUNT; i++) {
+        for (int p = 1; p < 5; p++) moment[p] += pow(x[i], p) / COUNT;
+        product += i ? x[i] * x[i - 1] / COUNT : 0;
+        beyond += fabs(x[i]) > 3 ? 1.0 / COUNT : 0;
+    }
+    double five = 5 / sqrt(COUNT); /* standard errors */
+    ck_assert_msg(fabs(moment[1]) < five, "mean %g", moment[1]);
+    ck_assert_msg(fabs(moment[2] - 1) < five * sqrt(2), "variance %g", moment[2]);
+    ck_assert_msg(fabs(moment[3]) < five * sqrt(15), "third moment %g", moment[3]);
+    ck_assert_msg(fabs(moment[4] - 3) < five * sqrt(96), "fourth moment %g", moment[4]);
+    ck_assert_msg(fabs(product) < five, "neighbours correlate: %g", product);
+    ck_assert_msg(fabs(beyond - 0.0026998) < five * sqrt(0.0027), "%g are beyond 3", beyond);
+    free(x);
+    free_subject(&s);
+    mgn_cpu_backend.close(device);
+}
+END_TEST
+
+/* Batch `step` of a shuffle, checked to be the same on all instruction sets. */
+static uint32_t *shuffled(uint32_t step, int64_t population, int64_t batch, int64_t steps, int64_t stride) {
+    uint32_t state[4] = {11, 22, step, 33};
+    subject s = {.call = {.op = MGN_OP_shuffle, .attributes.shuffle = {population, batch, steps, stride}}};
+    add_words(&s, state, 4);
+    set_out(&s, MGN_U32, shape_of(1, batch, 0, 0));
+    check_subject(&s, NULL, NULL, 0);
+    mgn_device *device;
+    MGN_ASSERT_OK(open_cpu(NULL, &device));
+    uint32_t *result = (uint32_t *)run_call(&s, device, MGN_F32, 1);
+    mgn_cpu_backend.close(device);
+    free_subject(&s);
+    return result;
+}
+
+START_TEST(shuffles_are_permutations) {
+    static const int64_t populations[] = {1, 2, 3, 5, 64, 1000, 10007};
+    for (size_t i = 0; i < MGN_COUNT(populations); i++) {
+        int64_t n = populations[i], moved = 0, agree = 0;
+        uint32_t *first = shuffled(0, n, n, 1, n), *second = shuffled(1, n, n, 1, n);
+        int *seen = calloc((size_t)n, sizeof *seen);
+        for (int64_t j = 0; j < n; j++) {
+            ck_assert_uint_lt(first[j], (uint64_t)n);
+            ck_assert_uint_lt(second[j], (uint64_t)n);
+            seen[first[j]] += 1;
+            seen[second[j]] += 2;
+            moved += first[j] != j;
+            agree += first[j] == second[j];
+        }
+        for (int64_t j = 0; j < n; j++) ck_assert_int_eq(seen[j], 3);
+        if (n >= 64) {
+            ck_assert_int_gt(moved, n - 10);
+            ck_assert_int_lt(agree, 10); /* another epoch, another order */
+        }
+        free(seen);
+        free(first);
+        free(second);
+    }
+}
+END_TEST
+
+/* Step t of an epoch is entries t * stride .. of the epoch's permutation; beyond the end it starts again. */
+START_TEST(shuffles_go_through_an_epoch) {
+    uint32_t *whole = shuffled(3, 100, 100, 1, 100);
+    for (uint32_t t = 0; t < 4; t++) {
+        uint32_t *batch = shuffled(3 * 4 + t, 100, 30, 4, 32);
+        for (uint32_t j = 0; j < 30; j++) ck_assert_uint_eq(batch[j], whole[(t * 32 + j) % 100]);
+        free(batch);
+    }
+    free(whole);
+}
+END_TEST
+
+/* Small populations: every entry comes to every position about equally often over epochs. */
+START_TEST(shuffles_have_no_favourites) {
+    enum { POPULATION = 10, EPOCHS = 20000 };
+    static int counts[POPULATION][POPULATION];
+    for (uint32_t epoch = 0; epoch < EPOCHS; epoch++) {
+        m_shuffle_key key = m_shuffle_start(5, 6, epoch, POPULATION);
+        for (uint32_t i = 0; i < POPULATION; i++) counts[i][m_shuffle(key, i)]++;
+    }
+    double squares = 0, expected = (double)EPOCHS / POPULATION;
+    for (int i = 0; i < POPULATION * POPULATION; i++) {
+        double excess = counts[i / POPULATION][i % POPULATION] - expected;
+        squares += excess * excess / expected;
+    }
+    /* chi squared with 81 degrees of freedom is below 150 but once in a million times */
+    ck_assert_msg(squares < 150, "chi squared is %g", squares);
+}
+END_TEST
+
+START_TEST(advancing_a_state) {
+    uint32_t state[4] = {1, 2, UINT32_MAX, 4};
+    subject s = {.call = {.op = MGN_OP_advance, .attributes.advance = {3}}};
+    add_words(&s, state, 4);
+    set_out(&s, MGN_U32, shape_of(1, 4, 0, 0));
+    mgn_device *device;
+    MGN_ASSERT_OK(open_cpu(NULL, &device));
+    uint32_t *next = (uint32_t *)run_call(&s, device, MGN_F32, 1);
+    ck_assert(next[0] == 1 && next[1] == 2 && next[2] == 2 && next[3] == 4);
+    free(next);
+    free_subject(&s);
+    mgn_cpu_backend.close(device);
+}
+END_TEST
+
+/* ---- the device ---- */
+
+START_TEST(calls_outside_memory_are_refused) {
+    mgn_device *device;
+    MGN_ASSERT_OK(open_cpu(NULL, &device));
+    mgn_memory *memory = memory_of(device, NULL, 40);
+    mgn_operand ten = contiguous(MGN_F32, shape_of(1, 10, 0, 0)), beyond = ten, wide = ten, words = ten;
+    ten.memory = beyond.memory = wide.memory = words.memory = memory;
+    beyond.offset = 1;
+    wide.stride[0] = INT64_MAX / 4;
+    words.dtype = MGN_U32;
+    mgn_program *program;
+    const mgn_operand wrong[] = {beyond, wide, words, contiguous(MGN_F32, shape_of(1, 10, 0, 0))};
+    for (size_t i = 0; i < MGN_COUNT(wrong); i++) {
+        mgn_call reads = {.op = MGN_OP_neg, .inputs = 1, .in = {wrong[i]}, .out = ten};
+        mgn_call writes = {.op = MGN_OP_neg, .inputs = 1, .in = {ten}, .out = wrong[i]};
+        MGN_ASSERT_FAILS(mgn_cpu_backend.program_create(device, &reads, 1, &program), MGN_ERR_ARGUMENT, "neg");
+        MGN_ASSERT_FAILS(mgn_cpu_backend.program_create(device, &writes, 1, &program), MGN_ERR_ARGUMENT, "neg");
+    }
+    mgn_call sum = {.op = MGN_OP_sum, .inputs = 1, .in = {ten}, .out = ten, .attributes.reduce = {10, 2, 1}};
+    MGN_ASSERT_FAILS(mgn_cpu_backend.program_create(device, &sum, 1, &program), MGN_ERR_ARGUMENT, "20 elements");
+    mgn_call layout = {.op = MGN_OP_reshape, .inputs = 1, .in = {ten}, .out = ten};
+    MGN_ASSERT_FAILS(mgn_cpu_backend.program_create(device, &layout, 1, &program), MGN_ERR_UNSUPPORTED, "kernel");
+    MGN_ASSERT_FAILS(mgn_cpu_backend.memory_read(device, memory, 30, words.stride, 11), MGN_ERR_ARGUMENT, "40 bytes");
+    mgn_cpu_backend.memory_destroy(device, memory);
+    mgn_cpu_backend.close(device);
+}
+END_TEST
+
+START_TEST(the_device_describes_itself) {
+    mgn_device_info info = {.spec = ""};
+    size_t count = 0;
+    unsetenv("MGN_ISA");
+    MGN_ASSERT_OK(mgn_cpu_backend.list(&info, 1, &count));
+    ck_assert_uint_eq(count, 1);
+    ck_assert_str_eq(info.spec, "cpu");
+    ck_assert(info.is_cpu && info.has_f64 && info.memory_bytes > 0 && info.compute_units > 0);
+    ck_assert(info.name[0] && strstr(info.version, "kernels"));
+    printf("cpu: %s, %s\n", info.name, info.version);
+    mgn_device *device;
+    MGN_ASSERT_FAILS(open_cpu("sse9", &device), MGN_ERR_ARGUMENT, "'sse9'");
+}
+END_TEST
+
+/* The last test: the flag cannot be taken back. */
+START_TEST(long_runs_can_be_interrupted) {
+    uint32_t state[4] = {0};
+    mgn_device *device;
+    MGN_ASSERT_OK(open_cpu(NULL, &device));
+    mgn_operand all = contiguous(MGN_U32, shape_of(1, 4, 0, 0));
+    all.memory = memory_of(device, state, sizeof state);
+    mgn_call call = {.op = MGN_OP_advance, .inputs = 1, .in = {all}, .out = all, .attributes.advance = {1}};
+    mgn_program *program;
+    MGN_ASSERT_OK(mgn_cpu_backend.program_create(device, &call, 1, &program));
+    MGN_ASSERT_OK(mgn_cpu_backend.program_run(device, program, 1000));
+    mgn_interrupt();
+    MGN_ASSERT_OK(mgn_cpu_backend.program_run(device, program, 1));
+    MGN_ASSERT_FAILS(mgn_cpu_backend.program_run(device, program, 1000), MGN_ERR_INTERRUPTED, "1 of 1000");
+    MGN_ASSERT_OK(mgn_cpu_backend.memory_read(device, all.memory, 0, state, sizeof state));
+    ck_assert_uint_eq(state[2], 1002);
+    mgn_cpu_backend.program_destroy(device, program);
+    mgn_cpu_backend.memory_destroy(device, all.memory);
+    mgn_cpu_backend.close(device);
+}
+END_TEST
+
+int main(void) {
+    Suite *suite = suite_create("cpu");
+    TCase *tests = tcase_create("kernels");
+    tcase_set_timeout(tests, 200);
+    tcase_add_test(tests, the_device_describes_itself);
+    tcase_add_test(tests, elementwise_ops_of_all_sizes);
+    tcase_add_test(tests, elementwise_ops_of_all_layouts);
+    tcase_add_test(tests, elementwise_ops_work_in_place);
+    tcase_add_test(tests, reductions);
+    tcase_add_test(tests, reductions_keep_what_is_not_finite);
+    tcase_add_test(tests, products);
+    tcase_add_test(tests, definite_matrices);
+    tcase_add_test(tests, rows_by_index);
+    tcase_add_test(tests, philox_gives_the_known_answers);
+    tcase_add_test(tests, uniforms_and_normals);
+    tcase_add_test(tests, normals_have_the_right_moments);
+    tcase_add_test(tests, shuffles_are_permutations);
+    tcase_add_test(tests, shuffles_go_through_an_epoch);
+    tcase_add_test(tests, shuffles_have_no_favourites);
+    tcase_add_test(tests, advancing_a_state);
+    tcase_add_test(tests, calls_outside_memory_are_refused);
+    tcase_add_test(tests, long_runs_can_be_interrupted);
+    suite_add_tcase(suite, tests);
+    return mgn_test_main(suite);
+}
