@@ -15,9 +15,9 @@
 
 #ifdef MGN_FLAT
 
-#define PARAMETERS(x) global const real *x##_p, ulong x##_at, ulong x##_step,
-#define BEGIN(x) x##_p += x##_at;
-#define LOAD(x) const R x = m_load(x##_p + i * x##_step, x##_step, lanes);
+#define PARAMETERS(v) global const real *v##_p, ulong v##_at, ulong v##_step,
+#define BEGIN(v) v##_p += v##_at;
+#define LOAD(v) const R v = m_load(v##_p + i * v##_step, v##_step, lanes);
 
 MGN_KERNEL void flat(INPUTS(PARAMETERS) global real *out, ulong out_at, ulong count, ulong chunk) {
     INPUTS(BEGIN)
@@ -46,22 +46,22 @@ MGN_KERNEL void flat(INPUTS(PARAMETERS) global real *out, ulong out_at, ulong co
 
 #else /* MGN_STRIDED */
 
-#define PARAMETERS(x) global const real *x##_p, ulong x##_at, ulong4 x##_stride,
+#define PARAMETERS(v) global const real *v##_p, ulong v##_at, ulong4 v##_stride,
 
 #if MGN_WIDTH > 1
 
 /* A chunk of the elements in row-major order. Along rows that are long enough a vector is a piece of one row; shorter
  * rows are gathered into vectors, because the arithmetic is dearer than the moving. */
-#define START(x) ulong x##_i = x##_at + i.x * x##_stride.x + i.y * x##_stride.y + i.z * x##_stride.z + i.w * x##_stride.w;
-#define LOAD(x) const R x = m_load(x##_p + x##_i, x##_stride.w, lanes);
-#define SKIP(x) x##_i += lanes * x##_stride.w;
-#define ROW(x) x##_i += x##_stride.z - dims.w * x##_stride.w;
-#define PLANE(x) x##_i += x##_stride.y - dims.z * x##_stride.z;
-#define BLOCK(x) x##_i += x##_stride.x - dims.y * x##_stride.y;
-#define LANES(x) real x##_lane[MGN_WIDTH];
-#define GATHER(x) x##_lane[lanes] = x##_p[x##_i];
-#define REPEAT(x) x##_lane[l] = x##_lane[0];
-#define WHOLE(x) const R x = MGN_VLOAD(x##_lane);
+#define START(v) ulong v##_i = v##_at + i.x * v##_stride.x + i.y * v##_stride.y + i.z * v##_stride.z + i.w * v##_stride.w;
+#define LOAD(v) const R v = m_load(v##_p + v##_i, v##_stride.w, lanes);
+#define SKIP(v) v##_i += lanes * v##_stride.w;
+#define ROW(v) v##_i += v##_stride.z - dims.w * v##_stride.w;
+#define PLANE(v) v##_i += v##_stride.y - dims.z * v##_stride.z;
+#define BLOCK(v) v##_i += v##_stride.x - dims.y * v##_stride.y;
+#define LANES(v) real v##_lane[MGN_WIDTH];
+#define GATHER(v) v##_lane[lanes] = v##_p[v##_i];
+#define REPEAT(v) v##_lane[l] = v##_lane[0];
+#define WHOLE(v) const R v = MGN_VLOAD(v##_lane);
 
 /* After the last element of a row: to the next row, plane, block. */
 #define CARRY                 \
@@ -113,7 +113,7 @@ MGN_KERNEL void strided(INPUTS(PARAMETERS) global real *out_p, ulong out_at, ulo
             INPUTS(GATHER)
             target[lanes] = out_i;
             i.w++;
-#define STEP(x) x##_i += x##_stride.w;
+#define STEP(v) v##_i += v##_stride.w;
             INPUTS(STEP) STEP(out)
             CARRY
         }
@@ -129,7 +129,7 @@ MGN_KERNEL void strided(INPUTS(PARAMETERS) global real *out_p, ulong out_at, ulo
 
 #else
 
-#define LOAD(x) const R x = x##_p[x##_at + i0 * x##_stride.x + i1 * x##_stride.y + i2 * x##_stride.z + i3 * x##_stride.w];
+#define LOAD(v) const R v = v##_p[v##_at + i0 * v##_stride.x + i1 * v##_stride.y + i2 * v##_stride.z + i3 * v##_stride.w];
 
 /* Fewer than 2^32 elements: 32-bit divisions are several times faster. */
 MGN_KERNEL void strided(INPUTS(PARAMETERS) global real *out, ulong out_at, ulong4 out_stride, ulong4 dims,

@@ -16,6 +16,7 @@ import sys
 
 # Random123 includes a features header per compiler; this is the one for OpenCL C, and what philox.h needs besides.
 RANDOM123 = {'philox.h', 'array.h', 'features/compilerfeatures.h', 'features/openclfeatures.h', 'features/sse.h'}
+COMMENT = re.compile(r'/\*.*?\*/|//[^\n]*', re.DOTALL)
 INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*(["<])([^">]+)[">].*$', re.MULTILINE)
 
 
@@ -27,6 +28,11 @@ def find_random123(compiler):
         if word.endswith('Random123/philox.h'):
             return pathlib.Path(word).parent
     sys.exit('embed.py: the compiler does not say where Random123/philox.h is')
+
+
+def keep_copyright(match):
+    """Comments go, for they cost every start of the program; licences stay with the text they belong to."""
+    return match.group() if 'Copyright' in match.group() else ' '
 
 
 def flatten(path, roots):
@@ -46,7 +52,7 @@ def flatten(path, roots):
             return ''
         return flatten(inner, roots).rstrip('\n')
 
-    return INCLUDE.sub(replace, path.read_text())
+    return INCLUDE.sub(replace, COMMENT.sub(keep_copyright, path.read_text()))
 
 
 def c_bytes(text):

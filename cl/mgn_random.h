@@ -176,13 +176,17 @@ M_FUNCTION void m_normal_of(m_word u, m_word v, R *x, R *y) {
     *y = radius * m_negate_if(m_choose(quarter, s, c), quarter >> 1);
 }
 
-/* ---- shuffles: keyed permutations of 0 .. population - 1 ---- */
+/* ---- shuffles: keyed permutations of 0 .. population - 1 ----
+ *
+ * A position is split into its low `bits` bits and the rest, which is below `rest`; each half is moved by a function of
+ * the other, the low one by exclusive or, the rest by addition modulo `rest`. 2^bits rest exceeds the population by less
+ * than 2^bits, about twice its root: hardly any position leads outside and has to go round again. */
 
-#define M_SHUFFLE_ROUNDS 6
+#define M_SHUFFLE_ROUNDS 2
 
 typedef struct m_shuffle_key {
-    uint32_t round[8]; /* M_SHUFFLE_ROUNDS of them are used */
-    uint32_t bits;     /* of each half: population <= 2^(2 bits) */
+    uint32_t round[2 * M_SHUFFLE_ROUNDS];
+    uint32_t bits, rest; /* population <= 2^bits rest */
     uint32_t population;
 } m_shuffle_key;
 
@@ -191,13 +195,12 @@ typedef struct m_shuffle_key {
 M_FUNCTION m_shuffle_key m_shuffle_start(uint32_t seed_low, uint32_t seed_high, uint32_t epoch, uint32_t population) {
     m_shuffle_key result;
     philox4x32_key_t key = {{seed_low, seed_high}};
-    for (uint32_t half_index = 0; half_index < 2; half_index++) {
-        philox4x32_ctr_t counter = {{half_index, epoch, 0, 0x73687566u}};
-        counter = philox4x32(counter, key);
-        for (uint32_t j = 0; j < 4; j++) result.round[4 * half_index + j] = counter.v[j];
-    }
+    philox4x32_ctr_t counter = {{0, epoch, 0, 0x73687566u}};
+    counter = philox4x32(counter, key);
+    for (uint32_t j = 0; j < 2 * M_SHUFFLE_ROUNDS; j++) result.round[j] = counter.v[j];
     result.bits = 1;
     while (result.bits < 16 && ((population - 1) >> (2 * result.bits)) != 0) result.bits++;
+    result.rest = ((population - 1) >> result.bits) + 1;
     result.population = population;
     return result;
 }
@@ -213,20 +216,28 @@ M_FUNCTION uint32_t m_shuffle_position(uint32_t step, uint64_t steps_per_epoch, 
     return (uint32_t)(((step % steps_per_epoch) * stride + i) % population);
 }
 
-/* A bijection of 0 .. 2^(2 bits) - 1: Feistel rounds on two halves. */
-M_FUNCTION uint32_t m_shuffle_rounds(m_shuffle_key key, uint32_t x) {
-    uint32_t bits = key.bits, left = x >> bits, right = x & ((1u << bits) - 1u);
-    for (int j = 0; j < M_SHUFFLE_ROUNDS; j++) {
-        uint32_t mixed = (right ^ key.round[j]) * 0xD2511F53u;
-        mixed = (mixed ^ (mixed >> 15)) * 0xCD9E8D57u;
-        uint32_t next = left ^ (mixed >> (32u - bits));
-        left = right;
-        right = next;
-    }
-    return (left << bits) | right;
-}
+#ifdef __OPENCL_VERSION__
+#define m_shuffle_high(x, y) mul_hi(x, y)
+#else
+#define m_shuffle_high(x, y) ((uint32_t)(((uint64_t)(x) * (y)) >> 32))
+#endif
 
-/* What stands at `position` < population: round the bijection's cycle until inside (at most 4 times on average). */
+/* A bijection of 0 .. 2^bits rest - 1, for one uint32_t or a vector of them. */
+#define M_SHUFFLE_ROUNDS_OF(TYPE, NAME)                                                                \
+    M_FUNCTION TYPE NAME(m_shuffle_key key, TYPE x) {                                                  \
+        TYPE rest = x >> key.bits, low = x & ((1u << key.bits) - 1u), size = (TYPE)key.rest;           \
+        for (int j = 0; j < M_SHUFFLE_ROUNDS; j++) {                                                   \
+            TYPE mixed = (low ^ key.round[2 * j]) * 0xD2511F53u;                                       \
+            rest += m_shuffle_high((mixed ^ (mixed >> 15)) * 0xCD9E8D57u, size);                       \
+            rest = rest >= size ? rest - size : rest;                                                  \
+            mixed = (rest ^ key.round[2 * j + 1]) * 0xD2511F53u;                                       \
+            low ^= ((mixed ^ (mixed >> 15)) * 0xCD9E8D57u) >> (32u - key.bits);                        \
+        }                                                                                              \
+        return (rest << key.bits) | low;                                                               \
+    }
+M_SHUFFLE_ROUNDS_OF(uint32_t, m_shuffle_rounds)
+
+/* What stands at `position` < population: round the bijection's cycle until inside. */
 M_FUNCTION uint32_t m_shuffle(m_shuffle_key key, uint32_t position) {
     do position = m_shuffle_rounds(key, position);
     while (position >= key.population);

@@ -15,7 +15,7 @@
 typedef long double real; /* of the references */
 
 static const char *const isas[] = {"baseline", "avx2", "avx512"};
-static const int thread_counts[] = {1, 2, 3, 5};
+static const int thread_counts[] = {2, 3, 5};
 
 /* ---- running one call ---- */
 
@@ -40,6 +40,13 @@ static mgn_status open_cpu(const char *isa, mgn_device **device) {
     else unsetenv("MGN_ISA");
     MGN_TRY(mgn_cpu_backend.list(&info, 1, &count));
     return mgn_cpu_backend.open(&info, device);
+}
+
+/* Kept open: reading the machine's description takes longer than most calls. NULL: not on this machine. */
+static mgn_device *device_of(size_t isa) {
+    static mgn_device *devices[MGN_COUNT(isas) + 1];
+    if (!devices[isa] && open_cpu(isa < MGN_COUNT(isas) ? isas[isa] : NULL, &devices[isa]) != MGN_OK) return NULL;
+    return devices[isa];
 }
 
 static mgn_memory *memory_of(mgn_device *device, const void *content, size_t bytes) {
@@ -123,27 +130,25 @@ static void compare(const subject *s, mgn_dtype dtype, const void *result, const
     free(written);
 }
 
-/* Both types, all instruction sets and thread counts; `want` NULL: only that all bits agree. */
+/* Both types and all instruction sets, the best with all thread counts; `want` NULL: only that all bits agree. */
 static void check_subject(const subject *s, const real *want, const real *magnitude, double ulps) {
     for (int type = 0; type < 2; type++) {
         mgn_dtype dtype = type ? MGN_F64 : MGN_F32;
+        size_t bytes = s->out_size * (is_real(&s->call.out) ? mgn_dtype_size(dtype) : sizeof(uint32_t));
         unsigned char *first = NULL;
-        for (size_t isa = 0; isa < MGN_COUNT(isas); isa++) {
-            mgn_device *device;
-            if (open_cpu(isas[isa], &device) != MGN_OK) continue;
-            for (size_t t = 0; t < MGN_COUNT(thread_counts); t++) {
-                unsigned char *result = run_call(s, device, dtype, thread_counts[t]);
-                size_t bytes = s->out_size * (is_real(&s->call.out) ? mgn_dtype_size(dtype) : 4);
-                if (!first) {
-                    if (want) compare(s, dtype, result, want, magnitude, ulps);
-                    first = result;
-                    continue;
-                }
+        for (size_t i = 0; i < MGN_COUNT(isas) + MGN_COUNT(thread_counts); i++) {
+            size_t isa = MGN_MIN(i, MGN_COUNT(isas));
+            int threads = i < MGN_COUNT(isas) ? 1 : thread_counts[i - MGN_COUNT(isas)];
+            if (!device_of(isa)) continue;
+            unsigned char *result = run_call(s, device_of(isa), dtype, threads);
+            if (first) {
                 ck_assert_msg(memcmp(first, result, bytes) == 0, "%s: %s with %d threads gives other bits",
-                              mgn_op_infos[s->call.op].label, isas[isa], thread_counts[t]);
+                              mgn_op_infos[s->call.op].label, isa < MGN_COUNT(isas) ? isas[isa] : "the best", threads);
                 free(result);
+            } else {
+                if (want) compare(s, dtype, result, want, magnitude, ulps);
+                first = result;
             }
-            mgn_cpu_backend.close(device);
         }
         free(first);
     }
@@ -196,11 +201,6 @@ static real *reals_of(size_t count) { return calloc(count + 1, sizeof(real)); }
 
 /* ---- elementwise ---- */
 
-static real want_logcosh(real x) {
-    real e = expm1l(-2 * fabsl(x));
-    return fabsl(x) < 0.01L ? x * x / 2 - x * x * x * x / 12 + powl(x, 6) / 45 : fabsl(x) + log1pl(e / 2);
-}
-
 static real want_of(mgn_op op, real a, real b, real c) {
     switch ((int)op) {
         case MGN_OP_copy: return a;
@@ -215,7 +215,7 @@ static real want_of(mgn_op op, real a, real b, real c) {
         case MGN_OP_tanh: return -expm1l(-2 * a) / (2 + expm1l(-2 * a));
         case MGN_OP_logistic: return expl(a) / (1 + expl(a));
         case MGN_OP_softplus: return log1pl(expl(a));
-        case MGN_OP_logcosh: return want_logcosh(a);
+        case MGN_OP_logcosh: return log1pl(2 * powl(sinhl(a / 2), 2));
         case MGN_OP_add: return a + b;
         case MGN_OP_sub: return a - b;
         case MGN_OP_mul: return a * b;
@@ -290,9 +290,11 @@ static void check_elementwise(mgn_test_random *random, mgn_op op, mgn_shape shap
 
 START_TEST(elementwise_ops_of_all_sizes) {
     mgn_test_random random = MGN_TEST_RANDOM();
-    static const int64_t sizes[] = {0, 1, 7, 93, 4096, 70001};
+    static const int64_t sizes[] = {0, 1, 7, 93, 4096, 300001};
     for (int op = 0; op < MGN_OP_COUNT; op++) {
-        for (size_t i = 0; i < MGN_COUNT(sizes) && mgn_op_infos[op].arity; i++)
+        /* The largest is cut into chunks, which is the same for all ops. */
+        bool cut = op == MGN_OP_copy || op == MGN_OP_tanh || op == MGN_OP_add || op == MGN_OP_select;
+        for (size_t i = 0; i < MGN_COUNT(sizes) - !cut && mgn_op_infos[op].arity; i++)
             check_elementwise(&random, (mgn_op)op, shape_of(1, sizes[i], 0, 0), true);
     }
 }
@@ -302,13 +304,13 @@ START_TEST(elementwise_ops_of_all_layouts) {
     mgn_test_random random = MGN_TEST_RANDOM();
     static const int64_t dims[] = {1, 2, 3, 5, 16, 67, 130};
     for (int op = 0; op < MGN_OP_COUNT; op++) {
-        int rounds = op == MGN_OP_copy || op == MGN_OP_add || op == MGN_OP_select ? 60 : 6;
+        int rounds = op == MGN_OP_copy || op == MGN_OP_add || op == MGN_OP_select ? 40 : 4;
         for (int i = 0; i < rounds && mgn_op_infos[op].arity; i++) {
             mgn_shape shape = {.rank = (int)mgn_test_integer(&random, 0, 4)};
             int64_t count = 1;
             for (int axis = 0; axis < shape.rank; axis++) {
                 shape.dim[axis] = dims[mgn_test_integer(&random, 0, 6)];
-                if (count * shape.dim[axis] > 30000) shape.dim[axis] = 1;
+                if (count * shape.dim[axis] > 20000) shape.dim[axis] = 1;
                 count *= shape.dim[axis];
             }
             check_elementwise(&random, (mgn_op)op, shape, false);
@@ -577,24 +579,6 @@ END_TEST
 
 /* ---- randomness ---- */
 
-/* The known answers that Random123 ships for 10 rounds. */
-START_TEST(philox_gives_the_known_answers) {
-    static const uint32_t known[][10] = {
-        {0, 0, 0, 0, 0, 0, 0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8},
-        {0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff, 0x408f276d, 0x41c83b0e, 0xa20bc7c6,
-         0x6d5451fd},
-        {0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344, 0xa4093822, 0x299f31d0, 0xd16cfe09, 0x94fdcceb, 0x5001e420,
-         0x24126ea1},
-    };
-    for (size_t i = 0; i < MGN_COUNT(known); i++) {
-        philox4x32_ctr_t counter = {{known[i][0], known[i][1], known[i][2], known[i][3]}};
-        philox4x32_key_t key = {{known[i][4], known[i][5]}};
-        counter = philox4x32(counter, key);
-        for (int j = 0; j < 4; j++) ck_assert_uint_eq(counter.v[j], known[i][6 + j]);
-    }
-}
-END_TEST
-
 static subject random_subject(mgn_op op, const uint32_t *state, uint32_t stream, int64_t count) {
     subject s = {.call = {.op = op, .attributes.random = {stream}}};
     add_words(&s, state, 4);
@@ -651,32 +635,6 @@ START_TEST(uniforms_and_normals) {
 }
 END_TEST
 
-START_TEST(normals_have_the_right_moments) {
-    enum { COUNT = 1 << 20 };
-    mgn_test_random random = MGN_TEST_RANDOM();
-    mgn_device *device;
-    MGN_ASSERT_OK(open_cpu(NULL, &device));
-    uint32_t state[4] = {(uint32_t)mgn_test_bits(&random), 2, 3, 4};
-    subject s = random_subject(MGN_OP_normal, state, 0, COUNT);
-    double *x = (double *)run_call(&s, device, MGN_F64, 2), moment[5] = {0}, product = 0, beyond = 0;
-    for (int i = 0; i < COUNT; i++) {
-        for (int p = 1; p < 5; p++) moment[p] += pow(x[i], p) / COUNT;
-        product += i ? x[i] * x[i - 1] / COUNT : 0;
-        beyond += fabs(x[i]) > 3 ? 1.0 / COUNT : 0;
-    }
-    double five = 5 / sqrt(COUNT); /* standard errors */
-    ck_assert_msg(fabs(moment[1]) < five, "mean %g", moment[1]);
-    ck_assert_msg(fabs(moment[2] - 1) < five * sqrt(2), "variance %g", moment[2]);
-    ck_assert_msg(fabs(moment[3]) < five * sqrt(15), "third moment %g", moment[3]);
-    ck_assert_msg(fabs(moment[4] - 3) < five * sqrt(96), "fourth moment %g", moment[4]);
-    ck_assert_msg(fabs(product) < five, "neighbours correlate: %g", product);
-    ck_assert_msg(fabs(beyond - 0.0026998) < five * sqrt(0.0027), "%g are beyond 3", beyond);
-    free(x);
-    free_subject(&s);
-    mgn_cpu_backend.close(device);
-}
-END_TEST
-
 /* Batch `step` of a shuffle, checked to be the same on all instruction sets. */
 static uint32_t *shuffled(uint32_t step, int64_t population, int64_t batch, int64_t steps, int64_t stride) {
     uint32_t state[4] = {11, 22, step, 33};
@@ -727,24 +685,6 @@ START_TEST(shuffles_go_through_an_epoch) {
         free(batch);
     }
     free(whole);
-}
-END_TEST
-
-/* Small populations: every entry comes to every position about equally often over epochs. */
-START_TEST(shuffles_have_no_favourites) {
-    enum { POPULATION = 10, EPOCHS = 20000 };
-    static int counts[POPULATION][POPULATION];
-    for (uint32_t epoch = 0; epoch < EPOCHS; epoch++) {
-        m_shuffle_key key = m_shuffle_start(5, 6, epoch, POPULATION);
-        for (uint32_t i = 0; i < POPULATION; i++) counts[i][m_shuffle(key, i)]++;
-    }
-    double squares = 0, expected = (double)EPOCHS / POPULATION;
-    for (int i = 0; i < POPULATION * POPULATION; i++) {
-        double excess = counts[i / POPULATION][i % POPULATION] - expected;
-        squares += excess * excess / expected;
-    }
-    /* chi squared with 81 degrees of freedom is below 150 but once in a million times */
-    ck_assert_msg(squares < 150, "chi squared is %g", squares);
 }
 END_TEST
 
@@ -842,12 +782,9 @@ int main(void) {
     tcase_add_test(tests, products);
     tcase_add_test(tests, definite_matrices);
     tcase_add_test(tests, rows_by_index);
-    tcase_add_test(tests, philox_gives_the_known_answers);
     tcase_add_test(tests, uniforms_and_normals);
-    tcase_add_test(tests, normals_have_the_right_moments);
     tcase_add_test(tests, shuffles_are_permutations);
     tcase_add_test(tests, shuffles_go_through_an_epoch);
-    tcase_add_test(tests, shuffles_have_no_favourites);
     tcase_add_test(tests, advancing_a_state);
     tcase_add_test(tests, calls_outside_memory_are_refused);
     tcase_add_test(tests, long_runs_can_be_interrupted);

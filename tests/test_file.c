@@ -139,6 +139,20 @@ START_TEST(failed_commit_leaves_the_old_file) {
 }
 END_TEST
 
+/* Files that belong together: when the second cannot be finished, the first does not appear either. */
+START_TEST(commit_all_is_all_or_nothing) {
+    MGN_ASSERT_OK(mgn_make_directory(mgn_test_path("pair")));
+    const char *const paths[] = {mgn_test_path("pair/first"), "/dev/full"};
+    mgn_output_file *outputs[2] = {NULL};
+    for (size_t i = 0; i < 2; i++) {
+        MGN_ASSERT_OK(mgn_output_open(paths[i], &outputs[i]));
+        MGN_ASSERT_OK(mgn_output_write(outputs[i], "x", 1));
+    }
+    MGN_ASSERT_FAILS(mgn_output_commit_all(outputs, 2), MGN_ERR_IO, "/dev/full cannot be written");
+    ck_assert_uint_eq(entries_of(mgn_test_path("pair")), 0);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("file");
     TCase *group = tcase_create("file");
@@ -148,6 +162,7 @@ int main(void) {
     tcase_add_test(group, output_follows_links_and_keeps_permissions);
     tcase_add_test(group, full_device_is_an_error);
     tcase_add_test(group, failed_commit_leaves_the_old_file);
+    tcase_add_test(group, commit_all_is_all_or_nothing);
     suite_add_tcase(suite, group);
     return mgn_test_main(suite);
 }

@@ -1,6 +1,6 @@
-/* Picture files: round trips of both formats with their metadata, and what happens on truncated, damaged, huge and missing
- * input, and on a full disk. Files that mgn itself does not write (palettes, CMYK, interlacing) are made here with the
- * codec libraries directly. */
+/* Picture files: round trips of both formats with their metadata, and what happens on truncated, damaged, huge and
+ * missing input, and on a full disk. Files that mgn itself does not write (palettes, CMYK, interlacing) are made here
+ * with the codec libraries directly. */
 #include "pictures.h"
 
 #include "core/file.h"

@@ -1,6 +1,6 @@
-/* The float functions of cl/mgn_math.h against the double library: every exponent with denormals, both signs, the
- * values where branches of the formulas meet, and what is not finite. The double functions are tested as ops of the
- * CPU backend. */
+/* The headers that C and OpenCL C share. The float functions of cl/mgn_math.h against the double library: every
+ * exponent with denormals, both signs, the values where branches of the formulas meet, and what is not finite (the
+ * double functions are tested as ops of the CPU backend). cl/mgn_random.h: known answers, moments, fair shuffles. */
 #include "harness.h"
 
 #include <float.h>
@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "mgn_math.h"
+#include "mgn_random.h"
 
 #ifdef MGN_REAL_IS_DOUBLE
 #error "this test is about float"
@@ -164,7 +165,7 @@ START_TEST(special_values) {
     ck_assert(m_softplus(-80.0f) > 0);
     ck_assert(m_softplus(-100.0f) > 0 && m_softplus(-100.0f) < FLT_MIN);
     ck_assert(m_logistic(-100.0f) > 0 && m_logistic(-100.0f) < FLT_MIN);
-    IS(m_logcosh(inf), inf), IS(m_logcosh(-inf), inf), IS(m_logcosh(0.0f), 0), IS(m_logcosh(1e-10f), 5e-21f);
+    IS(m_logcosh(inf), inf), IS(m_logcosh(-inf), inf), IS(m_logcosh(0.0f), 0), IS(m_logcosh(1e-10f), 1e-10f * 1e-10f / 2);
     IS(m_sqrt(0.0f), 0), IS(m_sqrt(inf), inf), IS_NAN(m_sqrt(-1.0f));
     for (int i = 0; i < SUBJECTS; i++) {
         float in[CHUNK], out[CHUNK];
@@ -186,6 +187,84 @@ START_TEST(symmetries_are_exact) {
 }
 END_TEST
 
+/* ---- random numbers ---- */
+
+/* The known answers that Random123 ships for 10 rounds. */
+START_TEST(philox_gives_the_known_answers) {
+    static const uint32_t known[][10] = {
+        {0, 0, 0, 0, 0, 0, 0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8},
+        {0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff, 0x408f276d, 0x41c83b0e, 0xa20bc7c6,
+         0x6d5451fd},
+        {0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344, 0xa4093822, 0x299f31d0, 0xd16cfe09, 0x94fdcceb, 0x5001e420,
+         0x24126ea1},
+    };
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
+        philox4x32_ctr_t counter = {{known[i][0], known[i][1], known[i][2], known[i][3]}};
+        philox4x32_key_t key = {{known[i][4], known[i][5]}};
+        counter = philox4x32(counter, key);
+        for (int j = 0; j < 4; j++) ck_assert_uint_eq(counter.v[j], known[i][6 + j]);
+    }
+}
+END_TEST
+
+/* The extreme words give finite normals, uniforms inside (0, 1), and the longest radius is that of 2^-33. */
+START_TEST(extreme_words) {
+    static const uint32_t words[] = {0, 1, 0x7fffffff, 0x80000000, 0xfffffffe, 0xffffffff};
+    for (int i = 0; i < 36; i++) {
+        float x, y, u = m_uniform_of(words[i / 6]);
+        m_normal_of(words[i / 6], words[i % 6], &x, &y);
+        double radius = sqrt((double)x * (double)x + (double)y * (double)y), u_exact = (words[i / 6] + 0.5) * 0x1p-32;
+        ck_assert_msg(u > 0 && u < 1, "uniform of %#x is %g", words[i / 6], (double)u);
+        ck_assert_msg(fabs(radius - sqrt(-2 * log(u_exact))) < 3e-4, "radius of %#x is %g", words[i / 6], radius);
+    }
+}
+END_TEST
+
+START_TEST(normals_have_the_right_moments) {
+    enum { COUNT = 1 << 20 };
+    static double x[COUNT];
+    double moment[5] = {0}, product = 0, beyond = 0;
+    uint32_t seed = (uint32_t)mgn_test_seed();
+    for (uint32_t i = 0; i < COUNT; i += 4) {
+        philox4x32_ctr_t words = m_random_block(seed, 1, i / 4, 2, 3);
+        float pair[4];
+        m_normal_of(words.v[0], words.v[1], &pair[0], &pair[1]);
+        m_normal_of(words.v[2], words.v[3], &pair[2], &pair[3]);
+        for (int q = 0; q < 4; q++) x[i + (uint32_t)q] = (double)pair[q];
+    }
+    for (int i = 0; i < COUNT; i++) {
+        for (int p = 1; p < 5; p++) moment[p] += pow(x[i], p) / COUNT;
+        product += i ? x[i] * x[i - 1] / COUNT : 0;
+        beyond += fabs(x[i]) > 3 ? 1.0 / COUNT : 0;
+    }
+    double five = 5 / sqrt(COUNT); /* standard errors */
+    ck_assert_msg(fabs(moment[1]) < five, "mean %g", moment[1]);
+    ck_assert_msg(fabs(moment[2] - 1) < five * sqrt(2), "variance %g", moment[2]);
+    ck_assert_msg(fabs(moment[3]) < five * sqrt(15), "third moment %g", moment[3]);
+    ck_assert_msg(fabs(moment[4] - 3) < five * sqrt(96), "fourth moment %g", moment[4]);
+    ck_assert_msg(fabs(product) < five, "neighbours correlate: %g", product);
+    ck_assert_msg(fabs(beyond - 0.0026998) < five * sqrt(0.0027), "%g are beyond 3", beyond);
+}
+END_TEST
+
+/* Small populations: every entry comes to every position about equally often over epochs. */
+START_TEST(shuffles_have_no_favourites) {
+    enum { POPULATION = 10, EPOCHS = 20000 };
+    static int counts[POPULATION][POPULATION];
+    for (uint32_t epoch = 0; epoch < EPOCHS; epoch++) {
+        m_shuffle_key key = m_shuffle_start(5, 6, epoch, POPULATION);
+        for (uint32_t i = 0; i < POPULATION; i++) counts[i][m_shuffle(key, i)]++;
+    }
+    double squares = 0, expected = (double)EPOCHS / POPULATION;
+    for (int i = 0; i < POPULATION * POPULATION; i++) {
+        double excess = counts[i / POPULATION][i % POPULATION] - expected;
+        squares += excess * excess / expected;
+    }
+    /* chi squared with 81 degrees of freedom is below 150 but once in a million times */
+    ck_assert_msg(squares < 150, "chi squared is %g", squares);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("math");
     TCase *tests = tcase_create("float");
@@ -195,5 +274,12 @@ int main(void) {
     tcase_add_test(tests, special_values);
     tcase_add_test(tests, symmetries_are_exact);
     suite_add_tcase(suite, tests);
+    TCase *random = tcase_create("random");
+    tcase_set_timeout(random, 100);
+    tcase_add_test(random, philox_gives_the_known_answers);
+    tcase_add_test(random, extreme_words);
+    tcase_add_test(random, normals_have_the_right_moments);
+    tcase_add_test(random, shuffles_have_no_favourites);
+    suite_add_tcase(suite, random);
     return mgn_test_main(suite);
 }

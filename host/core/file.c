@@ -125,8 +125,8 @@ static size_t directory_length(const char *path) {
     return slash ? (size_t)(slash - path) + 1 : 0;
 }
 
-/* /dev/stdout is a link to whatever the shell opened, maybe a regular file: renaming over that would take it away from the
- * programs that hold it open, so these names are written to directly. */
+/* /dev/stdout is a link to whatever the shell opened, maybe a regular file: renaming over that would take it away
+ * from the programs that hold it open, so these names are written to directly. */
 static bool is_device_name(const char *path) { return strncmp(path, "/dev/", 5) == 0; }
 
 /* The name behind a link, so that the rename replaces the file and not the link. */
@@ -240,7 +240,8 @@ FILE *mgn_output_stream(mgn_output_file *output) { return output->stream; }
 
 int mgn_output_descriptor(mgn_output_file *output) { return fileno(output->stream); }
 
-/* Makes the rename itself durable. Some file systems cannot sync a directory, which harms nobody: the file is whole anyway. */
+/* Makes the rename itself durable. Some file systems cannot sync a directory, which harms nobody: the file is whole
+ * anyway. */
 static void sync_directory(const char *target) {
     size_t length = directory_length(target);
     char *directory = length ? mgn_strdup(target) : mgn_strdup(".");

@@ -17,9 +17,10 @@ mgn_status mgn_file_read(const char *path, size_t max_bytes, unsigned char **byt
 /* A file that is being written. */
 typedef struct mgn_output_file mgn_output_file;
 
-/* Starts a file that will be called `path`. Until the commit, `path` is not touched: the bytes go to a temporary with a random
- * name in the same directory. A link is followed: what it points to is replaced, and keeps its permissions. A pipe or a device
- * (/dev/stdout) is written directly. Fails when the directory is missing or closed to us, or `path` is a directory. */
+/* Starts a file that will be called `path`. Until the commit, `path` is not touched: the bytes go to a temporary with
+ * a random name in the same directory. A link is followed: what it points to is replaced, and keeps its permissions.
+ * A pipe or a device (/dev/stdout) is written directly. Fails when the directory is missing or closed to us, or
+ * `path` is a directory. */
 mgn_status mgn_output_open(const char *path, mgn_output_file **output);
 
 /* Appends `size` bytes; a short write is a failure, and so is the commit afterwards. */
@@ -34,8 +35,8 @@ int mgn_output_descriptor(mgn_output_file *output);
  * temporary is gone and the old file, if there was one, is as before. */
 mgn_status mgn_output_commit(mgn_output_file *output);
 
-/* The same for several files that belong together: all are on the disk before the first gets its name, so that a full disk
- * leaves none of them. Consumes them all. */
+/* The same for several files that belong together: all are on the disk before the first gets its name, so that a full
+ * disk leaves none of them. Consumes them all. */
 mgn_status mgn_output_commit_all(mgn_output_file *const *outputs, size_t count);
 
 /* Gives up: removes the temporary. Takes NULL. */

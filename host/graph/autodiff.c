@@ -166,6 +166,20 @@ mgn_status mgn_grad(mgn_node *scalar, mgn_node *const *wrt, int count, mgn_node 
 
 /* ---- forward mode ---- */
 
+/* Unmarks what no output is computed from: the tangents of earlier calls depend on the same inputs, and carrying them
+ * along would double the graph with every call. */
+static mgn_status keep_ancestors(mgn_graph *graph, mgn_node *const *outputs, int count, bool *depends, int known) {
+    bool *needed = mgn_alloc((size_t)known, sizeof *needed);
+    if (!needed) return MGN_ERR_MEMORY;
+    for (int j = 0; j < count; j++) needed[outputs[j]->id] = true;
+    for (int id = known - 1; id >= 0; id--) {
+        for (int i = 0; needed[id] && i < graph->nodes[id]->inputs; i++) needed[graph->nodes[id]->in[i]->id] = true;
+        depends[id] = depends[id] && needed[id];
+    }
+    mgn_free(needed);
+    return MGN_OK;
+}
+
 static mgn_status forward(mgn_graph *graph, const bool *depends, mgn_node **tangent_of, int known) {
     for (int id = 0; id < known; id++) {
         mgn_node *node = graph->nodes[id];
@@ -199,7 +213,7 @@ mgn_status mgn_jvp(mgn_node *const *outputs, int output_count, mgn_node *const *
     int known = graph->count;
     bool *depends = find_dependents(graph, wrt, count);
     mgn_node **tangent_of = mgn_alloc((size_t)known, sizeof *tangent_of);
-    mgn_status status = depends && tangent_of ? MGN_OK : MGN_ERR_MEMORY;
+    mgn_status status = depends && tangent_of ? keep_ancestors(graph, outputs, output_count, depends, known) : MGN_ERR_MEMORY;
     for (int i = 0; status == MGN_OK && i < count; i++) tangent_of[wrt[i]->id] = tangents[i];
     if (status == MGN_OK) status = forward(graph, depends, tangent_of, known);
     for (int j = 0; status == MGN_OK && j < output_count; j++) {

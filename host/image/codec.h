@@ -98,7 +98,8 @@ mgn_status mgn_jpeg_decoder_open(const unsigned char *bytes, size_t size, const 
 mgn_status mgn_png_decoder_open(const unsigned char *bytes, size_t size, const char *name, mgn_image *image,
                                 mgn_decoder **decoder);
 
-/* Start a file whose size, layout and metadata are those of `image`; pixels come by rows. `options` have no zeros left. */
+/* Start a file whose size, layout and metadata are those of `image`; pixels come by rows. `options` have no zeros
+ * left. */
 mgn_status mgn_jpeg_encoder_open(const mgn_image *image, mgn_output_file *output, const char *name,
                                  const mgn_image_write_options *options, mgn_encoder **encoder);
 mgn_status mgn_png_encoder_open(const mgn_image *image, mgn_output_file *output, const char *name,

@@ -1,5 +1,6 @@
 /* What a picture's file carries beside pixels: owning it, copying it, and the one thing in it that is ever changed,
- * the orientation. EXIF is otherwise kept as opaque bytes: rewriting it would lose maker notes, whose offsets are private. */
+ * the orientation. EXIF is otherwise kept as opaque bytes: rewriting it would lose maker notes, whose offsets are
+ * private. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif

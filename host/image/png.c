@@ -1,6 +1,7 @@
 /* PNG through libspng, row by row in both directions. Reading expands whatever is narrower than a byte and turns
  * transparency into alpha, so that only four layouts of 8 or 16 bits remain; the chunks that say how the picture is
- * meant (profile, gamma, primaries, density, texts, time, EXIF) are carried over through the library's own structures. */
+ * meant (profile, gamma, primaries, density, texts, time, EXIF) are carried over through the library's own
+ * structures. */
 #include "image/codec.h"
 
 #include <limits.h>
@@ -248,8 +249,8 @@ static void set_colour(spng_ctx *codec, const mgn_image *image) {
     }
 }
 
-/* A JPEG comment as a text: control characters, which PNG forbids, become spaces. Plain ASCII is a tEXt; anything else is
- * called UTF-8, as comments nowadays are. Returns the end of what was used of `storage`. */
+/* A JPEG comment as a text: control characters, which PNG forbids, become spaces. Plain ASCII is a tEXt; anything
+ * else is called UTF-8, as comments nowadays are. Returns the end of what was used of `storage`. */
 static char *comment_text(const mgn_marker *marker, struct spng_text *text, char *storage) {
     bool ascii = true;
     *text = (struct spng_text){.keyword = "Comment", .text = storage, .length = marker->data.size};

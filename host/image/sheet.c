@@ -6,7 +6,8 @@
 
 enum { GLYPH_WIDTH = 6, GLYPH_HEIGHT = 7, GLYPHS_A_LINE = 16, WHITE = 255 };
 
-/* The printable ASCII characters in order, 16 to a band, each 5 columns and a gap; the last one stands for all others. */
+/* The printable ASCII characters in order, 16 to a band, each 5 columns and a gap; the last one stands for all
+ * others. */
 static const char *const glyphs[] = {
     /*       !     "     #     $     %     &     '     (     )     *     +     ,     -     .     / */
     "        #    # #   # #    #   ##     ##     #      #   #                                        ",
@@ -79,7 +80,8 @@ static void draw_glyph(mgn_image *sheet, unsigned char character, size_t left, s
                 memset(pixels + ((top + y) * sheet->width + left + x) * 3, 0, 3);
 }
 
-/* As much of the label as fits over its picture. A UTF-8 character beyond ASCII is one glyph, drawn at its first byte. */
+/* As much of the label as fits over its picture. A UTF-8 character beyond ASCII is one glyph, drawn at its first
+ * byte. */
 static void draw_label(mgn_image *sheet, const char *label, size_t left, size_t room, const placement *p) {
     const size_t step = GLYPH_WIDTH * p->scale, top = p->gap / 2 + p->scale;
     for (size_t used = 0; *label && used + step <= room; label++) {

@@ -34,9 +34,9 @@ MGN_API void mgn_image_destroy(mgn_image *image);
 /** A picture of the same size, channels, depth, orientation and metadata whose pixels are zero. */
 MGN_API mgn_status mgn_image_clone_layout(const mgn_image *image, mgn_image **clone);
 
-/** Reads a JPEG or PNG file; which of them it is, its content says and not its name. Grey, RGB and alpha stay as
- *  they are; palettes and 1, 2, 4 bits are expanded; tRNS becomes alpha; 16 bits are kept; CMYK becomes RGB with a note.
- *  A truncated or damaged file is MGN_ERR_FORMAT, one that cannot be read MGN_ERR_IO. */
+/** Reads a JPEG or PNG file; which of them it is, its content says and not its name. Grey, RGB and alpha stay as they
+ *  are; palettes and 1, 2, 4 bits are expanded; tRNS becomes alpha; 16 bits are kept; CMYK becomes RGB with a note. A
+ *  truncated or damaged file is MGN_ERR_FORMAT, one that cannot be read MGN_ERR_IO. */
 MGN_API mgn_status mgn_image_read(const char *path, mgn_image **image);
 
 /** As mgn_image_read, from memory; `name` stands for the file in error sentences. */
@@ -63,9 +63,10 @@ typedef enum mgn_image_format { MGN_IMAGE_JPEG, MGN_IMAGE_PNG } mgn_image_format
  *  possible. A command calls it before it starts to compute. */
 MGN_API mgn_status mgn_image_format_of(const char *path, mgn_image_format *format);
 
-/** Writes the picture in the format of the name's extension. `options` may be NULL. The file appears whole or not at all.
- *  Profile, EXIF, XMP and comments are kept. JPEG stores the pixels as they are with their orientation tag, without alpha
- *  (a note says so when pixels were not opaque), in 8 bits. PNG stores them upright with orientation 1. */
+/** Writes the picture in the format of the name's extension. `options` may be NULL. The file appears whole or not at
+ *  all. Profile, EXIF, XMP and comments are kept. JPEG stores the pixels as they are with their orientation tag,
+ *  without alpha (a note says so when pixels were not opaque), in 8 bits. PNG stores them upright, with orientation
+ *  1; of a JPEG source's other markers it takes the comments only. */
 MGN_API mgn_status mgn_image_write(const mgn_image *image, const char *path, const mgn_image_write_options *options);
 
 /** What can be asked of, or given to, the metadata. */
@@ -82,13 +83,16 @@ MGN_API const void *mgn_image_get_block(const mgn_image *image, mgn_image_block 
 /** Puts a copy of `size` bytes in the block's place (0 removes it). EXIF sets the orientation too. */
 MGN_API mgn_status mgn_image_set_block(mgn_image *image, mgn_image_block block, const void *bytes, size_t size);
 
-/** Turns the pixels so that orientation 1 shows the same picture, and sets the tag to 1. Width and height may change places. */
+/** Turns the pixels so that orientation 1 shows the same picture, and sets the tag to 1. Width and height may change
+ *  places. */
 MGN_API mgn_status mgn_image_upright(mgn_image *image);
 
-/** The picture in another size: every new pixel is the mean over the area that it covers (colours weighted by alpha). */
+/** The picture in another size: every new pixel is the mean over the area that it covers, colours weighted by
+ *  alpha. */
 MGN_API mgn_status mgn_image_resize(const mgn_image *image, size_t width, size_t height, mgn_image **resized);
 
-/** Colours as a (height*width, 3) matrix in [0, 1]: sample / (2^depth - 1); grey is repeated three times, alpha left out. */
+/** Colours as a (height*width, 3) matrix in [0, 1]: sample / (2^depth - 1); grey is repeated three times, alpha left
+ *  out. */
 MGN_API void mgn_image_to_rgb(const mgn_image *image, float *rgb);
 
 /** The same for `rows` rows from `first_row` on, for who works in bands: `rgb` is (rows*width, 3). */
@@ -99,11 +103,13 @@ MGN_API void mgn_image_rows_to_rgb(const mgn_image *image, size_t first_row, siz
 MGN_API mgn_status mgn_image_from_rgb(mgn_image *image, const float *rgb);
 MGN_API mgn_status mgn_image_rows_from_rgb(mgn_image *image, size_t first_row, size_t rows, const float *rgb);
 
-/** A picture with the metadata, alpha, size and depth of `source` and the colours `rgb` (height*width, 3). A grey source
- *  stays grey when all the colours still are after rounding, else it becomes RGB (and loses a profile for grey). */
+/** A picture with the metadata, alpha, size and depth of `source` and the colours `rgb` (height*width, 3). A grey
+ *  source stays grey when all the colours still are after rounding, else it becomes RGB (and loses a profile for
+ *  grey). */
 MGN_API mgn_status mgn_image_with_rgb(const mgn_image *source, const float *rgb, mgn_image **image);
 
-/** As mgn_image_clone_layout, but grey becomes RGB: what a band by band writer (mgn_image_rows_from_rgb) fills. Alpha is copied. */
+/** As mgn_image_clone_layout, but grey becomes RGB: what a band by band writer (mgn_image_rows_from_rgb) fills. Alpha
+ *  is copied. */
 MGN_API mgn_status mgn_image_clone_colour(const mgn_image *source, mgn_image **image);
 
 /** Pictures side by side on white, upright, all `height` pixels high, with a gap between them: before, target, after.

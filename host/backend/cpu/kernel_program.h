@@ -212,16 +212,34 @@ static void step_gather(const mgn_cpu_step *step, const mgn_cpu_frame *frame) {
 
 /* ---- indices and random numbers ---- */
 
+_Static_assert(sizeof(m_shuffle_key) <= sizeof((mgn_cpu_key_cache){0}.key), "a cached key has room");
+
+/* The key of this epoch's permutation. Where one thread runs all rows it is kept while the epoch lasts. */
+static m_shuffle_key key_of_epoch(const mgn_cpu_step *step, const uint32_t *state, uint32_t epoch, uint32_t population) {
+    mgn_cpu_key_cache *cache = step->key_cache;
+    m_shuffle_key key;
+    if (cache && cache->is_set && cache->of[0] == state[0] && cache->of[1] == state[1] && cache->of[2] == epoch) {
+        memcpy(&key, cache->key, sizeof key);
+        return key;
+    }
+    key = m_shuffle_start(state[0], state[1], epoch, population);
+    if (cache) {
+        *cache = (mgn_cpu_key_cache){.is_set = true, .of = {state[0], state[1], epoch}};
+        memcpy(cache->key, &key, sizeof key);
+    }
+    return key;
+}
+
 static void step_shuffle(const mgn_cpu_step *step, const mgn_cpu_frame *frame) {
     const uint32_t *state = frame->index + step->state;
     uint32_t population = (uint32_t)step->attributes.shuffle.population;
     uint64_t steps = (uint64_t)step->attributes.shuffle.steps_per_epoch;
     uint32_t *out = (uint32_t *)(void *)STEP_OUT(step, frame);
-    m_shuffle_key key = m_shuffle_start(state[0], state[1], m_shuffle_epoch(state[2], steps), population);
+    m_shuffle_key key = key_of_epoch(step, state, m_shuffle_epoch(state[2], steps), population);
     uint32_t position = m_shuffle_position(state[2], steps, (uint64_t)step->attributes.shuffle.stride, (uint64_t)frame->first, population);
     for (int32_t r = 0; r < frame->block; r++) {
-        out[r] = position++;
-        if (position == population) position = 0;
+        uint64_t at = (uint64_t)position + (uint64_t)r;
+        out[r] = (uint32_t)(at < population ? at : at % population);
     }
 #pragma omp simd
     for (int32_t r = 0; r < WHOLE_LANES(frame->block); r++) out[r] = m_shuffle_rounds(key, out[r]);

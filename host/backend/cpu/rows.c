@@ -15,6 +15,7 @@ typedef struct section {
     mgn_cpu_step *steps;
     int32_t sum_count;   /* sums over rows that it makes */
     int32_t *sum_places; /* shared place of each */
+    mgn_cpu_key_cache key_cache;
 } section;
 
 struct mgn_cpu_rows {
@@ -98,6 +99,7 @@ static mgn_status decode_section(mgn_cpu_rows *p, const mgn_row_program *program
     for (int32_t n = 0; n < from->count; n++) {
         const mgn_row_instruction *i = &from->instructions[n];
         decode(p, program, i, &to->steps[n], to->sum_count);
+        if (i->opcode == MGN_ROW_SHUFFLE && p->chunks == 1) to->steps[n].key_cache = &to->key_cache;
         for (int32_t k = sums_of(i), j = 0; j < k; j++) to->sum_places[to->sum_count++] = i->dst.base + j;
     }
     p->sum_bytes = MGN_MAX(p->sum_bytes, (size_t)sums * MGN_CPU_ROW_LANES * p->real_size);

@@ -23,6 +23,13 @@ typedef struct mgn_cpu_frame {
 typedef struct mgn_cpu_step mgn_cpu_step;
 typedef void mgn_cpu_step_function(const mgn_cpu_step *step, const mgn_cpu_frame *frame);
 
+/* The key of a shuffle's epoch (m_shuffle_key), kept from step to step. */
+typedef struct mgn_cpu_key_cache {
+    bool is_set;
+    uint32_t of[3]; /* seed low, seed high, epoch */
+    uint32_t key[8];
+} mgn_cpu_key_cache;
+
 struct mgn_cpu_step {
     mgn_cpu_step_function *run;
     int32_t n;           /* elementwise: reals of a repeat */
@@ -36,6 +43,7 @@ struct mgn_cpu_step {
     void *external;
     int64_t external_rows;
     int32_t columns, state, to_state;
+    mgn_cpu_key_cache *key_cache; /* SHUFFLE, where rows are one chunk; NULL elsewhere */
     mgn_attributes attributes;
 };
 
