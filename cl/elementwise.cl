@@ -81,10 +81,62 @@ MGN_KERNEL void flat(INPUTS(PARAMETERS) global real *out, ulong out_at, ulong co
         }                                \
     }
 
+/* MGN_WIDTH rows that are shorter than a vector are a whole number of vectors, in which every element lies as far from
+ * the first as in the vectors of the next MGN_WIDTH rows: an operand's elements lie in one piece (step 1), are the same
+ * in every row (`pattern`), or are gathered. Where they lie is worked out once per chunk. */
+#define TABLES(v)                                                                       \
+    uint v##_to[MGN_WIDTH * MGN_WIDTH];                                                 \
+    R v##_pattern[MGN_WIDTH];                                                           \
+    const uint v##_kind = v##_stride.w == 1 && v##_stride.z == width ? 0 : v##_stride.z == 0 ? 1 : 2; \
+    v##_p += v##_i;                                                                     \
+    for (uint e = 0; e < MGN_WIDTH * width; e++)                                        \
+        v##_to[e] = (uint)(e / width * v##_stride.z + e % width * v##_stride.w);
+#define PATTERN(v) \
+    for (uint e = 0; e < width && v##_kind == 1; e++) v##_pattern[e] = MGN_GATHER_AT(v##_p, v##_to + e * MGN_WIDTH);
+#define PICK(v)                                                                          \
+    const R v = v##_kind == 0   ? MGN_VLOAD(v##_p + e * MGN_WIDTH)                       \
+                : v##_kind == 1 ? v##_pattern[e]                                         \
+                                : MGN_GATHER_AT(v##_p, v##_to + e * MGN_WIDTH);
+#define NEXT(v) v##_p += MGN_WIDTH * v##_stride.z;
+
+M_FUNCTION void short_rows(INPUTS(PARAMETERS) global real *out_p, ulong out_at, ulong4 out_stride, uint width,
+                           ulong row, ulong blocks) {
+#define BEGIN_ROW(v) const ulong v##_i = v##_at + row * v##_stride.z;
+    INPUTS(BEGIN_ROW) BEGIN_ROW(out)
+    INPUTS(TABLES) TABLES(out)
+    INPUTS(PATTERN)
+    for (ulong block = 0; block < blocks; block++) {
+        for (uint e = 0; e < width; e++) {
+            INPUTS(PICK)
+            const R result = MGN_EXPRESSION;
+            if (out_kind == 0) {
+                MGN_VSTORE(result, out_p + e * MGN_WIDTH);
+            } else {
+                real lane[MGN_WIDTH];
+                MGN_VSTORE(result, lane);
+                for (uint l = 0; l < MGN_WIDTH; l++) out_p[out_to[e * MGN_WIDTH + l]] = lane[l];
+            }
+        }
+        INPUTS(NEXT) NEXT(out)
+    }
+}
+
 MGN_KERNEL void strided(INPUTS(PARAMETERS) global real *out_p, ulong out_at, ulong4 out_stride, ulong4 dims,
                         ulong count, ulong chunk) {
     ulong position = get_group_id(0) * chunk;
     const ulong end = min(position + chunk, count);
+    if (dims.w < MGN_WIDTH && dims.x * dims.y == 1 && position < end) {
+        /* Chunks begin with a row. Strides that do not fit the tables are left to what follows. */
+        const ulong blocks = (end - position) / (dims.w * MGN_WIDTH);
+        ulong reach = out_stride.z + out_stride.w;
+#define REACH(v) reach = max(reach, v##_stride.z + v##_stride.w);
+        INPUTS(REACH)
+        if (reach < 1u << 24) {
+#define PASS(v) v##_p, v##_at, v##_stride,
+            short_rows(INPUTS(PASS) out_p, out_at, out_stride, (uint)dims.w, position / dims.w, blocks);
+            position += blocks * dims.w * MGN_WIDTH;
+        }
+    }
     ulong4 i;
     i.w = position % dims.w;
     i.z = position / dims.w;

@@ -42,37 +42,75 @@ MGN_KERNEL void tall(global const real *a, ulong a_at, global const real *b, ulo
 /* Values of a lane that are kept at hand: 16 KiB of vectors. */
 #define STAGE 256
 
-/* out[l, j] = sum over p of x[l, p] s[p, j]: lanes run over l, and s is small and shared. size = (l, j, p); x_stride =
- * (l, p), s_stride = (p, j), out_stride = (l, j). */
+/* out[l, j] = sum over p of x[l, p] s[p, j]: lanes run over l, and s is read again for each vector of them. size = (l,
+ * j, p, batch); x_stride = (l, p, batch), s_stride = (p, j, batch), out_stride = (l, j, batch). */
 MGN_KERNEL void shared_small(global const real *x, ulong x_at, global const real *s, ulong s_at, global real *out,
                              ulong out_at, ulong4 size, ulong4 x_stride, ulong4 s_stride, ulong4 out_stride) {
-    const ulong count = size.x, columns = size.y, k = size.z;
-    const bool staged = columns > 4 && k <= STAGE && x_stride.x != 1;
-    s += s_at;
-    for (ulong at = get_global_id(0) * MGN_WIDTH; at < count; at += get_global_size(0) * MGN_WIDTH) {
-        const uint lanes = (uint)min((ulong)MGN_WIDTH, count - at);
-        global const real *from = x + x_at + at * x_stride.x;
-        global real *to = out + out_at + at * out_stride.x;
+    const ulong columns = size.y, k = size.z, blocks = (size.x + MGN_WIDTH - 1) / MGN_WIDTH;
+    for (ulong id = get_global_id(0); id < blocks * size.w; id += get_global_size(0)) {
+        const ulong batch = id / blocks, at = id % blocks * MGN_WIDTH;
+        const uint lanes = (uint)min((ulong)MGN_WIDTH, size.x - at);
+        const bool staged = columns > 4 && k <= STAGE && (x_stride.x != 1 || lanes < MGN_WIDTH);
+        global const real *from = x + x_at + at * x_stride.x + batch * x_stride.z;
+        global const real *factor = s + s_at + batch * s_stride.z;
+        global real *to = out + out_at + at * out_stride.x + batch * out_stride.z;
         R stage[STAGE];
         if (staged)
             for (ulong p = 0; p < k; p++) stage[p] = m_load(from + p * x_stride.y, x_stride.x, lanes);
         for (ulong j = 0; j < columns; j += 4) {
-            /* Four results at once; where there are fewer, the last one again. */
+            /* Four results at once (where there are fewer, the last one again), and two sums for each, because additions
+             * wait for each other. */
             const ulong last = columns - 1, j1 = min(j + 1, last), j2 = min(j + 2, last), j3 = min(j + 3, last);
-            R r0 = (R)0, r1 = (R)0, r2 = (R)0, r3 = (R)0;
-            for (ulong p = 0; p < k; p++) {
+            R r0 = (R)0, r1 = (R)0, r2 = (R)0, r3 = (R)0, q0 = (R)0, q1 = (R)0, q2 = (R)0, q3 = (R)0;
+            ulong p = 0;
+            for (; p + 2 <= k; p += 2) {
                 const R v = staged ? stage[p] : m_load(from + p * x_stride.y, x_stride.x, lanes);
-                global const real *row = s + p * s_stride.x;
+                const R w = staged ? stage[p + 1] : m_load(from + (p + 1) * x_stride.y, x_stride.x, lanes);
+                global const real *row = factor + p * s_stride.x, *next = row + s_stride.x;
+                r0 = MGN_FMA(v, (R)row[j * s_stride.y], r0);
+                r1 = MGN_FMA(v, (R)row[j1 * s_stride.y], r1);
+                r2 = MGN_FMA(v, (R)row[j2 * s_stride.y], r2);
+                r3 = MGN_FMA(v, (R)row[j3 * s_stride.y], r3);
+                q0 = MGN_FMA(w, (R)next[j * s_stride.y], q0);
+                q1 = MGN_FMA(w, (R)next[j1 * s_stride.y], q1);
+                q2 = MGN_FMA(w, (R)next[j2 * s_stride.y], q2);
+                q3 = MGN_FMA(w, (R)next[j3 * s_stride.y], q3);
+            }
+            if (p < k) {
+                const R v = staged ? stage[p] : m_load(from + p * x_stride.y, x_stride.x, lanes);
+                global const real *row = factor + p * s_stride.x;
                 r0 = MGN_FMA(v, (R)row[j * s_stride.y], r0);
                 r1 = MGN_FMA(v, (R)row[j1 * s_stride.y], r1);
                 r2 = MGN_FMA(v, (R)row[j2 * s_stride.y], r2);
                 r3 = MGN_FMA(v, (R)row[j3 * s_stride.y], r3);
             }
-            m_store(r0, to + j * out_stride.y, out_stride.x, lanes);
-            m_store(r1, to + j1 * out_stride.y, out_stride.x, lanes);
-            m_store(r2, to + j2 * out_stride.y, out_stride.x, lanes);
-            m_store(r3, to + j3 * out_stride.y, out_stride.x, lanes);
+            m_store(r0 + q0, to + j * out_stride.y, out_stride.x, lanes);
+            m_store(r1 + q1, to + j1 * out_stride.y, out_stride.x, lanes);
+            m_store(r2 + q2, to + j2 * out_stride.y, out_stride.x, lanes);
+            m_store(r3 + q3, to + j3 * out_stride.y, out_stride.x, lanes);
         }
+    }
+}
+
+/* out (rows) = a (rows, k) b (k), both contiguous along k: lanes run over k, four of them at once. */
+MGN_KERNEL void dot_rows(global const real *a, ulong a_at, global const real *b, ulong b_at, global real *out,
+                         ulong out_at, ulong rows, ulong k, ulong row_stride) {
+    const ulong whole = k / (4 * MGN_WIDTH) * (4 * MGN_WIDTH);
+    b += b_at;
+    for (ulong i = get_global_id(0); i < rows; i += get_global_size(0)) {
+        global const real *x = a + a_at + i * row_stride;
+        R r0 = (R)0, r1 = (R)0, r2 = (R)0, r3 = (R)0;
+        for (ulong p = 0; p < whole; p += 4 * MGN_WIDTH) {
+            r0 = MGN_FMA(MGN_VLOAD(x + p), MGN_VLOAD(b + p), r0);
+            r1 = MGN_FMA(MGN_VLOAD(x + p + MGN_WIDTH), MGN_VLOAD(b + p + MGN_WIDTH), r1);
+            r2 = MGN_FMA(MGN_VLOAD(x + p + 2 * MGN_WIDTH), MGN_VLOAD(b + p + 2 * MGN_WIDTH), r2);
+            r3 = MGN_FMA(MGN_VLOAD(x + p + 3 * MGN_WIDTH), MGN_VLOAD(b + p + 3 * MGN_WIDTH), r3);
+        }
+        real lane[MGN_WIDTH], s = 0;
+        MGN_VSTORE((r0 + r1) + (r2 + r3), lane);
+        for (uint l = 0; l < MGN_WIDTH; l++) s += lane[l];
+        for (ulong p = whole; p < k; p++) s = MGN_FMA(x[p], b[p], s);
+        out[out_at + i] = s;
     }
 }
 

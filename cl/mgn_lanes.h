@@ -25,12 +25,31 @@ typedef MGN_REAL real;
 
 #define MGN_KERNEL kernel __attribute__((reqd_work_group_size(MGN_GROUP, 1, 1)))
 
-#if MGN_WIDTH > 1
-#define MGN_VLOAD(p) M_JOIN(vload, MGN_WIDTH)(0, p)
-#define MGN_VSTORE(x, p) M_JOIN(vstore, MGN_WIDTH)(x, 0, p)
-#else
+/* Whole vectors: next to each other, or `s` apart. Written out, because private arrays in between are slow. */
+#if MGN_WIDTH == 1
 #define MGN_VLOAD(p) (*(p))
 #define MGN_VSTORE(x, p) (*(p) = (x))
+#else
+#define MGN_VLOAD(p) M_JOIN(vload, MGN_WIDTH)(0, p)
+#define MGN_VSTORE(x, p) M_JOIN(vstore, MGN_WIDTH)(x, 0, p)
+#define MGN_GATHER_8(p, s) \
+    (p)[0], (p)[s], (p)[2 * (s)], (p)[3 * (s)], (p)[4 * (s)], (p)[5 * (s)], (p)[6 * (s)], (p)[7 * (s)]
+#define MGN_SCATTER_8(x, p, s)                                                         \
+    (p)[0] = (x).s0, (p)[s] = (x).s1, (p)[2 * (s)] = (x).s2, (p)[3 * (s)] = (x).s3,    \
+    (p)[4 * (s)] = (x).s4, (p)[5 * (s)] = (x).s5, (p)[6 * (s)] = (x).s6, (p)[7 * (s)] = (x).s7
+#if MGN_WIDTH == 8
+#define MGN_GATHER(p, s) ((R)(MGN_GATHER_8(p, s)))
+#define MGN_SCATTER(x, p, s) MGN_SCATTER_8(x, p, s)
+#define MGN_GATHER_AT(p, at) \
+    ((R)((p)[(at)[0]], (p)[(at)[1]], (p)[(at)[2]], (p)[(at)[3]], (p)[(at)[4]], (p)[(at)[5]], (p)[(at)[6]], (p)[(at)[7]]))
+#else
+#define MGN_GATHER(p, s) ((R)(MGN_GATHER_8(p, s), MGN_GATHER_8((p) + 8 * (s), s)))
+#define MGN_SCATTER(x, p, s) (MGN_SCATTER_8((x).lo, p, s), MGN_SCATTER_8((x).hi, (p) + 8 * (s), s))
+#define MGN_GATHER_AT(p, at)                                                                            \
+    ((R)((p)[(at)[0]], (p)[(at)[1]], (p)[(at)[2]], (p)[(at)[3]], (p)[(at)[4]], (p)[(at)[5]],            \
+         (p)[(at)[6]], (p)[(at)[7]], (p)[(at)[8]], (p)[(at)[9]], (p)[(at)[10]], (p)[(at)[11]],          \
+         (p)[(at)[12]], (p)[(at)[13]], (p)[(at)[14]], (p)[(at)[15]]))
+#endif
 #endif
 
 #if defined(MGN_HAS_FMA) && MGN_HAS_FMA
@@ -45,7 +64,7 @@ M_FUNCTION R m_load(global const real *p, ulong stride, uint lanes) {
     return *p;
 #else
     if (stride == 0) return (R)(*p);
-    if (stride == 1 && lanes == MGN_WIDTH) return MGN_VLOAD(p);
+    if (lanes == MGN_WIDTH) return stride == 1 ? MGN_VLOAD(p) : MGN_GATHER(p, stride);
     real x[MGN_WIDTH];
     for (uint l = 0; l < MGN_WIDTH; l++) x[l] = p[min(l, lanes - 1) * stride];
     return MGN_VLOAD(x);
@@ -56,8 +75,11 @@ M_FUNCTION void m_store(R value, global real *p, ulong stride, uint lanes) {
 #if MGN_WIDTH == 1
     *p = value;
 #else
-    if (stride == 1 && lanes == MGN_WIDTH) {
-        MGN_VSTORE(value, p);
+    if (lanes == MGN_WIDTH) {
+        if (stride == 1)
+            MGN_VSTORE(value, p);
+        else
+            MGN_SCATTER(value, p, stride);
         return;
     }
     real x[MGN_WIDTH];

@@ -83,13 +83,30 @@ static bool find_lanes(ulong at, uint lanes, ulong n, ulong inner, ulong chunk, 
     return neighbours;
 }
 
-static R reduce_neighbours(global const real *x, ulong length, ulong inner) {
+/* Entries that lie `inner` apart, each a vector of which `lanes` count and are `step` apart. Four sums at once, so that
+ * additions do not wait for each other. */
+static R reduce_neighbours(global const real *x, ulong length, ulong inner, ulong step, uint lanes) {
     R total = (R)START;
     for (ulong k = 0; k < length; k += RUN) {
         const ulong stop = min(k + RUN, length);
-        R run = (R)START;
-        for (ulong j = k; j < stop; j++) run = COMBINE(run, MGN_VLOAD(x + j * inner));
-        total = COMBINE(total, run);
+        R r0 = (R)START, r1 = (R)START, r2 = (R)START, r3 = (R)START;
+        ulong j = k;
+        for (; j + 4 <= stop; j += 4) {
+            const R x0 = m_load(x + j * inner, step, lanes), x1 = m_load(x + (j + 1) * inner, step, lanes);
+            const R x2 = m_load(x + (j + 2) * inner, step, lanes), x3 = m_load(x + (j + 3) * inner, step, lanes);
+            r0 = COMBINE(r0, x0);
+            r1 = COMBINE(r1, x1);
+            r2 = COMBINE(r2, x2);
+            r3 = COMBINE(r3, x3);
+        }
+        for (; j < stop; j++) {
+            const R x0 = m_load(x + j * inner, step, lanes);
+            r0 = COMBINE(r0, x0);
+        }
+        r0 = COMBINE(r0, r1);
+        r2 = COMBINE(r2, r3);
+        r0 = COMBINE(r0, r2);
+        total = COMBINE(total, r0);
     }
     return total;
 }
@@ -119,9 +136,13 @@ MGN_KERNEL void lane(global const real *in, ulong in_at, global real *out, ulong
     for (ulong at = get_global_id(0) * MGN_WIDTH; at < count; at += step) {
         const uint lanes = (uint)min((ulong)MGN_WIDTH, count - at);
         ulong from[MGN_WIDTH], length[MGN_WIDTH];
-        const bool neighbours = find_lanes(at, lanes, n, inner, chunk, chunks, from, length);
-        const R total = neighbours ? reduce_neighbours(in + from[0], length[0], inner)
-                                   : reduce_scattered(in, from, length, inner);
+        R total;
+        if (inner == 1 && chunks == 1)
+            total = reduce_neighbours(in + at * n, n, 1, n, lanes);
+        else if (find_lanes(at, lanes, n, inner, chunk, chunks, from, length))
+            total = reduce_neighbours(in + from[0], length[0], inner, 1, lanes);
+        else
+            total = reduce_scattered(in, from, length, inner);
         m_store(total, out + at, 1, lanes);
     }
 }

@@ -26,6 +26,8 @@ const char *mgn_test_opencl_spec(void) {
         memcpy(spec, infos[i].spec, sizeof spec);
         return spec;
     }
+    printf("mgn-test: no OpenCL device\n");
+    fflush(stdout);
     if (required && strcmp(required, "1") == 0) {
         printf("FAIL: MGN_REQUIRE_OPENCL=1, and no OpenCL device was found\n");
         fflush(stdout);

@@ -117,6 +117,12 @@ START_TEST(failed_realloc_keeps_the_block) {
 }
 END_TEST
 
+static bool all_are(const unsigned char *bytes, size_t count, int value) {
+    for (size_t i = 0; i < count; i++)
+        if (bytes[i] != value) return false;
+    return true;
+}
+
 START_TEST(arena_blocks_are_apart_zeroed_and_aligned) {
     enum { COUNT = 500 };
     mgn_test_random random = MGN_TEST_RANDOM();
@@ -128,11 +134,10 @@ START_TEST(arena_blocks_are_apart_zeroed_and_aligned) {
         block[i] = mgn_arena_alloc(arena, size[i], 1);
         ck_assert_ptr_nonnull(block[i]);
         ck_assert_uint_eq((uintptr_t)block[i] % 16, 0);
-        for (size_t k = 0; k < size[i]; k++) ck_assert_uint_eq(block[i][k], 0);
+        ck_assert(all_are(block[i], size[i], 0));
         memset(block[i], i % 255 + 1, size[i]);
     }
-    for (int i = 0; i < COUNT; i++)
-        for (size_t k = 0; k < size[i]; k++) ck_assert_uint_eq(block[i][k], (unsigned)(i % 255 + 1));
+    for (int i = 0; i < COUNT; i++) ck_assert(all_are(block[i], size[i], i % 255 + 1));
     ck_assert_str_eq(mgn_arena_strdup(arena, "a name"), "a name");
     mgn_arena_destroy(arena);
     mgn_arena_destroy(NULL);

@@ -266,6 +266,35 @@ void mgn_cases_advance(mgn_case_list *list) {
     }
 }
 
+static mgn_node *build_unorm8(mgn_graph *graph, const mgn_check_case *c, mgn_node *const *in) {
+    (void)graph;
+    return c->op == MGN_OP_from_unorm8 ? mgn_from_unorm8(in[0], c->shape) : mgn_to_unorm8(in[0]);
+}
+
+void mgn_cases_from_unorm8(mgn_case_list *list) {
+    static const mgn_shape shapes[] = {{2, {4, 3}}, {1, {28}}, {2, {92, 3}}, {1, {4096}}, {1, {0}}};
+    for (size_t i = 0; i < MGN_COUNT(shapes); i++) {
+        mgn_check_case *c = mgn_case_add(list, shapes[i], MGN_CASE_SAME_BITS | MGN_CASE_BOUNDS, "%d bytes", (int)mgn_shape_count(shapes[i]));
+        mgn_case_index(list, c, mgn_shape_count(shapes[i]) / 4, 4294967296);
+        c->build = build_unorm8;
+        c->oracle = mgn_oracle_from_unorm8;
+    }
+}
+
+void mgn_cases_to_unorm8(mgn_case_list *list) {
+    static const int64_t words[] = {1, 7, 93, 1024, 0};
+    for (size_t i = 0; i < MGN_COUNT(words); i++) {
+        mgn_check_case *c = mgn_case_add(list, MGN_SHAPE(words[i]), MGN_CASE_SAME_BITS | MGN_CASE_BOUNDS, "%d words", (int)words[i]);
+        double *a = mgn_case_real(list, c, MGN_SHAPE(4 * words[i]), -0.2, 1.2);
+        /* Nearest to the middle of a byte's interval: no rounding of the arithmetic may move it to the next. */
+        for (int64_t k = 0; !list->failed && k < 4 * words[i]; k++) a[k] = (floor(a[k] * 255) + 0.25) / 255;
+        if (!list->failed && words[i] == 7) a[3] = NAN, a[4] = INFINITY, a[5] = -INFINITY, a[6] = 1, a[7] = 0;
+        c->kind = MGN_INDEX;
+        c->build = build_unorm8;
+        c->oracle = mgn_oracle_to_unorm8;
+    }
+}
+
 /* The batches of two epochs, one after the other, as reals: rows of the table 0, 1, 2, ... */
 static mgn_node *build_shuffle(mgn_graph *graph, const mgn_check_case *c, mgn_node *const *in) {
     enum { MOST = 64 };

@@ -253,7 +253,8 @@ void mgn_oracle_normal(const mgn_check_case *c, const mgn_exact *const *in, mgn_
         block_of(c, in[0], i, bits);
         mgn_exact radius = sqrtl(-2.0L * logl(((mgn_exact)bits[i % 4 & 2] + 0.5L) / 4294967296.0L));
         mgn_exact angle = turn * (mgn_exact)bits[i % 4 | 1] / 4294967296.0L;
-        store(radius * (i % 2 ? sinl(angle) : cosl(angle)), radius, i, out, magnitude);
+        /* A uniform rounded in float32 moves its log by half a unit, and the radius by that over the radius. */
+        store(radius * (i % 2 ? sinl(angle) : cosl(angle)), radius + 1 / radius, i, out, magnitude);
     }
 }
 
@@ -261,5 +262,23 @@ void mgn_oracle_advance(const mgn_check_case *c, const mgn_exact *const *in, mgn
     for (int64_t i = 0; i < 4; i++) {
         mgn_exact value = i == 2 ? fmodl(in[0][i] + (mgn_exact)c->steps, 4294967296.0L) : in[0][i];
         store(value, value, i, out, magnitude);
+    }
+}
+
+void mgn_oracle_from_unorm8(const mgn_check_case *c, const mgn_exact *const *in, mgn_exact *out, mgn_exact *magnitude) {
+    for (int64_t i = 0; i < mgn_shape_count(c->shape); i++) {
+        mgn_exact value = (mgn_exact)((uint32_t)in[0][i / 4] >> (8 * (i % 4)) & 255u) / 255;
+        store(value, value, i, out, magnitude);
+    }
+}
+
+void mgn_oracle_to_unorm8(const mgn_check_case *c, const mgn_exact *const *in, mgn_exact *out, mgn_exact *magnitude) {
+    for (int64_t i = 0; i < mgn_shape_count(c->shape); i++) {
+        mgn_exact word = 0;
+        for (int64_t byte = 3; byte >= 0; byte--) {
+            mgn_exact a = in[0][4 * i + byte];
+            word = 256 * word + (isnan(a) || a <= 0 ? 0 : a >= 1 ? 255 : roundl(255 * a));
+        }
+        store(word, word, i, out, magnitude);
     }
 }

@@ -75,6 +75,9 @@ void mgn_oracle_inverse(const mgn_check_case *c, const mgn_exact *const *in, mgn
 void mgn_oracle_solve(const mgn_check_case *c, const mgn_exact *const *in, mgn_exact *out, mgn_exact *magnitude);
 void mgn_oracle_uniform(const mgn_check_case *c, const mgn_exact *const *in, mgn_exact *out, mgn_exact *magnitude);
 void mgn_oracle_normal(const mgn_check_case *c, const mgn_exact *const *in, mgn_exact *out, mgn_exact *magnitude);
+/* Bytes of the words of the first input as fractions of 255; and the words of the nearest bytes. */
+void mgn_oracle_from_unorm8(const mgn_check_case *c, const mgn_exact *const *in, mgn_exact *out, mgn_exact *magnitude);
+void mgn_oracle_to_unorm8(const mgn_check_case *c, const mgn_exact *const *in, mgn_exact *out, mgn_exact *magnitude);
 void mgn_oracle_advance(const mgn_check_case *c, const mgn_exact *const *in, mgn_exact *out, mgn_exact *magnitude);
 
 /* Philox 4x32-10 of one counter block. */

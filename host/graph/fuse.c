@@ -12,6 +12,11 @@
 
 enum { MOST_LEVELS = 16, MOST_SPD = 8, MOST_PRODUCT = 4096, MOST_FEATURES = 1024 };
 
+/* Row values that are dearer to make again than to keep in memory. */
+static bool worth_keeping(const mgn_node *node) {
+    return node->op == MGN_OP_gather_rows || node->op == MGN_OP_normal || node->op == MGN_OP_uniform;
+}
+
 /* ---- what each node is ---- */
 
 static bool any_row_input(const mgn_fuser *f, const mgn_node *node) {
@@ -32,9 +37,15 @@ static bool reads_as_a_whole(const mgn_fuser *f, const mgn_node *consumer, int i
     case MGN_OP_shuffle:
     case MGN_OP_uniform:
     case MGN_OP_normal:
+    case MGN_OP_from_unorm8:
     case MGN_OP_advance: return true;
     default: return false;
     }
+}
+
+/* Whether the consumer reads an input of the graph where it lies, so that it need not be loaded. */
+static bool reads_in_place(const mgn_node *consumer, int i) {
+    return (consumer->op == MGN_OP_gather_rows && i == 0) || consumer->op == MGN_OP_from_unorm8;
 }
 
 static void find_row_inputs(mgn_fuser *f) {
@@ -49,7 +60,7 @@ static void find_row_inputs(mgn_fuser *f) {
         if (!f->low->values[id].live) continue;
         for (int i = 0; i < node->inputs; i++) {
             if (reads_as_a_whole(f, node, i)) f->of[node->in[i]->id].is_row = false;
-            if (node->op != MGN_OP_gather_rows || i > 0) f->of[node->in[i]->id].is_loaded = true;
+            if (!reads_in_place(node, i)) f->of[node->in[i]->id].is_loaded = true;
         }
     }
 }
@@ -106,7 +117,7 @@ static bool classify(mgn_fuser *f, const mgn_node *node) {
     mgn_fused *to = &f->of[node->id];
     bool row = any_row_input(f, node), first_axis = node->shape.rank > 0 && node->shape.dim[0] == f->rows;
     switch (node->op) {
-    case MGN_OP_input: return to->is_row || node->kind == MGN_REAL || mgn_shape_count(node->shape) == 4;
+    case MGN_OP_input: return to->is_row || !to->is_loaded || node->kind == MGN_REAL || mgn_shape_count(node->shape) == 4;
     case MGN_OP_constant:
     case MGN_OP_table: return true;
     case MGN_OP_sum:
@@ -131,6 +142,12 @@ static bool classify(mgn_fuser *f, const mgn_node *node) {
         to->is_row = first_axis;
         return first_axis && node->in[0]->op == MGN_OP_input;
     case MGN_OP_advance: return node->in[0]->op == MGN_OP_input;
+    case MGN_OP_from_unorm8:
+        to->is_row = first_axis && node->in[0]->op == MGN_OP_input;
+        return to->is_row;
+    case MGN_OP_to_unorm8: /* the packed rows of its operand, stored as they are made */
+        to->is_row = row && node->is_output && node->in[0]->shape.dim[0] == f->rows;
+        return to->is_row;
     case MGN_OP_scatter_rows: return false;
     default:
         if (mgn_is_view(node->op) || node->op == MGN_OP_pad || node->op == MGN_OP_concat) return classify_layout(f, node);
@@ -153,16 +170,13 @@ static bool classify_all(mgn_fuser *f) {
         f->levels = MGN_MAX(f->levels, to->level);
         if (to->is_row ? to->count > MOST_FEATURES : to->level > MOST_LEVELS) return false;
         if (node->assigned && (to->is_row || f->of[node->assigned->id].is_row)) return false;
-        if (node->is_output && node->kind == MGN_INDEX) return false;
+        if (node->is_output && node->kind == MGN_INDEX && node->op != MGN_OP_to_unorm8) return false;
+        if (node->op == MGN_OP_to_unorm8) to->count = 0;
     }
     return true;
 }
 
 /* ---- which row values each row section computes ---- */
-
-static bool worth_keeping(const mgn_node *node) {
-    return node->op == MGN_OP_gather_rows || node->op == MGN_OP_normal || node->op == MGN_OP_uniform;
-}
 
 /* Marks in needed[id] what row section `level` computes or loads, and which values must be kept for it. */
 static void find_needed(mgn_fuser *f, int level, bool *needed, mgn_lowering *low) {
@@ -189,9 +203,9 @@ static void find_needed(mgn_fuser *f, int level, bool *needed, mgn_lowering *low
 
 /* ---- sections ---- */
 
-static void store_row(mgn_fuser *f, const mgn_fused *value, int32_t external) {
+static void store_row(mgn_fuser *f, mgn_row_opcode opcode, const mgn_fused *value, int32_t external) {
     mgn_row_run run = mgn_fuse_as_run(f, value->scalars, value->count, true);
-    mgn_row_instruction *i = mgn_fuse_instruction(f, MGN_ROW_STORE);
+    mgn_row_instruction *i = mgn_fuse_instruction(f, opcode);
     i->count = value->count;
     i->src[0] = run;
     i->external = external;
@@ -211,7 +225,7 @@ static void load_kept(mgn_fuser *f, mgn_fused *value) {
 /* A kept value is stored where it is first computed; which are kept is known only when all sections were looked at. */
 static void store_kept(mgn_fuser *f, const mgn_node *node, int level) {
     const mgn_fused *value = &f->of[node->id];
-    if (value->spill >= 0 && value->first_section == level) store_row(f, value, value->spill);
+    if (value->spill >= 0 && value->first_section == level) store_row(f, MGN_ROW_STORE, value, value->spill);
 }
 
 static void emit_row_section(mgn_fuser *f, int level, bool *needed) {
@@ -230,7 +244,9 @@ static void emit_row_section(mgn_fuser *f, int level, bool *needed) {
         store_kept(f, node, level);
         if (node->is_output && node->op != MGN_OP_input && value->level == level) {
             const mgn_operand out = mgn_operand_of(f->low->values[id].tensor);
-            store_row(f, value, mgn_fuse_external(f, out, f->rows, value->count));
+            const mgn_fused *stored = node->op == MGN_OP_to_unorm8 ? &f->of[node->in[0]->id] : value;
+            store_row(f, node->op == MGN_OP_to_unorm8 ? MGN_ROW_BYTES_STORE : MGN_ROW_STORE, stored,
+                      mgn_fuse_external(f, out, f->rows, stored->count));
         }
     }
     f->in_rows = false;
@@ -291,7 +307,7 @@ static int64_t choose_rows(const mgn_lowering *low, const mgn_graph *graph) {
     int best_count = 0;
     for (int id = 0; id < low->node_count; id++) {
         const mgn_node *node = graph->nodes[id];
-        bool source = node->op == MGN_OP_input || node->op == MGN_OP_gather_rows || node->op == MGN_OP_normal || node->op == MGN_OP_uniform;
+        bool source = node->op == MGN_OP_input || node->op == MGN_OP_from_unorm8 || worth_keeping(node);
         if (!low->values[id].live || !source || node->shape.rank == 0 || node->shape.dim[0] < 2 || node->shape.dim[0] == best) continue;
         int count = 0;
         for (int other = 0; other < low->node_count; other++)

@@ -257,6 +257,12 @@ static void lower_gather(mgn_fuser *f, const mgn_node *node) {
     i->external = mgn_fuse_external(f, mgn_operand_of(f->low->values[source->id].tensor), source->shape.dim[0], i->count);
 }
 
+static void lower_bytes(mgn_fuser *f, const mgn_node *node) {
+    if (node->op == MGN_OP_to_unorm8) return; /* nothing but a store, which outputs get */
+    mgn_row_instruction *i = row_result(f, node, MGN_ROW_BYTES_LOAD);
+    if (i) i->external = mgn_fuse_external(f, mgn_operand_of(f->low->values[node->in[0]->id].tensor), f->rows, i->count);
+}
+
 static void lower_random(mgn_fuser *f, const mgn_node *node) {
     int32_t state = f->of[node->in[0]->id].scalars[0].place;
     if (node->op == MGN_OP_advance) {
@@ -324,6 +330,8 @@ void mgn_fuse_lower(mgn_fuser *f, const mgn_node *node) {
     case MGN_OP_spd_inverse:
     case MGN_OP_spd_solve: lower_spd(f, node); break;
     case MGN_OP_gather_rows: lower_gather(f, node); break;
+    case MGN_OP_from_unorm8:
+    case MGN_OP_to_unorm8: lower_bytes(f, node); break;
     case MGN_OP_shuffle:
     case MGN_OP_uniform:
     case MGN_OP_normal:

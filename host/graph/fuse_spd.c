@@ -65,7 +65,7 @@ void mgn_fuse_spd_inverse(mgn_fuser *f, const mgn_scalar *a, int d, mgn_scalar *
     if (d > MOST) f->failed = true;
     if (f->failed) return;
     factor(f, a, d, &x);
-    mgn_scalar column[MOST]; /* its right side is the j-th unit vector */
+    mgn_scalar column[MOST] = {{0}}; /* its right side is the j-th unit vector */
     for (int j = 0; j < d && !f->failed; j++) {
         column[j] = mgn_fuse_constant(f, 1);
         for (int i = j + 1; i < d; i++) {

@@ -4,10 +4,10 @@
 
 #include "model/model.h"
 
-typedef enum question { APPLY, JACOBIAN, POTENTIAL, NEWTON, QUESTIONS } question;
+typedef enum question { APPLY, BYTES, JACOBIAN, POTENTIAL, NEWTON, QUESTIONS } question;
 
 /* Rows of one run: enough to keep a device busy, little enough to stay in cache. */
-static const int64_t chunk_rows[QUESTIONS] = {[APPLY] = 65536, [JACOBIAN] = 4096, [POTENTIAL] = 4096, [NEWTON] = 4096};
+static const int64_t chunk_rows[QUESTIONS] = {[APPLY] = 65536, [BYTES] = 262144, [JACOBIAN] = 4096, [POTENTIAL] = 4096, [NEWTON] = 4096};
 
 typedef struct answer {
     int64_t rows;
@@ -82,9 +82,13 @@ static mgn_status compile(mgn_map *map, question q, int64_t rows, answer *a) {
     MGN_TRY(mgn_graph_create(&graph));
     int64_t d = map->model->config.d;
     mgn_node *flat = mgn_input(graph, "parameters", MGN_REAL, MGN_SHAPE(map->model->list.total));
-    mgn_node *x = mgn_input(graph, "x", MGN_REAL, MGN_SHAPE(rows, d)), *y = NULL, *damping = NULL, *out[2] = {NULL, NULL};
+    mgn_node *from = q == BYTES ? mgn_input(graph, "pixels", MGN_INDEX, MGN_SHAPE(rows * d / 4))
+                                : mgn_input(graph, "x", MGN_REAL, MGN_SHAPE(rows, d));
+    mgn_node *x = q == BYTES ? mgn_from_unorm8(from, MGN_SHAPE(rows, d)) : from;
+    mgn_node *y = NULL, *damping = NULL, *out[2] = {NULL, NULL};
     mgn_node *g = mgn_model_forward(map->model, flat, x);
     if (q == APPLY) out[0] = g;
+    if (q == BYTES) out[0] = mgn_to_unorm8(g);
     if (q == JACOBIAN) out[0] = mgn_row_jacobian(g, x);
     if (q == POTENTIAL)
         out[0] = mgn_model_has_potential(map->model) ? mgn_model_potential(map->model, flat, x) : ray_integral(map->model, flat, x);
@@ -99,7 +103,7 @@ static mgn_status compile(mgn_map *map, question q, int64_t rows, answer *a) {
     mgn_status status = mgn_plan_compile(graph, map->device, map->real, &binding, 1, &a->plan);
     if (status == MGN_OK) {
         a->rows = rows;
-        a->x = mgn_plan_tensor(a->plan, x);
+        a->x = mgn_plan_tensor(a->plan, from);
         a->y = mgn_plan_tensor(a->plan, y);
         a->damping = mgn_plan_tensor(a->plan, damping);
         for (int i = 0; i < 2; i++) a->out[i] = mgn_plan_tensor(a->plan, out[i]);
@@ -170,6 +174,29 @@ mgn_status mgn_map_apply(mgn_map *map, const float *x, int64_t n, float *y) {
             return mgn_fail(MGN_ERR_NUMERIC, "the map gives %g in row %lld, column %lld: its parameters or the data are out of range",
                             (double)y[i], (long long)(i / d), (long long)(i % d));
     return MGN_OK;
+}
+
+mgn_status mgn_map_apply_bytes(mgn_map *map, const uint8_t *x, int64_t n, uint8_t *y) {
+    if (n <= 0) return MGN_OK;
+    answer *a = NULL;
+    MGN_TRY(answer_for(map, BYTES, n, &a));
+    int64_t d = map->model->config.d;
+    size_t whole = (size_t)(a->rows * d);
+    uint8_t *staging = mgn_alloc_aligned(whole, 1); /* the last, smaller chunk */
+    mgn_status status = staging ? MGN_OK : MGN_ERR_MEMORY;
+    for (int64_t at = 0; status == MGN_OK && at < n; at += a->rows) {
+        size_t used = (size_t)(MGN_MIN(a->rows, n - at) * d);
+        bool full = used == whole && (uintptr_t)(x + at * d) % 4 == 0 && (uintptr_t)(y + at * d) % 4 == 0;
+        if (!full) memcpy(staging, x + at * d, used);
+        MGN_TRY_GOTO(mgn_tensor_write(a->x, MGN_U32, full ? x + at * d : staging), done);
+        MGN_TRY_GOTO(mgn_plan_run(a->plan, 1), done);
+        MGN_TRY_GOTO(mgn_tensor_read(a->out[0], MGN_U32, full ? y + at * d : staging), done);
+        if (!full) memcpy(y + at * d, staging, used);
+        if (mgn_interrupted()) status = mgn_fail(MGN_ERR_INTERRUPTED, "interrupted");
+    }
+done:
+    mgn_free(staging);
+    return status;
 }
 
 mgn_status mgn_map_jacobian(mgn_map *map, const float *x, int64_t n, double *jacobian) {

@@ -124,6 +124,13 @@ MGN_API mgn_node *mgn_shuffle(mgn_node *state, int64_t population, int64_t batch
 /** The state with `steps` added to its step. */
 MGN_API mgn_node *mgn_advance(mgn_node *state, uint32_t steps);
 
+/* ---- pixels: unsigned bytes, four to a word of an INDEX vector, in the order of memory ---- */
+
+/** words (m) -> reals of `shape` with 4 m elements, b / 255 each. */
+MGN_API mgn_node *mgn_from_unorm8(mgn_node *words, mgn_shape shape);
+/** The nearest bytes to 255 a, a being clipped to [0, 1] (NaN becomes 0): 4 m elements -> INDEX (m). */
+MGN_API mgn_node *mgn_to_unorm8(mgn_node *a);
+
 /* ---- derivatives: all give ordinary nodes, so they compose ---- */
 
 /** Reverse mode: gradients[i] = d(scalar)/d(wrt[i]), of the shape of wrt[i]. */

@@ -78,6 +78,8 @@ MGN_API int64_t mgn_map_dimension(const mgn_map *map);
 /** y = g(x): n rows of d floats, in place allowed. Rows are worked off in chunks, so n may be large.
  *  Errors: NUMERIC (a result is not finite; names row and column), DEVICE. */
 MGN_API mgn_status mgn_map_apply(mgn_map *map, const float *x, int64_t n, float *y);
+/** The same for pixels: n rows of d bytes, b standing for b / 255; results are clipped and rounded to the nearest byte. */
+MGN_API mgn_status mgn_map_apply_bytes(mgn_map *map, const uint8_t *x, int64_t n, uint8_t *y);
 /** Jacobians (n, d, d), symmetric positive semidefinite. */
 MGN_API mgn_status mgn_map_jacobian(mgn_map *map, const float *x, int64_t n, double *jacobian);
 /** Potential values (n), phi(0) = 0 where it has no closed form: Gauss-Legendre quadrature of g(t x) . x over t in [0, 1]. */

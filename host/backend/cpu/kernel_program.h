@@ -52,28 +52,50 @@ static void product_of_shared(const mgn_cpu_step *step, const R *a, const R *b, 
     }
 }
 
-/* out[j][row] = sum_i a[i][row] b[i, j]; a and out are rows, b is shared. Two vectors of rows at a time. */
-static void step_matmul(const mgn_cpu_step *step, const mgn_cpu_frame *frame) {
+/* out[row] = sum_i a[i][row] b[i] over the rows of a block; `inner` is known to the compiler where it is small. */
+static inline __attribute__((always_inline)) void product_of_rows(const R *a, int64_t stride, const R *b, int64_t step,
+                                                                  int32_t inner, R *out, int32_t rows) {
+#pragma omp simd
+    for (int32_t r = 0; r < WHOLE_LANES(rows); r++) {
+        R sum = a[r] * b[0];
+        for (int32_t i = 1; i < inner; i++) sum += a[i * stride + r] * b[i * step];
+        out[r] = sum;
+    }
+}
+
+/* Two vectors of rows at a time: the sums stay in registers whatever `inner` is. */
+static void long_product_of_rows(const R *a, int64_t stride, const R *b, int64_t step, int32_t inner, R *out, int32_t rows) {
     enum { WIDTH = 2 * MGN_CPU_ROW_LANES };
+    for (int32_t row = 0; row < rows; row += WIDTH, a += WIDTH, out += WIDTH) {
+        R sum[WIDTH];
+        for (int l = 0; l < WIDTH; l++) sum[l] = a[l] * b[0];
+        for (int32_t i = 1; i < inner; i++) {
+            const R factor = b[i * step];
+            for (int l = 0; l < WIDTH; l++) sum[l] += a[i * stride + l] * factor;
+        }
+        for (int l = 0; l < WIDTH; l++) out[l] = sum[l];
+    }
+}
+
+/* out[j][row] = sum_i a[i][row] b[i, j]; a and out are rows, b is shared. */
+static void step_matmul(const mgn_cpu_step *step, const mgn_cpu_frame *frame) {
     const R *a = STEP_IN(step, frame, 0), *b = STEP_IN(step, frame, 1);
+    const int64_t stride = step->stride, next = step->step;
+    const int32_t rows = frame->block;
     R *out = STEP_OUT(step, frame);
     if (step->out_space == 0) {
         product_of_shared(step, a, b, out);
         return;
     }
-    for (int32_t row = 0; row < frame->block; row += WIDTH)
-        for (int32_t j = 0; j < step->count; j++) {
-            R sum[WIDTH];
-            const R *from = a + row, *factor = b + j * step->stride_b;
-            for (int l = 0; l < WIDTH; l++) sum[l] = from[l] * factor[0];
-            for (int32_t i = 1; i < step->inner; i++) {
-                from += step->stride;
-                factor += step->step;
-                for (int l = 0; l < WIDTH; l++) sum[l] += from[l] * factor[0];
-            }
-            R *to = out + (int64_t)j * frame->block + row;
-            for (int l = 0; l < WIDTH; l++) to[l] = sum[l];
+    for (int32_t j = 0; j < step->count; j++, out += rows, b += step->stride_b) {
+        switch (step->inner) {
+        case 1: product_of_rows(a, stride, b, next, 1, out, rows); break;
+        case 2: product_of_rows(a, stride, b, next, 2, out, rows); break;
+        case 3: product_of_rows(a, stride, b, next, 3, out, rows); break;
+        case 4: product_of_rows(a, stride, b, next, 4, out, rows); break;
+        default: long_product_of_rows(a, stride, b, next, step->inner, out, rows);
         }
+    }
 }
 
 #define STEP_REDUCE(label, combine)                                                                \
@@ -187,6 +209,64 @@ static void step_store(const mgn_cpu_step *step, const mgn_cpu_frame *frame) {
     else STORE_COLUMNS(columns)
 }
 
+/* Three bytes a row, the usual pixels, go through words of four: a word per row is read or written where the row begins,
+ * so its last byte belongs to the next row, which is masked off or written afterwards. The last row is done by bytes. */
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+enum { PIXEL_WORDS = 256 };
+
+static void load_pixels(const uint8_t *from, int32_t valid, int32_t block, R *out) {
+    uint32_t words[PIXEL_WORDS];
+    for (int32_t r = 0; r < valid - 1; r++) memcpy(&words[r], from + 3 * r, 4);
+    const uint8_t *last = from + 3 * (valid - 1);
+    for (int32_t r = valid - 1; r < block; r++) words[r] = last[0] | (uint32_t)last[1] << 8 | (uint32_t)last[2] << 16;
+#pragma omp simd
+    for (int32_t r = 0; r < WHOLE_LANES(block); r++) {
+        out[r] = byte_to_real((uint8_t)words[r]);
+        out[block + r] = byte_to_real((uint8_t)(words[r] >> 8));
+        out[2 * block + r] = byte_to_real((uint8_t)(words[r] >> 16));
+    }
+}
+
+static void store_pixels(const R *in, int32_t valid, int32_t block, uint8_t *to) {
+    uint32_t words[PIXEL_WORDS];
+#pragma omp simd
+    for (int32_t r = 0; r < WHOLE_LANES(block); r++)
+        words[r] = (uint32_t)real_to_byte(in[r]) | (uint32_t)real_to_byte(in[block + r]) << 8 |
+                   (uint32_t)real_to_byte(in[2 * block + r]) << 16;
+    for (int32_t r = 0; r < valid - 1; r++) memcpy(to + 3 * r, &words[r], 4);
+    memcpy(to + 3 * (valid - 1), &words[valid - 1], 3);
+}
+#define PIXELS_IN_WORDS(step, frame) ((step)->columns == 3 && (frame)->block <= PIXEL_WORDS)
+#else
+#define PIXELS_IN_WORDS(step, frame) false
+static void load_pixels(const uint8_t *from, int32_t valid, int32_t block, R *out) { (void)from, (void)valid, (void)block, (void)out; }
+static void store_pixels(const R *in, int32_t valid, int32_t block, uint8_t *to) { (void)in, (void)valid, (void)block, (void)to; }
+#endif
+
+static void step_bytes_load(const mgn_cpu_step *step, const mgn_cpu_frame *frame) {
+    const int32_t columns = step->columns, valid = frame->valid, block = frame->block;
+    const uint8_t *from = (const uint8_t *)step->external + frame->first * columns;
+    R *out = STEP_OUT(step, frame);
+    if (PIXELS_IN_WORDS(step, frame)) {
+        load_pixels(from, valid, block, out);
+        return;
+    }
+    for (int32_t j = 0; j < columns; j++)
+        for (int32_t r = 0; r < block; r++) out[j * block + r] = byte_to_real(from[(int64_t)MGN_MIN(r, valid - 1) * columns + j]);
+}
+
+static void step_bytes_store(const mgn_cpu_step *step, const mgn_cpu_frame *frame) {
+    const int32_t columns = step->columns, valid = frame->valid, block = frame->block;
+    const R *in = STEP_IN(step, frame, 0);
+    uint8_t *to = (uint8_t *)step->external + frame->first * columns;
+    if (PIXELS_IN_WORDS(step, frame)) {
+        store_pixels(in, valid, block, to);
+        return;
+    }
+    for (int32_t r = 0; r < valid; r++)
+        for (int32_t j = 0; j < columns; j++) to[(int64_t)r * columns + j] = real_to_byte(in[j * block + r]);
+}
+
 static void step_index_load(const mgn_cpu_step *step, const mgn_cpu_frame *frame) {
     uint32_t *out = (uint32_t *)(void *)STEP_OUT(step, frame);
     const uint32_t *from = (const uint32_t *)step->external + frame->first;
@@ -198,16 +278,25 @@ static void step_index_store(const mgn_cpu_step *step, const mgn_cpu_frame *fram
     memcpy((uint32_t *)step->external + frame->first, in, (size_t)frame->valid * sizeof *in);
 }
 
+#define GATHER_COLUMNS(columns_)                                                                   \
+    for (int32_t r = 0; r < WHOLE_LANES(block); r++)                                               \
+        for (int32_t j = 0; j < (columns_); j++) out[j * block + r] = from[(int64_t)index[r] * (columns_) + j];
+
 static void step_gather(const mgn_cpu_step *step, const mgn_cpu_frame *frame) {
     const uint32_t *index = (const uint32_t *)(const void *)STEP_IN(step, frame, 0);
     const R *from = (const R *)step->external;
     const int32_t columns = step->columns, block = frame->block;
     R *out = STEP_OUT(step, frame);
-    for (int32_t r = 0; r < block; r++) {
-        const R *row = from + (int64_t)index[r] * columns;
-        bool inside = index[r] < step->external_rows;
-        for (int32_t j = 0; j < columns; j++) out[j * block + r] = inside ? row[j] : (R)NAN;
-    }
+    uint32_t largest = 0;
+    for (int32_t r = 0; r < WHOLE_LANES(block); r++) largest = MGN_MAX(largest, index[r]);
+    if (largest >= step->external_rows) {
+        for (int32_t r = 0; r < block; r++)
+            for (int32_t j = 0; j < columns; j++)
+                out[j * block + r] = index[r] < step->external_rows ? from[(int64_t)index[r] * columns + j] : (R)NAN;
+    } else if (columns == 1) GATHER_COLUMNS(1)
+    else if (columns == 2) GATHER_COLUMNS(2)
+    else if (columns == 3) GATHER_COLUMNS(3)
+    else GATHER_COLUMNS(columns)
 }
 
 /* ---- indices and random numbers ---- */
@@ -303,6 +392,8 @@ static const mgn_cpu_row_kernels row_kernels = {
         [MGN_ROW_GATHER] = step_gather,
         [MGN_ROW_INDEX_LOAD] = step_index_load,
         [MGN_ROW_INDEX_STORE] = step_index_store,
+        [MGN_ROW_BYTES_LOAD] = step_bytes_load,
+        [MGN_ROW_BYTES_STORE] = step_bytes_store,
         [MGN_ROW_SHUFFLE] = step_shuffle,
         [MGN_ROW_UNIFORM] = step_uniform_rows,
         [MGN_ROW_NORMAL] = step_normal_rows,

@@ -35,6 +35,31 @@ static void chunk_scatter_rows(const mgn_cpu_task *task, int64_t chunk) {
     }
 }
 
+/* ---- bytes ---- */
+
+/* Shared with row programs, which must give the same bytes. */
+static inline R byte_to_real(uint8_t b) { return (R)b * (R)(1.0 / 255.0); }
+
+static inline uint8_t real_to_byte(R a) {
+    a = a > (R)0 ? a : (R)0; /* NaN too */
+    a = a < (R)1 ? a : (R)1;
+    return (uint8_t)(int32_t)(a * (R)255 + (R)0.5);
+}
+
+static void chunk_from_unorm8(const mgn_cpu_task *task, int64_t chunk) {
+    int64_t begin = chunk * task->chunk_size, end = MGN_MIN(begin + task->chunk_size, task->count);
+    const uint8_t *in = task->in[0];
+    R *out = task->out;
+    for (int64_t i = begin; i < end; i++) out[i] = byte_to_real(in[i]);
+}
+
+static void chunk_to_unorm8(const mgn_cpu_task *task, int64_t chunk) {
+    int64_t begin = chunk * task->chunk_size, end = MGN_MIN(begin + task->chunk_size, task->count);
+    const R *in = task->in[0];
+    uint8_t *out = task->out;
+    for (int64_t i = begin; i < end; i++) out[i] = real_to_byte(in[i]);
+}
+
 /* ---- random numbers: 16 blocks of 4 at a time ---- */
 
 static void random_words(const uint32_t *state, uint32_t stream, int64_t block, uint32_t (*words)[MGN_CPU_LANES]) {

@@ -28,6 +28,8 @@
 #define finish_normal NULL
 #define finish_shuffle NULL
 #define finish_advance NULL
+#define finish_from_unorm8 NULL
+#define finish_to_unorm8 NULL
 
 const mgn_cpu_kernels MGN_CPU_TABLE = {.rows = &row_kernels, .op = {
 #define MGN_UNARY(op, ...) [MGN_OP_##op] = {MGN_OP_##op == MGN_OP_copy ? chunk_move : chunk_##op, NULL},

@@ -122,6 +122,13 @@ static void classify(mgn_cpu_layout *layout, int operands) {
     layout->block = MGN_CPU_BLOCK / longest * longest;
 }
 
+/* Not by memcmp: what lies between the fields of a shape is undefined. */
+static bool same_shape(mgn_shape a, mgn_shape b) {
+    bool same = a.rank == b.rank;
+    for (int i = 0; same && i < a.rank; i++) same = a.dim[i] == b.dim[i];
+    return same;
+}
+
 static mgn_status prepare_elementwise(const mgn_call *call, mgn_cpu_task *task, mgn_dtype dtype) {
     const char *label = mgn_op_infos[call->op].label;
     MGN_TRY(check_operand(label, "the result", &call->out, dtype));
@@ -138,8 +145,7 @@ static mgn_status prepare_elementwise(const mgn_call *call, mgn_cpu_task *task, 
     }
     for (int i = 0; i < call->inputs; i++) {
         MGN_TRY(check_operand(label, "an operand", &call->in[i], dtype));
-        if (memcmp(&call->in[i].shape, &call->out.shape,
-                   offsetof(mgn_shape, dim) + (size_t)call->out.shape.rank * sizeof(int64_t)) != 0)
+        if (!same_shape(call->in[i].shape, call->out.shape))
             return mgn_fail(MGN_ERR_ARGUMENT, "%s: operand %d has another shape than the result", label, i);
     }
     if (total == 0) return MGN_OK;
@@ -311,10 +317,21 @@ static mgn_status prepare_random(const mgn_call *call, mgn_cpu_task *task, mgn_d
     return MGN_OK;
 }
 
+static mgn_status prepare_unorm8(const mgn_call *call, mgn_cpu_task *task, mgn_dtype dtype) {
+    const char *label = mgn_op_infos[call->op].label;
+    bool from = call->op == MGN_OP_from_unorm8;
+    const mgn_operand *reals = from ? &call->out : &call->in[0], *words = from ? &call->in[0] : &call->out;
+    task->count = mgn_shape_count(reals->shape);
+    MGN_TRY(check_count(label, "the reals", reals, dtype, task->count));
+    MGN_TRY(check_count(label, "the words", words, MGN_U32, divide_up(task->count, 4)));
+    if (task->count) cut(task, task->count, 0.3, 64);
+    return MGN_OK;
+}
+
 mgn_status mgn_cpu_prepare(const mgn_cpu_device *device, const mgn_call *call, mgn_cpu_task *task) {
     if ((unsigned)call->op >= MGN_OP_COUNT || !mgn_op_infos[call->op].has_kernel)
         return mgn_fail(MGN_ERR_UNSUPPORTED, "the CPU backend has no kernel for op number %d", (int)call->op);
-    mgn_dtype dtype = call->out.dtype;
+    mgn_dtype dtype = call->op == MGN_OP_to_unorm8 ? call->in[0].dtype : call->out.dtype;
     bool moves = call->op == MGN_OP_copy || call->op == MGN_OP_gather_rows || call->op == MGN_OP_shuffle ||
                  call->op == MGN_OP_advance;
     if (dtype == MGN_U32 && !moves)
@@ -337,11 +354,13 @@ mgn_status mgn_cpu_prepare(const mgn_cpu_device *device, const mgn_call *call, m
         case MGN_OP_normal:
         case MGN_OP_shuffle:
         case MGN_OP_advance: status = prepare_random(call, task, dtype); break;
+        case MGN_OP_from_unorm8:
+        case MGN_OP_to_unorm8: status = prepare_unorm8(call, task, dtype); break;
         default: status = prepare_elementwise(call, task, dtype); break;
     }
     MGN_TRY(status);
     if (task->chunks == 0) return MGN_OK; /* an empty result: operands may have no memory */
-    task->out = call->out.memory->data + (size_t)call->out.offset * mgn_dtype_size(dtype);
+    task->out = call->out.memory->data + (size_t)call->out.offset * mgn_dtype_size(call->out.dtype);
     for (int i = 0; i < call->inputs && i < MGN_MAX_INPUTS; i++) {
         const mgn_operand *in = &call->in[i];
         if (in->memory) task->in[i] = in->memory->data + (size_t)in->offset * mgn_dtype_size(in->dtype);

@@ -62,10 +62,10 @@ static bool is_flat(const layout *l) {
 
 static uint64_t count_of(const layout *l) { return l->dim[0] * l->dim[1] * l->dim[2] * l->dim[3]; }
 
-/* Elements of a work-group (CPU shape), and how many groups that makes. */
-static void split(const mgn_cl_device *device, uint64_t count, uint64_t *chunk, uint64_t *groups) {
+/* Elements of a work-group (CPU shape), a multiple of `unit`, and how many groups that makes. */
+static void split(const mgn_cl_device *device, uint64_t count, uint64_t unit, uint64_t *chunk, uint64_t *groups) {
     *groups = mgn_cl_groups(device, count, GRAIN);
-    *chunk = (mgn_cl_ceil_div(count, *groups) + 63) / 64 * 64;
+    *chunk = mgn_cl_ceil_div(mgn_cl_ceil_div(count, *groups), unit) * unit;
     if (device->vectors) *groups = mgn_cl_ceil_div(count, *chunk);
 }
 
@@ -73,7 +73,7 @@ static mgn_status emit_flat(mgn_cl_builder *builder, const layout *l, const char
     const mgn_call *call = builder->call;
     uint64_t chunk, groups;
     const uint64_t count = count_of(l);
-    split(builder->device, count, &chunk, &groups);
+    split(builder->device, count, 64, &chunk, &groups);
     mgn_cl_place place[1 + MGN_MAX_INPUTS];
     uint64_t step[1 + MGN_MAX_INPUTS];
     for (int i = 0; i < l->operands; i++) {
@@ -98,7 +98,8 @@ static mgn_status emit_strided(mgn_cl_builder *builder, const layout *l, const c
     const mgn_call *call = builder->call;
     uint64_t chunk, groups;
     const uint64_t count = count_of(l);
-    split(builder->device, count, &chunk, &groups);
+    /* Short rows are taken a vector's width of them at a time. */
+    split(builder->device, count, l->dim[3] < 64 ? 64 * l->dim[3] : 64, &chunk, &groups);
     mgn_cl_place place[1 + MGN_MAX_INPUTS];
     for (int i = 0; i < l->operands; i++) place[i] = (mgn_cl_place){operand_of(call, i)->memory, l->offset[i]};
     const mgn_dtype dtype = call->out.dtype;

@@ -3,6 +3,7 @@
  * On CPU devices CLBlast reaches a tenth of what the hardware does, so all products take own kernels (cl/matmul.cl):
  *   batch_small   many small matrices, a lane each
  *   shared_small  many rows times a small matrix (or the other way round), a lane per row
+ *   dot_rows      a matrix times a vector, lanes along k
  *   tall          long sums into a few results, cut into pieces of k that a second launch adds in order
  *   pack, tile    everything else
  * On GPUs:
@@ -68,18 +69,27 @@ static mgn_status emit_batch_small(mgn_cl_builder *builder, const product *p) {
 
 /* Lanes over the rows of a (b being small), or over the columns of b. */
 static mgn_status emit_shared_small(mgn_cl_builder *builder, const product *p, bool over_rows) {
+    const uint64_t *as = p->a_stride, *bs = p->b_stride, results = p->m * p->n;
     const uint64_t lanes = over_rows ? p->m : p->n, columns = over_rows ? p->n : p->m;
-    const uint64_t size[4] = {lanes, columns, p->k, 0};
-    const uint64_t rows_of_a[4] = {p->a_stride[1], p->a_stride[2], 0, 0}, b_shared[4] = {p->b_stride[1], p->b_stride[2], 0, 0};
-    const uint64_t columns_of_b[4] = {p->b_stride[2], p->b_stride[1], 0, 0}, a_shared[4] = {p->a_stride[2], p->a_stride[1], 0, 0};
-    const uint64_t row_major[4] = {p->n, 1, 0, 0}, column_major[4] = {1, p->n, 0, 0};
-    const uint64_t items = mgn_cl_ceil_div(lanes, mgn_cl_lanes(builder->device, p->dtype));
+    const uint64_t size[4] = {lanes, columns, p->k, p->batch};
+    const uint64_t rows_of_a[4] = {as[1], as[2], as[0], 0}, b_shared[4] = {bs[1], bs[2], bs[0], 0};
+    const uint64_t columns_of_b[4] = {bs[2], bs[1], bs[0], 0}, a_shared[4] = {as[2], as[1], as[0], 0};
+    const uint64_t row_major[4] = {p->n, 1, results, 0}, column_major[4] = {1, p->n, results, 0};
+    const uint64_t items = p->batch * mgn_cl_ceil_div(lanes, mgn_cl_lanes(builder->device, p->dtype));
     const uint64_t groups = mgn_cl_groups(builder->device, items, 1 + 2048 / (columns * (p->k + 8)));
     if (over_rows)
         return mgn_cl_emit(builder, "matmul", p->dtype, small_defines, "shared_small", groups, "pppqqqq", p->a, p->b,
                            p->out, size, rows_of_a, b_shared, row_major);
     return mgn_cl_emit(builder, "matmul", p->dtype, small_defines, "shared_small", groups, "pppqqqq", p->b, p->a,
                        p->out, size, columns_of_b, a_shared, column_major);
+}
+
+/* A matrix times a vector, both contiguous along k; x^T B is b^T x. */
+static mgn_status emit_dot_rows(mgn_cl_builder *builder, const product *p, bool rows_of_a) {
+    const uint64_t rows = rows_of_a ? p->m : p->n;
+    return mgn_cl_emit(builder, "matmul", p->dtype, small_defines, "dot_rows",
+                       mgn_cl_groups(builder->device, rows, 1 + 8192 / p->k), "pppuuu", rows_of_a ? p->a : p->b,
+                       rows_of_a ? p->b : p->a, p->out, rows, p->k, rows_of_a ? p->a_stride[1] : p->b_stride[2]);
 }
 
 static mgn_status emit_tall(mgn_cl_builder *builder, const product *p) {
@@ -130,11 +140,15 @@ static mgn_status emit_tiled(mgn_cl_builder *builder, const product *p) {
 }
 
 static mgn_status emit_on_cpu(mgn_cl_builder *builder, const product *p) {
-    if (p->batch > 1) {
-        if (p->k <= STAGE && p->k * p->n <= STAGE) return emit_batch_small(builder, p);
-        return emit_tiled(builder, p);
-    }
-    if (p->m * p->n <= STAGE && p->k >= 256 && p->k / 4 > p->m + p->n) return emit_tall(builder, p);
+    const uint64_t lanes = mgn_cl_lanes(builder->device, p->dtype);
+    if (p->batch > 1 && p->k <= STAGE && p->k * p->n <= STAGE && (p->n < lanes || p->batch >= 4 * lanes))
+        return emit_batch_small(builder, p);
+    if (p->batch == 1 && p->m * p->n <= STAGE && p->k >= 256 && p->k / 4 > p->m + p->n) return emit_tall(builder, p);
+    if (p->batch == 1 && p->n == 1 && p->a_stride[2] == 1 && p->k >= 4 * lanes) return emit_dot_rows(builder, p, true);
+    if (p->batch == 1 && p->m == 1 && p->b_stride[1] == 1 && p->k >= 4 * lanes) return emit_dot_rows(builder, p, false);
+    /* Rows of b are whole vectors: nothing has to be gathered, and a of middling size is read from the cache. */
+    if (p->n >= lanes && p->b_stride[2] == 1 && p->k <= STAGE && p->m * p->k <= 8 * SHARED && p->n <= SHARED)
+        return emit_shared_small(builder, p, false);
     const bool b_small = p->n <= 4 || p->n * p->k <= SHARED, a_small = p->m <= 4 || p->m * p->k <= SHARED;
     if (b_small && (!a_small || p->m >= p->n)) return emit_shared_small(builder, p, true);
     if (a_small) return emit_shared_small(builder, p, false);

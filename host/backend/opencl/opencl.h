@@ -179,6 +179,7 @@ mgn_status mgn_cl_emit_matmul(mgn_cl_builder *builder);
 mgn_status mgn_cl_emit_spd(mgn_cl_builder *builder);
 mgn_status mgn_cl_emit_rows(mgn_cl_builder *builder);
 mgn_status mgn_cl_emit_random(mgn_cl_builder *builder);
+mgn_status mgn_cl_emit_unorm8(mgn_cl_builder *builder);
 
 /* Sums (outer, n, inner) over n in a fixed order; also the end of a product cut along k. */
 mgn_status mgn_cl_emit_sum(mgn_cl_builder *builder, mgn_dtype dtype, mgn_cl_place from, mgn_cl_place to,
