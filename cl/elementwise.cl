@@ -86,12 +86,12 @@ MGN_KERNEL void flat(INPUTS(PARAMETERS) global real *out, ulong out_at, ulong co
  * in every row (`pattern`), or are gathered. Where they lie is worked out once per chunk. */
 #define TABLES(v)                                                                       \
     uint v##_to[MGN_WIDTH * MGN_WIDTH];                                                 \
-    R v##_pattern[MGN_WIDTH];                                                           \
     const uint v##_kind = v##_stride.w == 1 && v##_stride.z == width ? 0 : v##_stride.z == 0 ? 1 : 2; \
     v##_p += v##_i;                                                                     \
     for (uint e = 0; e < MGN_WIDTH * width; e++)                                        \
         v##_to[e] = (uint)(e / width * v##_stride.z + e % width * v##_stride.w);
-#define PATTERN(v) \
+#define PATTERN(v)              \
+    R v##_pattern[MGN_WIDTH];   \
     for (uint e = 0; e < width && v##_kind == 1; e++) v##_pattern[e] = MGN_GATHER_AT(v##_p, v##_to + e * MGN_WIDTH);
 #define PICK(v)                                                                          \
     const R v = v##_kind == 0   ? MGN_VLOAD(v##_p + e * MGN_WIDTH)                       \

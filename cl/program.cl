@@ -48,7 +48,13 @@
 
 #if MGN_WIDTH > 1
 
-/* ---- which lanes exist ---- */
+/* ---- the loop over rows begin .. end - 1, and which lanes of it exist ---- */
+
+#define EACH_ROW for (ulong row = begin; row < end; row += MGN_WIDTH)
+#define LANES                                                                                      \
+    const uint lanes = (uint)min((ulong)MGN_WIDTH, end - row);                                     \
+    const m_mask exists = LANE_NUMBERS < (m_mask)lanes;
+#define KEEP(x) (exists ? (x) : (R)0)
 
 #ifdef MGN_REAL_IS_DOUBLE
 typedef long8 m_mask;
@@ -59,7 +65,6 @@ typedef int16 m_mask;
 #define LANE_NUMBERS ((int16)(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15))
 #define WORD_NUMBERS ((uint16)(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15))
 #endif
-#define KEEP(x) (exists ? (x) : (R)0)
 
 /* ---- rows ---- */
 
@@ -251,7 +256,11 @@ M_FUNCTION m_word m_shuffle_rows(m_shuffle_key key, ulong position) {
 
 #else /* a row is a work-item's */
 
+#define EACH_ROW for (ulong row = begin + get_local_id(0); row < end; row += MGN_GROUP)
+#define LANES const uint lanes = 1;
 #define KEEP(x) (x)
+/* Between work-items that write shared places and those that read them. */
+#define SYNC barrier(CLK_LOCAL_MEM_FENCE | CLK_GLOBAL_MEM_FENCE);
 
 M_FUNCTION void m_rows_2(global const real *p, uint lanes, R *x0, R *x1) {
     *x0 = p[0];

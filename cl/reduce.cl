@@ -4,7 +4,7 @@
  *
  * lane: a work-item (on CPU devices each lane of it) walks the entries of one result. For short n or many results.
  * group: on GPUs a work-group makes one result, meeting in local memory; on CPU devices a work-item makes the `inner`
- *        results of a piece, inner <= MGN_SPAN, by adding whole vectors of its contiguous memory. For long n. */
+ *        results of a piece by adding whole vectors of its contiguous memory, MGN_SPAN at most. For long n. */
 #include "mgn_lanes.h"
 
 /* Additions in a row before the running sum goes to the total: rounding errors grow with this, not with n. */
@@ -147,13 +147,15 @@ MGN_KERNEL void lane(global const real *in, ulong in_at, global real *out, ulong
     }
 }
 
-/* MGN_WIDTH rows of `inner` entries are `inner` whole vectors. So vector v adds up the vectors v, v + span, v + 2 span,
- * ... of the piece, span being a multiple of inner; then element e of all the sums belongs to column e % inner. */
+/* MGN_WIDTH rows of `inner` entries are `inner` whole vectors (or one row is, if inner is a multiple of MGN_WIDTH). So
+ * sum v adds up the vectors v, v + span, v + 2 span, ... of the piece, which repeats itself after `span` vectors; then
+ * element e of all the sums belongs to column e % inner. */
 MGN_KERNEL void group(global const real *in, ulong in_at, global real *out, ulong out_at, ulong count, ulong n,
                       ulong inner, ulong chunk, ulong chunks) {
     const ulong piece = get_group_id(0), begin = piece % chunks * chunk, entries = min(chunk, n - begin) * inner;
     /* Several sums at once, so that additions do not wait for each other. */
-    const uint span = (uint)(inner < 4 ? inner * 4 : inner);
+    const uint period = (uint)(inner % MGN_WIDTH == 0 ? inner / MGN_WIDTH : inner);
+    const uint span = period < 4 ? period * 4 : period;
     const ulong vectors = entries / (span * MGN_WIDTH);
     global const real *x = in + in_at + (piece / chunks * n + begin) * inner;
     R total[MGN_SPAN], run[MGN_SPAN];

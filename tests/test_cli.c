@@ -23,6 +23,7 @@ static const refusal refusals[] = {
     /* no command, or none of that name */
     {"", 2, "a command is missing"},
     {"''", 2, "there is no command ''"},
+    {"recolr", 2, "did you mean 'recolor'?"},
     {"devcies", 2, "did you mean 'devices'?"},
     {"frobnicate", 2, "there is no command 'frobnicate'; usage: mgn COMMAND"},
     {"--bogus", 2, "there is no command '--bogus'"},

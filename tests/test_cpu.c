@@ -12,6 +12,7 @@
 #include "core/core.h"
 #include "mgn_random.h"
 
+/* Check writes a line to a file for every assertion that holds, so loops over elements abort instead of asserting. */
 typedef long double real; /* of the references */
 
 static const char *const isas[] = {"baseline", "avx2", "avx512"};
@@ -98,9 +99,10 @@ static unsigned char *run_call(const subject *s, mgn_device *device, mgn_dtype d
     ck_assert_uint_eq(mgn_allocations(), allocations);
     mgn_cpu_backend.program_destroy(device, program);
     MGN_ASSERT_OK(mgn_cpu_backend.memory_read(device, call.out.memory, 0, guarded, bytes));
-    for (size_t i = 0; i < GUARD * width; i++)
-        ck_assert_msg(guarded[i] == 0xAB && guarded[bytes - 1 - i] == 0xAB, "%s writes outside its result",
-                      mgn_op_infos[call.op].label);
+    for (size_t i = 0; i < GUARD * width; i++) {
+        if (guarded[i] != 0xAB || guarded[bytes - 1 - i] != 0xAB)
+            ck_abort_msg("%s writes outside its result", mgn_op_infos[call.op].label);
+    }
     memcpy(result, guarded + GUARD * width, s->out_size * width);
     for (size_t i = 0; i < MGN_COUNT(memories); i++) mgn_cpu_backend.memory_destroy(device, memories[i]);
     free(guarded);
@@ -120,13 +122,15 @@ static void compare(const subject *s, mgn_dtype dtype, const void *result, const
         if (isnan(want[i]) && isnan(found)) continue;
         if (found == want[i]) continue; /* infinities too */
         real error = fabsl(found - want[i]), allowed = (real)ulps * unit * fabsl(magnitude[i]) + tiny;
-        ck_assert_msg(error <= allowed, "%s (%s): element %zu of %zu is %.17g, expected %.17g, off by %.3g of the allowed error",
+        if (!(error <= allowed))
+            ck_abort_msg("%s (%s): element %zu of %zu is %.17g, expected %.17g, off by %.3g of the allowed error",
                       mgn_op_infos[s->call.op].label, mgn_dtype_name(dtype), i, count, (double)found, (double)want[i],
                       (double)(error / allowed));
     }
-    for (size_t i = 0; i < s->out_size * width; i++)
-        ck_assert_msg(written[i / width] || ((const unsigned char *)result)[i] == 0xAB, "%s writes into gaps",
-                      mgn_op_infos[s->call.op].label);
+    for (size_t i = 0; i < s->out_size * width; i++) {
+        if (!written[i / width] && ((const unsigned char *)result)[i] != 0xAB)
+            ck_abort_msg("%s writes into gaps", mgn_op_infos[s->call.op].label);
+    }
     free(written);
 }
 
@@ -617,8 +621,9 @@ START_TEST(uniforms_and_normals) {
         float *floats = (float *)run_call(&uniform, device, MGN_F32, 2);
         double *doubles = (double *)run_call(&uniform, device, MGN_F64, 2);
         for (int64_t j = 0; j < sizes[i]; j++) {
-            ck_assert(floats[j] > 0 && floats[j] < 1 && doubles[j] == (double)uniforms[j]);
-            ck_assert(floats[j] == (float)(floorl(uniforms[j] * 0x1p23L) + 0.5L) * 0x1p-23f);
+            float want = (float)(floorl(uniforms[j] * 0x1p23L) + 0.5L) * 0x1p-23f;
+            if (!(floats[j] > 0 && floats[j] < 1 && floats[j] == want && doubles[j] == (double)uniforms[j]))
+                ck_abort_msg("uniform %lld is %.9g and %.17g", (long long)j, (double)floats[j], doubles[j]);
         }
         free(floats);
         free(doubles);
@@ -657,14 +662,15 @@ START_TEST(shuffles_are_permutations) {
         uint32_t *first = shuffled(0, n, n, 1, n), *second = shuffled(1, n, n, 1, n);
         int *seen = calloc((size_t)n, sizeof *seen);
         for (int64_t j = 0; j < n; j++) {
-            ck_assert_uint_lt(first[j], (uint64_t)n);
-            ck_assert_uint_lt(second[j], (uint64_t)n);
+            if (first[j] >= n || second[j] >= n) ck_abort_msg("a shuffle of %lld holds a larger number", (long long)n);
             seen[first[j]] += 1;
             seen[second[j]] += 2;
             moved += first[j] != j;
             agree += first[j] == second[j];
         }
-        for (int64_t j = 0; j < n; j++) ck_assert_int_eq(seen[j], 3);
+        for (int64_t j = 0; j < n; j++) {
+            if (seen[j] != 3) ck_abort_msg("a shuffle of %lld is not a permutation", (long long)n);
+        }
         if (n >= 64) {
             ck_assert_int_gt(moved, n - 10);
             ck_assert_int_lt(agree, 10); /* another epoch, another order */

@@ -171,7 +171,9 @@ START_TEST(special_values) {
         float in[CHUNK], out[CHUNK];
         for (int j = 0; j < CHUNK; j++) in[j] = j % 2 ? nan : -nan;
         subjects[i].loop(in, out);
-        for (int j = 0; j < CHUNK; j++) ck_assert_msg(isnan(out[j]), "%s of NaN is %g", subjects[i].label, (double)out[j]);
+        for (int j = 0; j < CHUNK; j++) {
+            if (!isnan(out[j])) ck_abort_msg("%s of NaN is %g", subjects[i].label, (double)out[j]);
+        }
     }
 }
 END_TEST
@@ -180,9 +182,8 @@ START_TEST(symmetries_are_exact) {
     mgn_test_random random = MGN_TEST_RANDOM();
     for (int i = 0; i < 100000; i++) {
         float x = (float)mgn_test_uniform(&random, -12, 12);
-        ck_assert(m_tanh(-x) == -m_tanh(x));
-        ck_assert(m_logcosh(-x) == m_logcosh(x));
-        ck_assert(m_abs(x) == m_abs(-x));
+        if (m_tanh(-x) != -m_tanh(x) || m_logcosh(-x) != m_logcosh(x) || m_abs(-x) != m_abs(x))
+            ck_abort_msg("a symmetry is broken at %.9g", (double)x);
     }
 }
 END_TEST

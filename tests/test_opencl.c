@@ -1,7 +1,8 @@
 /* The OpenCL backend through its contract: hand-made calls against plain loops in double, in both shapes of the
  * kernels (the one for CPU devices and the one for GPUs) and both precisions; the cache of binaries; failures.
  *
- * Every buffer has sentinels around each operand, which must come back untouched. */
+ * Every buffer has sentinels around each operand, which must come back untouched. MGN_TEST_SMALL=1 leaves out what would
+ * take a simulator hours: `MGN_TEST_SMALL=1 oclgrind --data-races tests/test_opencl`. */
 #define _GNU_SOURCE
 #include "harness.h"
 
@@ -66,6 +67,9 @@ enum { VARIANTS = 4 };
     if (dtype == MGN_F64 && !device->info.has_f64) MGN_TEST_SKIP("no float64");         \
     mgn_test_random random = MGN_TEST_RANDOM();                                         \
     (void)random
+
+/* Whether a case of this many multiplications or elements is run. */
+static bool affordable(size_t work) { return work <= 20000 || !getenv("MGN_TEST_SMALL"); }
 
 /* ---- operands ---- */
 
@@ -241,6 +245,7 @@ static const layout_case layouts[] = {
     {"columns", {2, {500, 2}}, {{7, 1}, {2, 1}, {3, 1}, {5, 2}}},
     {"four axes", {4, {3, 5, 2, 7}}, {{70, 14, 7, 1}, {14, 42, 7, 1}, {0, 7, 0, 1}, {1, 3, 15, 30}}},
     {"four axes, written apart", {4, {3, 5, 4, 20}}, {{1000, 200, 40, 2}, {400, 80, 20, 1}, {80, 0, 20, 1}, {0, 0, 0, 0}}},
+    {"many short rows", {2, {9000, 3}}, {{4, 1}, {3, 1}, {0, 1}, {1, 0}}},
     {"blocks", {3, {6, 1, 700}}, {{1400, 700, 1}, {700, 700, 1}, {0, 0, 1}, {700, 0, 1}}},
 };
 
@@ -311,6 +316,7 @@ START_TEST(elementwise_ops) {
         for (size_t i = 0; mgn_op_is_elementwise(op) && i < MGN_COUNT(layouts); i++) {
             /* Every op's expression; all layouts with one op of each arity. */
             const bool each = i == 4;
+            if (!affordable((size_t)mgn_shape_count(layouts[i].shape) * 10)) continue;
             if (each || op == MGN_OP_copy || op == MGN_OP_sub || op == MGN_OP_select)
                 check_elementwise(device, dtype, op, &layouts[i], &random);
         }
@@ -372,9 +378,10 @@ START_TEST(reductions) {
     static const size_t shapes[][3] = {
         {1, 0, 3},    {1, 1, 1},     {7, 1, 7},      {93, 7, 1},   {1, 93, 93}, {4096, 2, 1}, {1, 7, 4096}, {2, 93, 40},
         {1, 4096, 1}, {1, 4097, 3},  {1, 100003, 1}, {1, 30011, 3}, {3, 9001, 2}, {1, 5000, 100}, {5, 1500, 1}, {2, 300, 17},
-        {300, 257, 1}, {1, 1100, 64}, {1, 9000, 65}, {5000, 3, 1},
+        {300, 257, 1}, {1, 1100, 64}, {1, 9000, 65}, {5000, 3, 1}, {1, 3000, 128},
     };
     for (size_t i = 0; i < MGN_COUNT(shapes); i++) {
+        if (!affordable(shapes[i][0] * shapes[i][1] * shapes[i][2])) continue;
         check_reduction(device, dtype, MGN_OP_sum, shapes[i][0], shapes[i][1], shapes[i][2], false, &random);
         check_reduction(device, dtype, MGN_OP_max, shapes[i][0], shapes[i][1], shapes[i][2], false, &random);
         if (shapes[i][1] > 0)
@@ -434,13 +441,14 @@ static const product_case products[] = {
     {1, 93, 1, 300, 0, 0},   {1, 1, 93, 300, 0, 0},   {93, 3, 3, 3, 0, 0},    {93, 2, 5, 4, 0, 1},
     {93, 2, 5, 4, 1, 0},     {7, 16, 16, 16, 0, 0},   {5, 17, 19, 23, 0, 0},  {3, 40, 30, 70, 0, 0},
     {3, 40, 30, 70, 1, 0},   {3, 40, 30, 70, 0, 1},   {1, 130, 97, 93, 0, 0}, {1, 61, 131, 600, 0, 0},
-    {4096, 1, 2, 2, 0, 0},   {17, 4, 3, 0, 0, 0},
+    {4096, 1, 2, 2, 0, 0},   {17, 4, 3, 0, 0, 0},   {3, 70, 66, 300, 0, 0}, {2, 70, 66, 300, 1, 0},
 };
 
 START_TEST(matrix_products) {
     BEGIN_VARIANT;
     for (size_t i = 0; i < MGN_COUNT(products); i++)
-        for (int t = 0; t < 4; t++) check_product(device, dtype, products[i], t & 1, t & 2, &random);
+        for (int t = 0; t < 4 && affordable(products[i].batch * products[i].m * products[i].n * products[i].k); t++)
+            check_product(device, dtype, products[i], t & 1, t & 2, &random);
 }
 END_TEST
 
@@ -539,7 +547,7 @@ START_TEST(definite_matrices) {
     BEGIN_VARIANT;
     static const size_t sizes[][2] = {{1, 1}, {7, 2}, {93, 3}, {500, 2}, {20, 8}, {33, 9}, {1, 21}, {7, 13}};
     for (size_t i = 0; i < MGN_COUNT(sizes); i++)
-        for (mgn_op op = MGN_OP_spd_logdet; op <= MGN_OP_spd_solve; op++)
+        for (mgn_op op = MGN_OP_spd_logdet; op <= MGN_OP_spd_solve && affordable(sizes[i][0] * sizes[i][1] * 100); op++)
             check_spd(device, dtype, op, sizes[i][0], sizes[i][1], &random);
 }
 END_TEST
@@ -585,7 +593,7 @@ START_TEST(rows_by_index) {
     BEGIN_VARIANT;
     static const size_t sizes[][3] = {{1, 1, 1}, {7, 93, 3}, {93, 7, 1}, {93, 40, 37}, {4096, 300, 2}, {300, 4096, 2}, {5, 0, 2}, {0, 5, 2}};
     for (size_t i = 0; i < MGN_COUNT(sizes); i++)
-        for (int scatter = 0; scatter < 2; scatter++)
+        for (int scatter = 0; scatter < 2 && affordable(sizes[i][0] * sizes[i][1] / 10); scatter++)
             check_rows(device, dtype, scatter, sizes[i][0], sizes[i][1], sizes[i][2], &random);
 }
 END_TEST
@@ -622,7 +630,7 @@ static void check_same_bits(mgn_device *device, mgn_call call, mgn_dtype out_dty
 START_TEST(random_numbers) {
     BEGIN_VARIANT;
     static const size_t counts[] = {1, 7, 93, 4096, 100003};
-    for (size_t i = 0; i < MGN_COUNT(counts); i++) {
+    for (size_t i = 0; i < MGN_COUNT(counts) && affordable(counts[i] * 10); i++) {
         uint32_t words[4];
         for (int w = 0; w < 4; w++) words[w] = (uint32_t)mgn_test_bits(&random);
         mgn_call call = {.op = MGN_OP_uniform};
@@ -638,7 +646,7 @@ START_TEST(shuffles_and_steps) {
     BEGIN_VARIANT;
     static const int64_t shapes[][4] = {{1, 1, 1, 1}, {93, 31, 3, 31}, {100, 7, 14, 7}, {17, 8, 4, 3}, {17, 8, 7, 5}, {100000, 4096, 24, 4096}};
     for (size_t i = 0; i < MGN_COUNT(shapes); i++)
-        for (uint32_t step = 0; step < 3; step++) {
+        for (uint32_t step = 0; step < 3 && affordable((size_t)shapes[i][1] * 10); step++) {
             const uint32_t words[4] = {(uint32_t)mgn_test_bits(&random), (uint32_t)mgn_test_bits(&random), step * 5, 7};
             mgn_call call = {.op = MGN_OP_shuffle};
             call.attributes.shuffle.population = shapes[i][0];
@@ -666,10 +674,11 @@ START_TEST(long_runs) {
     mgn_program *program = NULL;
     MGN_ASSERT_OK(device->backend->program_create(device, &call, 1, &program));
     const uint64_t before = mgn_allocations();
-    MGN_ASSERT_OK(device->backend->program_run(device, program, 3 * MGN_CL_BATCH + 17));
+    const uint32_t times = affordable(1000000) ? 3 * MGN_CL_BATCH + 17 : 17;
+    MGN_ASSERT_OK(device->backend->program_run(device, program, times));
     ck_assert_uint_eq(mgn_allocations(), before);
     read_block(&state);
-    ck_assert_uint_eq((uint32_t)elements(&state)[2], 3 + 3 * (3 * MGN_CL_BATCH + 17));
+    ck_assert_uint_eq((uint32_t)elements(&state)[2], 3 + 3 * times);
     device->backend->program_destroy(device, program);
     free_block(&state);
 }

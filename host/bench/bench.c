@@ -115,6 +115,7 @@ static void describe_limits(const mgn_bench_limits *limits, cJSON *report) {
     mgn_bench_number(object, "copy_gbytes_s", limits->copy * 1e-9);
     mgn_bench_number(object, "copy_in_cache_gbytes_s", limits->copy_in_cache * 1e-9);
     mgn_bench_number(object, "multiply_gflops", limits->multiply * 1e-9);
+    cJSON_AddBoolToObject(object, "disturbed", limits->disturbed);
 }
 
 static mgn_status run_list(mgn_bench *bench, const mgn_bench_list *list, cJSON *report) {

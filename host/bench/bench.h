@@ -30,6 +30,7 @@ typedef struct mgn_bench_limits {
     double copy, copy_in_cache; /* bytes read and written a second, in memory and in the first cache */
     double multiply;            /* FLOP/s of a matrix product */
     const char *source;         /* what they were measured with */
+    bool disturbed;
 } mgn_bench_limits;
 
 typedef struct mgn_bench {

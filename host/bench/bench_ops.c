@@ -8,7 +8,7 @@
 #include "check/cases.h"
 #include "graph/graph.h"
 
-enum { LARGE = 1 << 23, SMALL = 4096, VARIANTS = 4 };
+enum { LARGE = 1 << 22, SMALL = 4096, VARIANTS = 4 };
 
 /* The sizes of an op: variant 0 is large, 1 is small, further ones are other layouts. False: there is no such variant. */
 typedef bool sizes_of(mgn_check_case *c, int variant);
@@ -74,6 +74,16 @@ static bool sizes_random(mgn_check_case *c, int variant) {
     c->shape = MGN_SHAPE(count);
     c->steps = 1;
     input(c, MGN_INDEX, MGN_SHAPE(4));
+    return true;
+}
+
+/* Bytes packed by four. */
+static bool sizes_unorm8(mgn_check_case *c, int variant) {
+    if (variant > 1) return false;
+    mgn_shape reals = MGN_SHAPE(variant ? SMALL : LARGE), words = MGN_SHAPE((variant ? SMALL : LARGE) / 4);
+    bool unpacks = c->op == MGN_OP_from_unorm8;
+    c->shape = unpacks ? reals : words;
+    input(c, unpacks ? MGN_INDEX : MGN_REAL, unpacks ? words : reals);
     return true;
 }
 

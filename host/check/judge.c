@@ -33,8 +33,8 @@ void mgn_judge_element(mgn_worst *worst, mgn_dtype dtype, const char *what, int6
 }
 
 void mgn_judge_tensor(mgn_worst *worst, mgn_dtype dtype, const char *what, const double *found, const mgn_exact *expected,
-                      int64_t count, double allowed) {
-    mgn_exact largest = 0.25L;
+                      int64_t count, double terms, double allowed) {
+    mgn_exact largest = 0.25L * (mgn_exact)terms;
     for (int64_t i = 0; i < count; i++)
         if (fabsl(expected[i]) > largest) largest = fabsl(expected[i]);
     for (int64_t i = 0; i < count; i++)

@@ -95,25 +95,39 @@ static void judge_forward(const mgn_op_check *check, const mgn_case_answer *answ
     }
 }
 
-/* One derivative tensor: in double against differences where there are some, in float against the CPU in double. */
-static void judge_derivative(mgn_worst *worst, mgn_dtype dtype, const mgn_check_case *c, const char *name, mgn_shape shape,
-                             const double *found, const mgn_exact *differences, const double *reference, double tolerance,
-                             double fault) {
+/* What one derivative tensor is held against. */
+typedef struct derivative {
+    const mgn_check_case *c;
+    const char *name; /* "vjp" */
+    mgn_shape shape;
+    double terms;     /* summed up in each entry */
+    const double *found, *reference; /* reference: the CPU in double */
+    const mgn_exact *differences;    /* NULL: none */
+    double tolerance;
+} derivative;
+
+/* In double against differences where there are some, in float against the CPU in double. */
+static void judge_derivative(mgn_worst *worst, mgn_dtype dtype, const derivative *d, double fault) {
     char what[200];
-    int64_t count = mgn_shape_count(shape);
-    snprintf(what, sizeof what, "%s of %s", name, c->label);
-    if (!found) return;
+    int64_t count = mgn_shape_count(d->shape);
+    snprintf(what, sizeof what, "%s of %s", d->name, d->c->label);
+    if (!d->found) return;
     if (dtype == MGN_F64) {
-        if (differences) mgn_judge_tensor(worst, dtype, what, found, differences, count, tolerance);
+        if (d->differences) mgn_judge_tensor(worst, dtype, what, d->found, d->differences, count, 1, d->tolerance);
         return;
     }
     mgn_exact *expected = mgn_alloc((size_t)count, sizeof *expected);
-    for (int64_t k = 0; expected && k < count; k++) expected[k] = (mgn_exact)reference[k] * (1 + (mgn_exact)fault);
-    if (expected) mgn_judge_tensor(worst, dtype, what, found, expected, count, tolerance);
+    for (int64_t k = 0; expected && k < count; k++) expected[k] = (mgn_exact)d->reference[k] * (1 + (mgn_exact)fault);
+    if (expected) mgn_judge_tensor(worst, dtype, what, d->found, expected, count, d->terms, d->tolerance);
     else mgn_judge_fact(worst, false, "out of memory");
     mgn_free(expected);
 }
 
+static double ratio_of_counts(mgn_shape many, mgn_shape few) {
+    return MGN_MAX(1.0, (double)mgn_shape_count(many) / (double)MGN_MAX(mgn_shape_count(few), 1));
+}
+
+/* worst: of vjp, jvp and second derivatives. */
 static void judge_derivatives(const mgn_op_check *check, const mgn_case_answer *answers, mgn_dtype dtype, mgn_worst worst[3]) {
     for (int i = 0; i < check->list->count; i++) {
         const mgn_check_case *c = &check->list->items[i];
@@ -121,15 +135,20 @@ static void judge_derivatives(const mgn_op_check *check, const mgn_case_answer *
         const mgn_case_answer *a = &answers[i], *r = check->reference ? &check->reference[i] : a;
         double rounding = (16 + 4 * c->ulps) * mgn_judge_unit(MGN_F32);
         double first = dtype == MGN_F64 ? first_tolerance : rounding, second = dtype == MGN_F64 ? second_tolerance : 4 * rounding;
-        judge_derivative(&worst[1], dtype, c, "jvp", c->shape, a->jvp, v->jvp, r->jvp, first, check->fault);
+        double terms = 1;
         for (int j = 0; j < c->inputs; j++) {
             mgn_shape shape = c->in[j].shape;
-            judge_derivative(&worst[0], dtype, c, "vjp", shape, a->vjp[j], v->vjp[j], r->vjp[j], first, check->fault);
-            judge_derivative(&worst[2], dtype, c, "vjp of vjp", shape, a->second[0][j], v->second[j], r->second[0][j], second,
+            double own = ratio_of_counts(c->shape, shape);
+            terms = MGN_MAX(terms, ratio_of_counts(shape, c->shape));
+            judge_derivative(&worst[0], dtype, &(derivative){c, "vjp", shape, own, a->vjp[j], r->vjp[j], v->vjp[j], first},
                              check->fault);
-            judge_derivative(&worst[2], dtype, c, "jvp of vjp", shape, a->second[1][j], v->second[j], r->second[1][j], second,
-                             check->fault);
+            for (int way = 0; way < 2; way++)
+                judge_derivative(&worst[2], dtype,
+                                 &(derivative){c, way ? "jvp of vjp" : "vjp of vjp", shape, own, a->second[way][j],
+                                               r->second[way][j], v->second[j], second},
+                                 check->fault);
         }
+        judge_derivative(&worst[1], dtype, &(derivative){c, "jvp", c->shape, terms, a->jvp, r->jvp, v->jvp, first}, check->fault);
     }
 }
 

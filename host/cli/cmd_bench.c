@@ -25,17 +25,17 @@ typedef struct group {
      {"median_us", 2}, {"compile_ms", 1}, {"disturbed", NOTE}}
 
 static const group groups[] = {
-    {"op", "op|size|>us|>median|>GB/s|>GFLOP/s|>of limit|bound by|",
+    {"op", "op|size|>us|>median|>GB/s|>GFLOP/s|>of limit|bound by|note",
      {{"op", TEXT}, {"size", TEXT}, {"us", 2}, {"median_us", 2}, {"gbytes_s", 2}, {"gflops", 2}, {"share", 3}, {"bound", TEXT},
       {"disturbed", NOTE}}},
-    {"step", "step|>d|>h|>layers|loss|>batch|>rows|>us|>median|>compile ms|", STEP_COLUMNS},
-    {"step-unfused", "step-unfused|>d|>h|>layers|loss|>batch|>rows|>us|>median|>compile ms|", STEP_COLUMNS},
-    {"apply", "apply|type|>Mpixel|>ms|>median|>Mpixel/s|",
+    {"step", "step|>d|>h|>layers|loss|>batch|>rows|>us|>median|>compile ms|note", STEP_COLUMNS},
+    {"step-unfused", "step-unfused|>d|>h|>layers|loss|>batch|>rows|>us|>median|>compile ms|note", STEP_COLUMNS},
+    {"apply", "apply|type|>Mpixel|>ms|>median|>Mpixel/s|note",
      {{"model", TEXT}, {"type", TEXT}, {"mpixel", 1}, {"ms", 1}, {"median_ms", 1}, {"mpixel_s", 1}, {"disturbed", NOTE}}},
-    {"gemm", ">gemm m|>k|>n|>us|>median|>GFLOP/s|>peer's|>ratio|peer|",
+    {"gemm", ">gemm m|>k|>n|>us|>median|>GFLOP/s|>peer's|>ratio|peer|note",
      {{"m", 0}, {"k", 0}, {"n", 0}, {"us", 1}, {"median_us", 1}, {"gflops", 1}, {"peer_gflops", 1}, {"ratio", 3}, {"peer", TEXT},
       {"disturbed", NOTE}}},
-    {"compile", "compile|loss|start|>ms|>median|",
+    {"compile", "compile|loss|start|>ms|>median|note",
      {{"model", TEXT}, {"loss", TEXT}, {"start", TEXT}, {"ms", 2}, {"median_ms", 2}, {"disturbed", NOTE}}},
 };
 
@@ -70,10 +70,11 @@ static mgn_status print_group(const group *g, const cJSON *results) {
 
 static void print_limits(const cJSON *limits) {
     if (!limits) return;
-    printf("limits   copy %.1f GB/s, in cache %.1f GB/s, product %.1f GFLOP/s (%s)\n\n",
+    printf("limits   copy %.1f GB/s, in cache %.1f GB/s, product %.1f GFLOP/s (%s)%s\n",
            cJSON_GetNumberValue(cJSON_GetObjectItem(limits, "copy_gbytes_s")),
            cJSON_GetNumberValue(cJSON_GetObjectItem(limits, "copy_in_cache_gbytes_s")),
-           cJSON_GetNumberValue(cJSON_GetObjectItem(limits, "multiply_gflops")), text_of(limits, "source"));
+           cJSON_GetNumberValue(cJSON_GetObjectItem(limits, "multiply_gflops")), text_of(limits, "source"),
+           cJSON_IsTrue(cJSON_GetObjectItem(limits, "disturbed")) ? "; disturbed" : "");
 }
 
 static mgn_status print_text(const cJSON *report) {
@@ -82,6 +83,7 @@ static mgn_status print_text(const cJSON *report) {
     printf("device   %s (%s; %s), %.0f threads\n", text_of(report, "device"), text_of(report, "device_name"),
            text_of(report, "device_version"), cJSON_GetNumberValue(cJSON_GetObjectItem(report, "threads")));
     print_limits(cJSON_GetObjectItem(report, "limits"));
+    putchar('\n');
     for (size_t i = 0; i < MGN_COUNT(groups); i++) MGN_TRY(print_group(&groups[i], results));
     int figures = 0, disturbed = 0;
     for (const cJSON *row = results->child; row; row = row->next) {

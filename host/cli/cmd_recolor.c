@@ -52,7 +52,7 @@ static mgn_status parse(const cli_command *command, int argc, char **argv, job *
         {"like", 'l', CLI_TEXT, "TARGET", "the picture whose palette is taken (required)", &j->target_path, 0, 0},
         {"output", 'o', CLI_TEXT, "OUT", "where the result goes: .jpg, .jpeg or .png (required)", &j->out, 0, 0},
         {"model", 0, CLI_CHOICE, "cmgn|mmgn", "the network: cascaded (27 parameters) or modular (28) (default cmgn)", &j->kind, 0, 0},
-        {"epochs", 0, CLI_LONG, "N", "steps of learning (default 300)", &j->epochs, 1, 1000000},
+        {"epochs", 0, CLI_LONG, "N", "passes of learning over a sample of 65536 pixels (default 80, more for small pictures)", &j->epochs, 1, 1000000},
         {"save", 0, CLI_TEXT, "MAP", "keep the map too, as a safetensors file for `mgn apply`", &j->map_path, 0, 0},
         {"sheet", 0, CLI_TEXT, "FILE", "also write source, target and result side by side", &j->sheet_path, 0, 0},
         {"quality", 0, CLI_INT, "Q", "JPEG quality, 1 to 100 (default 92)", &j->quality, 1, 100},
@@ -68,6 +68,7 @@ static mgn_status parse(const cli_command *command, int argc, char **argv, job *
 /* ---- the work ---- */
 
 static bool show_progress(void *context, const mgn_train_report *report) {
+    ((mgn_progress *)context)->total = (uint64_t)report->epochs;
     mgn_progress_update(context, (uint64_t)report->epoch, "loss %.4g", report->loss);
     return true;
 }
@@ -75,7 +76,7 @@ static bool show_progress(void *context, const mgn_train_report *report) {
 static mgn_status learn(job *j) {
     mgn_recolor_config config = {.epochs = j->epochs, .seed = j->common.seed, .report = show_progress, .context = &j->progress};
     strncpy(config.kind, j->kind, sizeof config.kind - 1);
-    mgn_progress_begin(&j->progress, "learning", (uint64_t)(j->epochs ? j->epochs : MGN_RECOLOR_EPOCHS));
+    mgn_progress_begin(&j->progress, "learning", (uint64_t)j->epochs);
     const mgn_status status = mgn_recolor_learn(j->source, j->target, j->device, &config, &j->model, &j->training);
     mgn_progress_end(&j->progress);
     return status;
@@ -143,7 +144,7 @@ static mgn_status print_json(const job *j) {
 }
 
 static mgn_status print_text(const job *j) {
-    cli_table *table = cli_table_create(">loss (KL)|>transport cost|>least possible|>sliced W2^2 before|>after|>learning|>applying|device");
+    cli_table *table = cli_table_create(">loss (KL)|>transport cost|>affine optimum|>sliced W2^2 before|>after|>learning|>applying|device");
     cli_table_cell(table, "%.4g", j->figures.loss);
     cli_table_cell(table, "%.4f", j->figures.cost);
     cli_table_cell(table, "%.4f", j->figures.bures);

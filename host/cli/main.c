@@ -20,8 +20,8 @@ static const cli_command commands[] = {
      "TARGET's, close to the least possible transport, and applies it to every pixel of SOURCE. Alpha, bit depth, "
      "orientation, profile and EXIF of SOURCE are kept.\n"
      "\n"
-     "The table (and the JSON object) says: the loss, in nats; the transport cost E|x - g(x)|^2 and the least that any "
-     "map to these moments can have; the squared sliced Wasserstein distance of the palettes before and after; "
+     "The table (and the JSON object) says: the loss, in nats; the transport cost E|x - g(x)|^2 and the least of any "
+     "map with exactly these moments; the squared sliced Wasserstein distance of the palettes before and after; "
      "seconds of learning and applying. OUT, MAP and FILE appear together at the end, or not at all; none of them may be an "
      "input. Existing files are replaced.",
      "mgn recolor day.jpg --like sunset.jpg -o evening.jpg\n"

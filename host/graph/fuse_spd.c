@@ -88,7 +88,7 @@ void mgn_fuse_spd_solve(mgn_fuser *f, const mgn_scalar *a, int d, const mgn_scal
     if (f->failed) return;
     factor(f, a, d, &x);
     for (int c = 0; c < columns && !f->failed; c++) {
-        mgn_scalar right[MOST], column[MOST];
+        mgn_scalar right[MOST] = {{0}}, column[MOST] = {{0}};
         for (int i = 0; i < d; i++) right[i] = b[i * columns + c];
         solve(f, &x, right, column);
         for (int i = 0; i < d; i++) out[i * columns + c] = column[i];

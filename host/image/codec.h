@@ -109,6 +109,22 @@ mgn_status mgn_png_encoder_open(const mgn_image *image, mgn_output_file *output,
 mgn_status mgn_image_prepare(const mgn_image *image, const char *path, const mgn_image_write_options *options,
                              mgn_output_file **written);
 
+/* Compressed pictures beyond this are no pictures of at most MGN_IMAGE_MAX_PIXELS. */
+#define MGN_IMAGE_MAX_FILE ((size_t)1 << 31)
+
+/* Fills in the defaults of options (NULL: all of them) and checks the rest. */
+mgn_status mgn_image_check_options(const mgn_image_write_options *given, mgn_image_write_options *options);
+
+/* ---- stream.c ---- */
+
+/* Changes `pixels` RGB pixels of 8 bits in place. Called from another thread, one band after the other. */
+typedef mgn_status mgn_band_function(void *context, unsigned char *rgb, size_t pixels);
+
+/* Reads `source`, changes its pixels and writes `target`, band by band on two threads. Only for 8-bit colour JPEG to JPEG:
+ * with anything else nothing is written and `done` is false. Sizes are those of the picture. */
+mgn_status mgn_image_stream(const char *source, const char *target, const mgn_image_write_options *options,
+                            mgn_band_function *change, void *context, size_t *width, size_t *height, bool *done);
+
 /* Checks a header's size against MGN_IMAGE_MAX_PIXELS. */
 mgn_status mgn_image_check_size(const char *name, size_t width, size_t height);
 

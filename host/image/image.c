@@ -7,9 +7,6 @@
 
 enum { BAND_ROWS = 64, DEFAULT_QUALITY = 92, DEFAULT_COMPRESSION = 3 };
 
-/* Compressed pictures beyond this are no pictures of at most MGN_IMAGE_MAX_PIXELS. */
-#define MAX_FILE_BYTES ((size_t)1 << 31)
-
 /* ---- objects ---- */
 
 mgn_status mgn_image_check_size(const char *name, size_t width, size_t height) {
@@ -166,7 +163,7 @@ failed:
 mgn_status mgn_image_read(const char *path, mgn_image **image) {
     unsigned char *bytes = NULL;
     size_t size = 0;
-    MGN_TRY(mgn_file_read(path, MAX_FILE_BYTES, &bytes, &size));
+    MGN_TRY(mgn_file_read(path, MGN_IMAGE_MAX_FILE, &bytes, &size));
     mgn_status status = mgn_image_read_memory(bytes, size, path, image);
     mgn_free(bytes);
     return status;
@@ -188,7 +185,7 @@ mgn_status mgn_image_format_of(const char *path, mgn_image_format *format) {
     return MGN_OK;
 }
 
-static mgn_status check_options(const mgn_image_write_options *given, mgn_image_write_options *options) {
+mgn_status mgn_image_check_options(const mgn_image_write_options *given, mgn_image_write_options *options) {
     *options = given ? *given : (mgn_image_write_options){0};
     if (options->quality == 0) options->quality = DEFAULT_QUALITY;
     if (options->compression == 0) options->compression = DEFAULT_COMPRESSION;
@@ -234,7 +231,7 @@ mgn_status mgn_image_prepare(const mgn_image *image, const char *path, const mgn
     mgn_image_format format;
     mgn_image_write_options options;
     MGN_TRY(mgn_image_format_of(path, &format));
-    MGN_TRY(check_options(given, &options));
+    MGN_TRY(mgn_image_check_options(given, &options));
     if (format == MGN_IMAGE_JPEG || image->orientation == 1) return encode(image, path, format, &options, written);
     /* Few programs look for EXIF in a PNG: the pixels themselves must be upright there. */
     mgn_image *turned = NULL;

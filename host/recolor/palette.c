@@ -14,8 +14,7 @@ enum { BAND_PIXELS = 1 << 16, SAMPLE_STREAM = 0x70616c };
 /* Pixels of a target beyond which its moments are taken from a sample. */
 #define MOST_TARGET_PIXELS ((int64_t)1 << 24)
 
-/* Variance of a colour's rounding to 8 bits. */
-static const double rounding_variance = 1.0 / (12.0 * 255.0 * 255.0);
+const double mgn_rounding_variance = 1.0 / (12.0 * 255.0 * 255.0);
 
 /* ---- transparency ---- */
 
@@ -102,10 +101,10 @@ mgn_status mgn_target_gaussian(const mgn_image *target, uint64_t seed, mgn_colou
     mgn_matrix_free(&palette);
     MGN_TRY(status);
     double *c = gaussian->covariance;
-    if (c[0] + c[4] + c[8] < rounding_variance)
+    if (c[0] + c[4] + c[8] < mgn_rounding_variance)
         return mgn_fail(MGN_ERR_ARGUMENT, "the target is a single colour (%.3f, %.3f, %.3f), so its covariance is singular and no "
                         "palette can be matched to it; a picture of several colours was expected",
                         gaussian->mean[0], gaussian->mean[1], gaussian->mean[2]);
-    for (size_t i = 0; i < 3; i++) c[4 * i] += rounding_variance;
+    for (size_t i = 0; i < 3; i++) c[4 * i] += mgn_rounding_variance;
     return MGN_OK;
 }

@@ -11,6 +11,9 @@ typedef struct mgn_colour_gaussian {
     double mean[3], covariance[9];
 } mgn_colour_gaussian;
 
+/* Variance of a colour's rounding to 8 bits. */
+extern const double mgn_rounding_variance;
+
 /* The Gaussian of rows (n, 3). */
 mgn_status mgn_colour_gaussian_of(const mgn_matrix *palette, mgn_colour_gaussian *gaussian);
 

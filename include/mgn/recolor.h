@@ -21,18 +21,18 @@ MGN_API mgn_status mgn_recolor_palette(const mgn_image *image, int64_t most, uin
 typedef struct mgn_recolor_config {
     char kind[16];     /**< "cmgn" (the default) or "mmgn" */
     int64_t h, layers; /**< 0: cmgn 3 and 2 (27 parameters), mmgn 2 and 2 (28 parameters) */
-    int64_t epochs;    /**< steps over the whole sample; 0: MGN_RECOLOR_EPOCHS */
+    int64_t epochs;    /**< passes over the sample; 0: 80, and more where the sample is small */
     int64_t sample;    /**< source pixels to learn from; 0: MGN_RECOLOR_SAMPLE */
     uint64_t seed;
-    mgn_train_callback *report; /**< optional; counts the epochs of the whole learning */
+    mgn_train_callback *report; /**< optional */
     void *context;
 } mgn_recolor_config;
 
-enum { MGN_RECOLOR_EPOCHS = 300, MGN_RECOLOR_SAMPLE = 16384 };
+enum { MGN_RECOLOR_SAMPLE = 65536 };
 
 /** Learns a map whose image of the source's palette has the mean and the covariance of the target's palette, by the
- *  Kullback-Leibler divergence of Gaussians and with little transport: its cost is close to the Bures distance, which
- *  no map with these moments can undercut. The caller destroys `model` (d = 3). `result` may be NULL.
+ *  Kullback-Leibler divergence of Gaussians and with little transport: its cost is close to the squared Bures
+ *  distance, which no map with exactly these moments can undercut. The caller destroys `model` (d = 3). `result` may be NULL.
  *  Errors: ARGUMENT (a target of a single colour), and those of mgn_train. After INTERRUPTED there is no model. */
 MGN_API mgn_status mgn_recolor_learn(const mgn_image *source, const mgn_image *target, mgn_device *device,
                                      const mgn_recolor_config *config, mgn_model **model, mgn_train_result *result);
@@ -41,7 +41,7 @@ MGN_API mgn_status mgn_recolor_learn(const mgn_image *source, const mgn_image *t
 typedef struct mgn_recolor_quality {
     double loss;      /**< KL of the mapped source palette's Gaussian to the target's, in nats */
     double cost;      /**< E |x - g(x)|^2 over the source palette: the map itself, not clipped to [0, 1] */
-    double bures;     /**< the least cost that can reach the target's mean and covariance */
+    double bures;     /**< the least cost of a map that reaches the target's mean and covariance exactly */
     double w2_before; /**< squared sliced Wasserstein distance of the two palettes, 256 directions */
     double w2_after;  /**< the same after the map, colours clipped to [0, 1] as in a picture */
     int64_t pixels;   /**< source pixels that loss and cost were measured on */

@@ -5,9 +5,11 @@
 #include <stdio.h>
 
 enum {
-    /* Entries of a piece: enough to pay for a work-group, few enough that many groups share a long sum. */
-    PIECE = 4096,
-    /* Results that the `group` kernel of CPU devices makes at once, at most: its private memory. */
+    /* Elements of a piece: enough to pay for a work-group, few enough that many groups share a long sum. */
+    PIECE = 65536,
+    LEAST_ROWS = 256,
+    MOST_ROWS = 4096,
+    /* Vectors that the `group` kernel of CPU devices adds up at once, at most: its private memory. */
     SPAN = 64,
     /* With this many results there is work for all without cutting. */
     ENOUGH_RESULTS = 4096,
@@ -28,23 +30,25 @@ static mgn_status emit_level(mgn_cl_builder *builder, const reduction *r, uint64
     snprintf(defines, sizeof defines, "#define MGN_SPAN %d\n%s", SPAN, r->maximum ? "#define MGN_MAXIMUM\n" : "");
     const uint64_t pieces = r->outer * chunks, count = pieces * r->inner;
     const bool vectors = builder->device->vectors;
+    const uint64_t lanes = mgn_cl_lanes(builder->device, r->dtype);
+    const uint64_t span = r->inner % lanes == 0 ? r->inner / lanes : r->inner;
     /* Whether a piece is long enough for a work-group (a GPU's: several entries for each of its items). */
-    const bool group = vectors ? r->inner <= SPAN && chunk * r->inner >= 256 && count < ENOUGH_RESULTS * 16
-                               : chunk >= LONG && count < ENOUGH_RESULTS * 16;
+    const bool longs = vectors ? span <= SPAN && chunk * r->inner >= 256 : chunk >= LONG;
+    const bool group = longs && count < ENOUGH_RESULTS * 16;
     if (group)
         return mgn_cl_emit(builder, "reduce", r->dtype, defines, "group", vectors ? pieces : count, "ppuuuuu", r->from,
                            r->to, count, r->n, r->inner, chunk, chunks);
-    const uint64_t items = mgn_cl_ceil_div(count, mgn_cl_lanes(builder->device, r->dtype));
+    const uint64_t items = mgn_cl_ceil_div(count, lanes);
     const uint64_t grain = 1 + 512 / MGN_MAX(chunk, 1);
     return mgn_cl_emit(builder, "reduce", r->dtype, defines, "lane", mgn_cl_groups(builder->device, items, grain),
                        "ppuuuuu", r->from, r->to, count, r->n, r->inner, chunk, chunks);
 }
 
 static mgn_status emit_reduction(mgn_cl_builder *builder, reduction r) {
-    if (r.n <= LONG || r.outer * r.inner >= ENOUGH_RESULTS || r.n <= PIECE)
-        return emit_level(builder, &r, r.n, 1);
-    /* More pieces than this need a third level. */
-    const uint64_t chunk = MGN_MAX((uint64_t)PIECE, (mgn_cl_ceil_div(r.n, PIECE) + 63) / 64 * 64);
+    uint64_t chunk = MGN_MIN(MGN_MAX(PIECE / MGN_MAX(r.inner, 1), (uint64_t)LEAST_ROWS), (uint64_t)MOST_ROWS);
+    if (r.n <= LONG || r.n <= chunk || r.outer * r.inner >= ENOUGH_RESULTS) return emit_level(builder, &r, r.n, 1);
+    /* More pieces than MOST_ROWS would need a third level. */
+    chunk = MGN_MAX(chunk, (mgn_cl_ceil_div(r.n, MOST_ROWS) + 63) / 64 * 64);
     const uint64_t chunks = mgn_cl_ceil_div(r.n, chunk);
     const mgn_cl_place target = r.to;
     MGN_TRY(mgn_cl_scratch(builder, r.dtype, r.outer * chunks * r.inner, &r.to));

@@ -80,16 +80,222 @@ static void print_column_sums(mgn_cl_row_text *t, const mgn_row_instruction *i, 
 
 /* ---- data ---- */
 
-/* The two helpers that take 2, 3 or 4 columns apart, or one column at a time by the general one. */
-static void print_columns(mgn_cl_row_text *t, const mgn_row_instruction *i, const char *whole, const char *single) {
+/* ", &p4, &p5);" */
+static void print_targets(mgn_cl_row_text *t, const mgn_row_instruction *i) {
+    for (int32_t j = 0; j < i->count; j++) mgn_cl_put(t, ", &p%d", (int)(i->dst.base + j));
+    mgn_cl_put(t, ");\n");
+}
+
+static void print_load(mgn_cl_row_text *t, const mgn_row_instruction *i) {
+    const operand_text from = external(i);
     if (i->count >= 2 && i->count <= 4) {
-        mgn_cl_put(t, whole, (int)i->count);
-        for (int32_t j = 0; j < i->count; j++) mgn_cl_put(t, ", &p%d", (int)(i->dst.base + j));
-        mgn_cl_put(t, ");\n");
+        mgn_cl_put(t, "m_rows_%d(%s + row * %d, lanes", (int)i->count, from.text, (int)i->count);
+        print_targets(t, i);
     } else {
-        for (int32_t j = 0; j < i->count; j++) {
-            mgn_cl_put(t, "p%d = ", (int)(i->dst.base + j));
-            mgn_cl_put(t, single, (int)j);
+        for (int32_t j = 0; j < i->count; j++)
+            mgn_cl_put(t, "p%d = m_load(%s + row * %d + %d, %d, lanes);\n", (int)(i->dst.base + j), from.text, (int)i->count,
+                       (int)j, (int)i->count);
+    }
+    t->weight += 4 * (int64_t)i->count;
+}
+
+static void print_store(mgn_cl_row_text *t, const mgn_row_instruction *i) {
+    for (int32_t j = 0; j < i->count; j++)
+        mgn_cl_put(t, "m_store(%s, %s + row * %d + %d, %d, lanes);\n", operand(t, &i->src[0], j).text, external(i).text,
+                   (int)i->count, (int)j, (int)i->count);
+    t->weight += 4 * (int64_t)i->count;
+}
+
+static void print_gather(mgn_cl_row_text *t, const mgn_row_instruction *i) {
+    const operand_text from = external(i);
+    const int32_t bound = mgn_cl_row_number(t, (uint64_t)t->program->externals[i->external].rows);
+    const int index = (int)i->src[0].base;
+    if (i->count >= 2 && i->count <= 4) {
+        mgn_cl_put(t, "m_gather_%d(%s, u%d, n[%d]", (int)i->count, from.text, index, (int)bound);
+        print_targets(t, i);
+    } else {
+        for (int32_t j = 0; j < i->count; j++)
+            mgn_cl_put(t, "p%d = m_gather(%s, u%d, n[%d], %d, %d);\n", (int)(i->dst.base + j), from.text, index, (int)bound,
+                       (int)i->count, (int)j);
+    }
+    t->weight += 8 * (int64_t)i->count;
+}
+
+static void print_random(mgn_cl_row_text *t, const mgn_row_instruction *i) {
+    const int32_t stream = mgn_cl_row_number(t, i->attributes.random.stream), room = (i->count + 3) / 4 * 4;
+    mgn_cl_put(t, "{ real z[MGN_WIDTH * %d];\nm_%s_rows(x + %d, n[%d], row, %d, z);\n", (int)room,
+               i->opcode == MGN_ROW_NORMAL ? "normal" : "uniform", (int)i->state, (int)stream, (int)i->count);
+    for (int32_t j = 0; j < i->count; j++)
+        mgn_cl_put(t, "p%d = m_column(z, %d, %d);\n", (int)(i->dst.base + j), (int)i->count, (int)j);
+    mgn_cl_put(t, "}\n");
+    t->weight += 100 + 16 * (int64_t)i->count;
+}
+
+/* ---- sections ---- */
+
+static void print_row_instruction(mgn_cl_row_text *t, const mgn_row_instruction *i, int32_t number, int32_t sum) {
+    const int to = (int)i->dst.base;
+    switch (i->opcode) {
+    case MGN_ROW_ELEMENTWISE: print_elementwise(t, i); break;
+    case MGN_ROW_MATMUL: print_matmul(t, i); break;
+    case MGN_ROW_SUM:
+    case MGN_ROW_MAX: print_reduction(t, i); break;
+    case MGN_ROW_COLUMN_SUM:
+    case MGN_ROW_COLUMN_PRODUCT: print_column_sums(t, i, sum); break;
+    case MGN_ROW_LOAD: print_load(t, i); break;
+    case MGN_ROW_STORE: print_store(t, i); break;
+    case MGN_ROW_GATHER: print_gather(t, i); break;
+    case MGN_ROW_UNIFORM:
+    case MGN_ROW_NORMAL: print_random(t, i); break;
+    case MGN_ROW_INDEX_LOAD: mgn_cl_put(t, "u%d = m_load_words(%s + row, lanes);\n", to, external(i).text); break;
+    case MGN_ROW_INDEX_STORE:
+        mgn_cl_put(t, "m_store_words(u%d, %s + row, lanes);\n", (int)i->src[0].base, external(i).text);
+        break;
+    case MGN_ROW_SHUFFLE: mgn_cl_put(t, "u%d = m_shuffle_rows(key%d, position%d + row);\n", to, (int)number, (int)number); break;
+    default: break; /* the rest belongs to shared sections */
+    }
+}
+
+/* The keys of a section's shuffles, which all rows share. */
+static void print_keys(mgn_cl_row_text *t, const mgn_row_section *section) {
+    for (int32_t k = 0; k < section->count; k++) {
+        const mgn_row_instruction *i = &section->instructions[k];
+        if (i->opcode != MGN_ROW_SHUFFLE) continue;
+        const int x = (int)i->state, population = (int)mgn_cl_row_number(t, (uint64_t)i->attributes.shuffle.population);
+        const int steps = (int)mgn_cl_row_number(t, (uint64_t)i->attributes.shuffle.steps_per_epoch);
+        const int stride = (int)mgn_cl_row_number(t, (uint64_t)i->attributes.shuffle.stride);
+        mgn_cl_put(t,
+                   "const m_shuffle_key key%d = m_shuffle_start(x[%d], x[%d], m_shuffle_epoch(x[%d], n[%d]), (uint)n[%d]);\n"
+                   "const ulong position%d = m_shuffle_position(x[%d], n[%d], n[%d], 0, (uint)n[%d]);\n",
+                   (int)k, x, x + 1, x + 2, steps, population, (int)k, x + 2, steps, stride, population);
+        t->weight += 200;
+    }
+}
+
+/* The variables of one row: places that hold the bits of an index are u, the others p. */
+static void print_places(mgn_cl_row_text *t, const mgn_row_section *section) {
+    for (int32_t place = 0; place < section->row_places; place++)
+        mgn_cl_put(t, "%s p%d%s", place % 16 ? "," : "R", (int)place, place % 16 == 15 || place == section->row_places - 1 ? ";\n" : "");
+    for (int32_t k = 0; k < section->count; k++) {
+        const mgn_row_instruction *i = &section->instructions[k];
+        if (i->opcode != MGN_ROW_SHUFFLE && i->opcode != MGN_ROW_INDEX_LOAD) continue;
+        bool first = true;
+        for (int32_t before = 0; before < k && first; before++) {
+            const mgn_row_instruction *other = &section->instructions[before];
+            first = !((other->opcode == MGN_ROW_SHUFFLE || other->opcode == MGN_ROW_INDEX_LOAD) && other->dst.base == i->dst.base);
         }
+        if (first) mgn_cl_put(t, "m_word u%d;\n", (int)i->dst.base);
+    }
+}
+
+void mgn_cl_print_row_loop(mgn_cl_row_text *t, const mgn_cl_row_part *part) {
+    const mgn_row_section *section = &t->program->sections[part->section];
+    for (int32_t k = 0; k < part->sums; k++) mgn_cl_put(t, "R t%d = (R)0;\n", (int)(part->first_sum + k));
+    if (t->single) mgn_cl_put(t, "{ const ulong begin = 0, end = n[%d];\n", MGN_CL_ROWS);
+    else
+        mgn_cl_put(t, "{ const ulong begin = get_group_id(0) * n[%d], end = min(begin + n[%d], n[%d]);\n",
+                   MGN_CL_CHUNK_ROWS, MGN_CL_CHUNK_ROWS, MGN_CL_ROWS);
+    print_keys(t, section);
+    mgn_cl_put(t, "EACH_ROW {\nLANES\n");
+    print_places(t, section);
+    int32_t sum = part->first_sum;
+    for (int32_t k = 0; k < section->count; k++) {
+        print_row_instruction(t, &section->instructions[k], k, sum);
+        sum += mgn_cl_row_sums(&section->instructions[k]);
+    }
+    mgn_cl_put(t, "} }\n");
+}
+
+/* ---- sums ---- */
+
+int32_t mgn_cl_row_sums(const mgn_row_instruction *i) {
+    return i->opcode == MGN_ROW_COLUMN_SUM ? i->count : i->opcode == MGN_ROW_COLUMN_PRODUCT ? i->count * i->inner : 0;
+}
+
+/* A walk over the sums of a section in groups that go to neighbouring places. */
+typedef struct sum_group {
+    const mgn_row_section *section;
+    int32_t most;           /* sums of a group */
+    int32_t at, inside;     /* next instruction, next of its sums */
+    int32_t first, count;   /* this group: its sums */
+    int32_t place;          /* shared place of the first */
+} sum_group;
+
+static bool next_group(sum_group *g) {
+    g->first += g->count;
+    g->count = 0;
+    for (; g->at < g->section->count && g->count < g->most; g->at++, g->inside = 0) {
+        const mgn_row_instruction *i = &g->section->instructions[g->at];
+        const int32_t sums = mgn_cl_row_sums(i);
+        if (sums == 0) continue;
+        if (g->count == 0) g->place = i->dst.base + g->inside;
+        else if (i->dst.base + g->inside != g->place + g->count) break;
+        const int32_t taken = MGN_MIN(sums - g->inside, g->most - g->count);
+        g->count += taken;
+        g->inside += taken;
+        if (g->inside < sums) break;
+    }
+    return g->count > 0;
+}
+
+int32_t mgn_cl_sum_groups(const mgn_row_section *section, int32_t most) {
+    sum_group g = {.section = section, .most = most};
+    int32_t groups = 0;
+    while (next_group(&g)) groups++;
+    return groups;
+}
+
+/* In vectors: a group's sums become the lanes of one variable. */
+static void print_vector_sums(mgn_cl_row_text *t, const mgn_cl_row_part *part) {
+    sum_group g = {.section = &t->program->sections[part->section], .most = t->width};
+    for (int32_t number = 0; next_group(&g); number++) {
+        const int name = (int)t->names++;
+        mgn_cl_put(t, "R v%d;\n{ R q[MGN_WIDTH] = {", name);
+        for (int32_t k = 0; k < t->width; k++)
+            if (k < g.count) mgn_cl_put(t, "%st%d", k ? ", " : "", (int)(part->first_sum + g.first + k));
+            else mgn_cl_put(t, ", (R)0");
+        mgn_cl_put(t, "};\nv%d = m_sum_lanes(q); }\n", name);
+        if (t->single) mgn_cl_hold(t, name, g.place, g.count);
+        else mgn_cl_put(t, "MGN_VSTORE(v%d, partial + (get_group_id(0) * %d + %d) * MGN_WIDTH);\n", name, (int)part->sum_groups, (int)number);
+    }
+}
+
+/* Over a work-group: through local memory, several sums at a time. */
+static void print_group_sums(mgn_cl_row_text *t, const mgn_cl_row_part *part, bool to_partial) {
+    sum_group g = {.section = &t->program->sections[part->section], .most = MGN_CL_SUMS_AT_ONCE};
+    for (int32_t number = 0; next_group(&g); number++) {
+        if (number > 0) mgn_cl_put(t, "SYNC\n");
+        for (int32_t k = 0; k < g.count; k++) mgn_cl_put(t, "q[%d * MGN_GROUP + item] = t%d;\n", (int)k,
+                       (int)(part->first_sum + g.first + k));
+        mgn_cl_put(t, "m_sum_group(q, %d);\nif (item < %d) ", (int)g.count, (int)g.count);
+        if (to_partial) {
+            mgn_cl_put(t, "partial[(%d + item) * n[%d] + get_group_id(0)] = q[item * MGN_GROUP];\n", (int)g.first, MGN_CL_CHUNKS);
+        } else {
+            mgn_cl_put(t, "s[%d + item] = q[item * MGN_GROUP];\n", (int)g.place);
+            mgn_cl_wrote(t, g.place, g.count);
+        }
+    }
+}
+
+void mgn_cl_print_row_sums(mgn_cl_row_text *t, const mgn_cl_row_part *part) {
+    if (t->vectors) print_vector_sums(t, part);
+    else print_group_sums(t, part, !t->single);
+    t->weight += 8 * (int64_t)part->sums;
+}
+
+void mgn_cl_print_partial_sums(mgn_cl_row_text *t, const mgn_cl_row_part *part) {
+    if (!t->vectors) {
+        for (int32_t k = 0; k < part->sums; k++)
+            mgn_cl_put(t, "R t%d = (R)0;\nfor (ulong chunk = item; chunk < n[%d]; chunk += MGN_GROUP) t%d += partial[%d * n[%d] + chunk];\n",
+                       (int)(part->first_sum + k), MGN_CL_CHUNKS, (int)(part->first_sum + k), (int)k, MGN_CL_CHUNKS);
+        print_group_sums(t, part, false);
+        return;
+    }
+    sum_group g = {.section = &t->program->sections[part->section], .most = t->width};
+    for (int32_t number = 0; next_group(&g); number++) {
+        const int name = (int)t->names++;
+        mgn_cl_put(t, "R v%d = (R)0;\nfor (ulong chunk = 0; chunk < n[%d]; chunk++) v%d += MGN_VLOAD(partial + (chunk * %d + %d) * MGN_WIDTH);\n",
+                   name, MGN_CL_CHUNKS, name, (int)part->sum_groups, (int)number);
+        mgn_cl_hold(t, name, g.place, g.count);
     }
 }

@@ -33,7 +33,7 @@ enum { MGN_CL_CLEAN = -1 };
 /* One row section and what follows it. */
 typedef struct mgn_cl_row_part {
     int32_t section;     /* index into program->sections */
-    int32_t sums;        /* over rows */
+    int32_t first_sum, sums; /* over rows; numbered through all sections */
     int32_t sum_groups;  /* vectors of neighbouring places that they make */
     bool has_shared;     /* split: there is a kernel shared_k */
 } mgn_cl_row_part;

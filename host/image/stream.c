@@ -1,0 +1,152 @@
+/* A JPEG from file to file without holding its pixels: one thread decodes and changes bands of rows, another encodes
+ * them, with a few bands between the two. */
+#include <omp.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "image/codec.h"
+
+enum { BANDS = 4, ROWS_PER_BAND = 64 };
+
+/* Bands go round a ring; `made` and `used` count them. Whoever fails sets `status` first and wakes the other. */
+typedef struct stream {
+    mgn_decoder *decoder;
+    mgn_encoder *encoder;
+    mgn_image *header; /* size, layout and metadata; no pixels */
+    mgn_band_function *change;
+    void *context;
+    unsigned char *bands[BANDS];
+    size_t made, used, count;
+    pthread_mutex_t lock;
+    pthread_cond_t moved;
+    mgn_status status;
+    char sentence[1024]; /* of the thread that failed: sentences belong to threads */
+} stream;
+
+static size_t rows_of(const stream *s, size_t band) { return MGN_MIN((size_t)ROWS_PER_BAND, s->header->height - band * ROWS_PER_BAND); }
+
+static void stop(stream *s, mgn_status status) {
+    pthread_mutex_lock(&s->lock);
+    if (s->status == MGN_OK) {
+        s->status = status;
+        snprintf(s->sentence, sizeof s->sentence, "%s", mgn_last_error());
+    }
+    pthread_cond_broadcast(&s->moved);
+    pthread_mutex_unlock(&s->lock);
+}
+
+/* Waits until the other side has done `target` bands; false when the stream has failed. */
+static bool await(stream *s, const size_t *behind, size_t target) {
+    pthread_mutex_lock(&s->lock);
+    while (s->status == MGN_OK && *behind < target) pthread_cond_wait(&s->moved, &s->lock);
+    bool going = s->status == MGN_OK;
+    pthread_mutex_unlock(&s->lock);
+    return going;
+}
+
+static void count_on(stream *s, size_t *counter) {
+    pthread_mutex_lock(&s->lock);
+    ++*counter;
+    pthread_cond_broadcast(&s->moved);
+    pthread_mutex_unlock(&s->lock);
+}
+
+static void *decode_bands(void *of) {
+    stream *s = of;
+    omp_set_max_active_levels(0); /* this thread is one of the two: what it calls starts no others */
+    for (size_t i = 0; i < s->count; i++) {
+        if (i >= BANDS && !await(s, &s->used, i - BANDS + 1)) return NULL;
+        size_t rows = rows_of(s, i);
+        mgn_status status = mgn_interrupted() ? mgn_fail(MGN_ERR_INTERRUPTED, "interrupted") : MGN_OK;
+        if (status == MGN_OK) status = s->decoder->rows(s->decoder, rows, s->bands[i % BANDS]);
+        if (status == MGN_OK) status = s->change(s->context, s->bands[i % BANDS], rows * s->header->width);
+        if (status == MGN_OK && i + 1 == s->count) status = s->decoder->finish(s->decoder, s->header);
+        if (status != MGN_OK) {
+            stop(s, status);
+            return NULL;
+        }
+        count_on(s, &s->made);
+    }
+    return NULL;
+}
+
+static void encode_bands(stream *s) {
+    for (size_t i = 0; i < s->count; i++) {
+        if (!await(s, &s->made, i + 1)) return;
+        mgn_status status = s->encoder->rows(s->encoder, rows_of(s, i), s->bands[i % BANDS]);
+        if (status == MGN_OK && i + 1 == s->count) status = s->encoder->finish(s->encoder);
+        if (status != MGN_OK) {
+            stop(s, status);
+            return;
+        }
+        count_on(s, &s->used);
+    }
+}
+
+static mgn_status run(stream *s) {
+    s->count = (s->header->height + ROWS_PER_BAND - 1) / ROWS_PER_BAND;
+    for (int i = 0; i < BANDS; i++) {
+        s->bands[i] = mgn_alloc(ROWS_PER_BAND, mgn_image_row_bytes(s->header));
+        if (!s->bands[i]) return MGN_ERR_MEMORY;
+    }
+    pthread_t decoding;
+    if (pthread_create(&decoding, NULL, decode_bands, s) != 0) return mgn_fail(MGN_ERR_MEMORY, "no thread could be started");
+    encode_bands(s);
+    pthread_join(decoding, NULL);
+    return s->status == MGN_OK ? MGN_OK : mgn_fail(s->status, "%s", s->sentence);
+}
+
+static mgn_status run_to(stream *s, const char *target, const mgn_image_write_options *options) {
+    mgn_output_file *output = NULL;
+    MGN_TRY(mgn_output_open(target, &output));
+    mgn_status status = mgn_jpeg_encoder_open(s->header, output, target, options, &s->encoder);
+    if (status == MGN_OK) status = run(s);
+    if (s->encoder) s->encoder->close(s->encoder);
+    for (int i = 0; i < BANDS; i++) mgn_free(s->bands[i]);
+    if (status == MGN_OK) return mgn_output_commit(output);
+    mgn_output_discard(output);
+    return status;
+}
+
+/* Only what needs no second look at its pixels: an 8-bit colour JPEG that becomes a JPEG. */
+static bool can_stream(const mgn_image *header, const char *target) {
+    mgn_image_format format;
+    return header->channels == 3 && header->depth == 8 && mgn_image_format_of(target, &format) == MGN_OK &&
+           format == MGN_IMAGE_JPEG && mgn_threads() > 1;
+}
+
+static mgn_status stream_bytes(stream *s, const unsigned char *bytes, size_t size, const char *source, const char *target,
+                               const mgn_image_write_options *options, bool *done) {
+    s->header->metadata = mgn_metadata_create();
+    if (!s->header->metadata) return MGN_ERR_MEMORY;
+    if (size < 3 || memcmp(bytes, "\xff\xd8\xff", 3) != 0) return MGN_OK;
+    MGN_TRY(mgn_jpeg_decoder_open(bytes, size, source, s->header, &s->decoder));
+    if (!can_stream(s->header, target)) return MGN_OK;
+    s->header->orientation = mgn_exif_orientation(s->header->metadata->exif.bytes, s->header->metadata->exif.size);
+    *done = true;
+    return run_to(s, target, options);
+}
+
+mgn_status mgn_image_stream(const char *source, const char *target, const mgn_image_write_options *given, mgn_band_function *change,
+                            void *context, size_t *width, size_t *height, bool *done) {
+    unsigned char *bytes = NULL;
+    size_t size = 0;
+    mgn_image_write_options options;
+    *done = false;
+    MGN_TRY(mgn_image_check_options(given, &options));
+    MGN_TRY(mgn_file_read(source, MGN_IMAGE_MAX_FILE, &bytes, &size));
+    mgn_image header = {.orientation = 1};
+    stream s = {.header = &header, .change = change, .context = context};
+    pthread_mutex_init(&s.lock, NULL);
+    pthread_cond_init(&s.moved, NULL);
+    mgn_status status = stream_bytes(&s, bytes, size, source, target, &options, done);
+    if (s.decoder) s.decoder->close(s.decoder);
+    *width = header.width;
+    *height = header.height;
+    mgn_metadata_destroy(header.metadata);
+    pthread_cond_destroy(&s.moved);
+    pthread_mutex_destroy(&s.lock);
+    mgn_free(bytes);
+    return status;
+}
