@@ -182,7 +182,9 @@ M_FUNCTION void m_normal_of(m_word u, m_word v, R *x, R *y) {
  * the other, the low one by exclusive or, the rest by addition modulo `rest`. 2^bits rest exceeds the population by less
  * than 2^bits, about twice its root: hardly any position leads outside and has to go round again. */
 
-#define M_SHUFFLE_ROUNDS 2
+/* Two rounds would leave the differences of neighbouring entries visibly uneven (by 1 % at a population of 1000); after
+ * three they are as even as those of true shuffles for populations of some hundreds and more. */
+#define M_SHUFFLE_ROUNDS 3
 
 typedef struct m_shuffle_key {
     uint32_t round[2 * M_SHUFFLE_ROUNDS];
@@ -195,9 +197,12 @@ typedef struct m_shuffle_key {
 M_FUNCTION m_shuffle_key m_shuffle_start(uint32_t seed_low, uint32_t seed_high, uint32_t epoch, uint32_t population) {
     m_shuffle_key result;
     philox4x32_key_t key = {{seed_low, seed_high}};
-    philox4x32_ctr_t counter = {{0, epoch, 0, 0x73687566u}};
-    counter = philox4x32(counter, key);
-    for (uint32_t j = 0; j < 2 * M_SHUFFLE_ROUNDS; j++) result.round[j] = counter.v[j];
+    for (uint32_t j = 0; j < 2 * M_SHUFFLE_ROUNDS; j += 2) {
+        philox4x32_ctr_t counter = {{j, epoch, 0, 0x73687566u}};
+        counter = philox4x32(counter, key);
+        result.round[j] = counter.v[0];
+        result.round[j + 1] = counter.v[1];
+    }
     result.bits = 1;
     while (result.bits < 16 && ((population - 1) >> (2 * result.bits)) != 0) result.bits++;
     result.rest = ((population - 1) >> result.bits) + 1;

@@ -4,7 +4,7 @@
  * On CPU devices a row value R holds MGN_WIDTH rows that follow each other, `lanes` of which exist; the rest repeat
  * the last one, so that they are as harmless as real rows. On GPUs R is one row, and lanes is 1. Functions for 2, 3 and 4
  * columns of row-major data take whole vectors apart by shuffles; wider rows are read lane by lane. */
-#include "mgn_lanes.h"
+#include "mgn_bytes.h"
 #include "mgn_random.h"
 
 /* The same value for all rows. */
@@ -12,41 +12,31 @@
 /* The larger of two; a NaN wins. */
 #define LARGER(x, y) ((((y) > (x)) | ((y) != (y))) ? (y) : (x))
 
-/* m_take_N: entry of column j in row l is p[l * N + j]; p is any pointer. */
-#if MGN_WIDTH == 16
-#define TAKE_2(p, x0, x1)                                                                          \
-    const R v0 = vload16(0, p), v1 = vload16(1, p);                                                \
-    x0 = (R)(v0.even, v1.even);                                                                    \
-    x1 = (R)(v0.odd, v1.odd);
-#define TAKE_3(p, x0, x1, x2)                                                                      \
-    const R v0 = vload16(0, p), v1 = vload16(1, p), v2 = vload16(2, p);                            \
-    x0 = (R)(v0.s0369, v0.scf, v1.s258b, v1.se, v2.s147a, v2.sd);                                  \
-    x1 = (R)(v0.s147a, v0.sd, v1.s0369, v1.scf, v2.s258b, v2.se);                                  \
-    x2 = (R)(v0.s258b, v0.se, v1.s147a, v1.sd, v2.s0369, v2.scf);
-#elif MGN_WIDTH == 8
-#define TAKE_2(p, x0, x1)                                                                          \
-    const R v0 = vload8(0, p), v1 = vload8(1, p);                                                  \
-    x0 = (R)(v0.even, v1.even);                                                                    \
-    x1 = (R)(v0.odd, v1.odd);
-#define TAKE_3(p, x0, x1, x2)                                                                      \
-    const R v0 = vload8(0, p), v1 = vload8(1, p), v2 = vload8(2, p);                               \
-    x0 = (R)(v0.s036, v1.s147, v2.s25);                                                            \
-    x1 = (R)(v0.s147, v1.s25, v2.s036);                                                            \
-    x2 = (R)(v0.s25, v1.s036, v2.s147);
-#endif
 #if MGN_WIDTH > 1
-#define TAKE_4(p, x0, x1, x2, x3)                                                                  \
-    const R v0 = MGN_VLOAD(p), v1 = MGN_VLOAD((p) + MGN_WIDTH);                                    \
-    const R v2 = MGN_VLOAD((p) + 2 * MGN_WIDTH), v3 = MGN_VLOAD((p) + 3 * MGN_WIDTH);              \
+
+/* Columns out of row-major data and back: v0, v1, .. are the vectors that follow each other in memory, x0, x1, .. the
+ * columns. Memory is read as (v0, v1, ..) = (x0[0], x1[0], .., x0[1], x1[1], ..). */
+#define TAKE_2                                                                                     \
+    *x0 = (R)(v0.even, v1.even);                                                                   \
+    *x1 = (R)(v0.odd, v1.odd);
+#define TAKE_4                                                                                     \
     const R low_even = (R)(v0.even, v1.even), low_odd = (R)(v0.odd, v1.odd);                       \
     const R high_even = (R)(v2.even, v3.even), high_odd = (R)(v2.odd, v3.odd);                     \
-    x0 = (R)(low_even.even, high_even.even);                                                       \
-    x1 = (R)(low_odd.even, high_odd.even);                                                         \
-    x2 = (R)(low_even.odd, high_even.odd);                                                         \
-    x3 = (R)(low_odd.odd, high_odd.odd);
+    *x0 = (R)(low_even.even, high_even.even);                                                      \
+    *x1 = (R)(low_odd.even, high_odd.even);                                                        \
+    *x2 = (R)(low_even.odd, high_even.odd);                                                        \
+    *x3 = (R)(low_odd.odd, high_odd.odd);
+#if MGN_WIDTH == 16
+#define TAKE_3                                                                                     \
+    *x0 = (R)(v0.s0369, v0.scf, v1.s258b, v1.se, v2.s147a, v2.sd);                                 \
+    *x1 = (R)(v0.s147a, v0.sd, v1.s0369, v1.scf, v2.s258b, v2.se);                                 \
+    *x2 = (R)(v0.s258b, v0.se, v1.s147a, v1.sd, v2.s0369, v2.scf);
+#else
+#define TAKE_3                                                                                     \
+    *x0 = (R)(v0.s036, v1.s147, v2.s25);                                                           \
+    *x1 = (R)(v0.s147, v1.s25, v2.s036);                                                           \
+    *x2 = (R)(v0.s25, v1.s036, v2.s147);
 #endif
-
-#if MGN_WIDTH > 1
 
 /* ---- the loop over rows begin .. end - 1, and which lanes of it exist ---- */
 
@@ -68,9 +58,12 @@ typedef int16 m_mask;
 
 /* ---- rows ---- */
 
+#define BLOCK(k) MGN_VLOAD(p + k * MGN_WIDTH)
+
 M_FUNCTION void m_rows_2(global const real *p, uint lanes, R *x0, R *x1) {
     if (lanes == MGN_WIDTH) {
-        TAKE_2(p, *x0, *x1)
+        const R v0 = BLOCK(0), v1 = BLOCK(1);
+        TAKE_2
     } else {
         *x0 = m_load(p, 2, lanes);
         *x1 = m_load(p + 1, 2, lanes);
@@ -79,7 +72,8 @@ M_FUNCTION void m_rows_2(global const real *p, uint lanes, R *x0, R *x1) {
 
 M_FUNCTION void m_rows_3(global const real *p, uint lanes, R *x0, R *x1, R *x2) {
     if (lanes == MGN_WIDTH) {
-        TAKE_3(p, *x0, *x1, *x2)
+        const R v0 = BLOCK(0), v1 = BLOCK(1), v2 = BLOCK(2);
+        TAKE_3
     } else {
         *x0 = m_load(p, 3, lanes);
         *x1 = m_load(p + 1, 3, lanes);
@@ -89,7 +83,8 @@ M_FUNCTION void m_rows_3(global const real *p, uint lanes, R *x0, R *x1, R *x2) 
 
 M_FUNCTION void m_rows_4(global const real *p, uint lanes, R *x0, R *x1, R *x2, R *x3) {
     if (lanes == MGN_WIDTH) {
-        TAKE_4(p, *x0, *x1, *x2, *x3)
+        const R v0 = BLOCK(0), v1 = BLOCK(1), v2 = BLOCK(2), v3 = BLOCK(3);
+        TAKE_4
     } else {
         *x0 = m_load(p, 4, lanes);
         *x1 = m_load(p + 1, 4, lanes);
@@ -111,58 +106,51 @@ M_FUNCTION void m_store_words(m_word value, global uint *p, uint lanes) {
     for (uint l = 0; l < lanes; l++) p[l] = x[l];
 }
 
-/* ---- rows by index; those outside are NaN ---- */
+/* ---- rows by index ---- */
 
-/* Row index[l] of p for every lane, in x (MGN_WIDTH rows of `columns`). */
-M_FUNCTION void m_collect(global const real *p, m_word index, ulong bound, uint columns, uint first, uint count, real *x) {
-    uint from[MGN_WIDTH];
-    MGN_VSTORE(index, from);
-    for (uint l = 0; l < MGN_WIDTH; l++) {
-        global const real *row = p + (from[l] < bound ? from[l] : 0) * (ulong)columns + first;
-        for (uint j = 0; j < count; j++) x[l * count + j] = row[j];
-    }
-}
-
-M_FUNCTION R m_inside(R x, m_word index, ulong bound) {
-    const uint last = (uint)min(bound - 1, (ulong)0xffffffffu);
 #ifdef MGN_REAL_IS_DOUBLE
-    return convert_long8(index) <= (long)last ? x : (R)NAN;
+#define M_WIDE_INDEX(index) convert_ulong8(index)
 #else
-    return index <= last ? x : (R)NAN;
+#define M_WIDE_INDEX(index) (index)
 #endif
-}
 
+/* A column of rows index[l] of p; NaN where there is no such row. */
 M_FUNCTION R m_gather(global const real *p, m_word index, ulong bound, uint columns, uint column) {
-    real x[MGN_WIDTH];
-    m_collect(p, index, bound, columns, column, 1, x);
-    return m_inside(MGN_VLOAD(x), index, bound);
+    const m_word last = (m_word)(uint)min(bound - 1, (ulong)0xffffffffu);
+    uint row[MGN_WIDTH];
+    ulong at[MGN_WIDTH];
+    MGN_VSTORE(min(index, last), row);
+    for (uint l = 0; l < MGN_WIDTH; l++) at[l] = row[l] * (ulong)columns + column;
+    return M_WIDE_INDEX(index) <= M_WIDE_INDEX(last) ? MGN_GATHER_AT(p, at) : (R)NAN;
 }
 
-M_FUNCTION void m_gather_2(global const real *p, m_word index, ulong bound, R *x0, R *x1) {
-    real x[2 * MGN_WIDTH];
-    m_collect(p, index, bound, 2, 0, 2, x);
-    TAKE_2(x, *x0, *x1)
-    *x0 = m_inside(*x0, index, bound);
-    *x1 = m_inside(*x1, index, bound);
+/* ---- bytes ---- */
+
+/* Column j of rows of bytes. */
+M_FUNCTION R m_load_bytes(global const uchar *p, uint columns, uint lanes) {
+    uchar x[MGN_WIDTH];
+    for (uint l = 0; l < MGN_WIDTH; l++) x[l] = p[min(l, lanes - 1) * columns];
+    return m_from_bytes(MGN_VLOAD(x));
 }
 
-M_FUNCTION void m_gather_3(global const real *p, m_word index, ulong bound, R *x0, R *x1, R *x2) {
-    real x[3 * MGN_WIDTH];
-    m_collect(p, index, bound, 3, 0, 3, x);
-    TAKE_3(x, *x0, *x1, *x2)
-    *x0 = m_inside(*x0, index, bound);
-    *x1 = m_inside(*x1, index, bound);
-    *x2 = m_inside(*x2, index, bound);
+M_FUNCTION void m_store_bytes(R value, global uchar *p, uint columns, uint lanes) {
+    uchar x[MGN_WIDTH];
+    MGN_VSTORE(m_to_bytes(value), x);
+    for (uint l = 0; l < lanes; l++) p[l * columns] = x[l];
 }
 
-M_FUNCTION void m_gather_4(global const real *p, m_word index, ulong bound, R *x0, R *x1, R *x2, R *x3) {
-    real x[4 * MGN_WIDTH];
-    m_collect(p, index, bound, 4, 0, 4, x);
-    TAKE_4(x, *x0, *x1, *x2, *x3)
-    *x0 = m_inside(*x0, index, bound);
-    *x1 = m_inside(*x1, index, bound);
-    *x2 = m_inside(*x2, index, bound);
-    *x3 = m_inside(*x3, index, bound);
+#define BYTES(k) m_from_bytes(MGN_VLOAD(p + k * MGN_WIDTH))
+
+/* Pixels. */
+M_FUNCTION void m_load_bytes_3(global const uchar *p, uint lanes, R *x0, R *x1, R *x2) {
+    if (lanes == MGN_WIDTH) {
+        const R v0 = BYTES(0), v1 = BYTES(1), v2 = BYTES(2);
+        TAKE_3
+    } else {
+        *x0 = m_load_bytes(p, 3, lanes);
+        *x1 = m_load_bytes(p + 1, 3, lanes);
+        *x2 = m_load_bytes(p + 2, 3, lanes);
+    }
 }
 
 /* ---- sums over rows ---- */
@@ -229,18 +217,7 @@ M_FUNCTION void m_normal_rows(const uint *state, ulong stream, ulong row, uint c
 
 /* ---- shuffles ---- */
 
-M_FUNCTION m_word m_shuffle_words(m_shuffle_key key, m_word x) {
-    const uint bits = key.bits;
-    m_word left = x >> bits, right = x & ((1u << bits) - 1u);
-    for (uint j = 0; j < M_SHUFFLE_ROUNDS; j++) {
-        m_word mixed = (right ^ key.round[j]) * 0xD2511F53u;
-        mixed = (mixed ^ (mixed >> 15)) * 0xCD9E8D57u;
-        const m_word next = left ^ (mixed >> (32u - bits));
-        left = right;
-        right = next;
-    }
-    return (left << bits) | right;
-}
+M_SHUFFLE_ROUNDS_OF(m_word, m_shuffle_words)
 
 /* What stands at `position` and at those after it; beyond the end the permutation starts again. */
 M_FUNCTION m_word m_shuffle_rows(m_shuffle_key key, ulong position) {
@@ -287,22 +264,13 @@ M_FUNCTION R m_gather(global const real *p, uint index, ulong bound, uint column
     return index < bound ? p[index * (ulong)columns + column] : (R)NAN;
 }
 
-M_FUNCTION void m_gather_2(global const real *p, uint index, ulong bound, R *x0, R *x1) {
-    *x0 = m_gather(p, index, bound, 2, 0);
-    *x1 = m_gather(p, index, bound, 2, 1);
-}
+M_FUNCTION R m_load_bytes(global const uchar *p, uint columns, uint lanes) { return m_from_bytes(*p); }
+M_FUNCTION void m_store_bytes(R value, global uchar *p, uint columns, uint lanes) { *p = m_to_bytes(value); }
 
-M_FUNCTION void m_gather_3(global const real *p, uint index, ulong bound, R *x0, R *x1, R *x2) {
-    *x0 = m_gather(p, index, bound, 3, 0);
-    *x1 = m_gather(p, index, bound, 3, 1);
-    *x2 = m_gather(p, index, bound, 3, 2);
-}
-
-M_FUNCTION void m_gather_4(global const real *p, uint index, ulong bound, R *x0, R *x1, R *x2, R *x3) {
-    *x0 = m_gather(p, index, bound, 4, 0);
-    *x1 = m_gather(p, index, bound, 4, 1);
-    *x2 = m_gather(p, index, bound, 4, 2);
-    *x3 = m_gather(p, index, bound, 4, 3);
+M_FUNCTION void m_load_bytes_3(global const uchar *p, uint lanes, R *x0, R *x1, R *x2) {
+    *x0 = m_from_bytes(p[0]);
+    *x1 = m_from_bytes(p[1]);
+    *x2 = m_from_bytes(p[2]);
 }
 
 /* Entry k * MGN_GROUP of t becomes the sum of the MGN_GROUP entries from there, for k < count. */

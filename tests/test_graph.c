@@ -657,7 +657,7 @@ START_TEST(random_state_advances) {
     ck_assert(now[0] == 1234 && now[1] == 5678 && now[3] == 2);
     for (uint32_t i = 0; i < 5; i++) { /* the last run saw step 118 */
         uint32_t bits[4];
-        mgn_oracle_philox((uint32_t[]){i / 4, 118, 2 ^ 9, 0}, start, bits);
+        mgn_oracle_philox((uint32_t[]){i / 4, 118, 0x2 ^ 9, 0}, start, bits);
         ASSERT_CLOSE(found[i], ((double)bits[i % 4] + 0.5) / 4294967296.0, 1e-7);
         ck_assert(found[i] != second[i]);
     }

@@ -248,21 +248,27 @@ START_TEST(normals_have_the_right_moments) {
 }
 END_TEST
 
-/* Small populations: every entry comes to every position about equally often over epochs. */
+/* Over epochs, every entry comes to every position, and follows every other, about equally often. */
 START_TEST(shuffles_have_no_favourites) {
-    enum { POPULATION = 10, EPOCHS = 20000 };
-    static int counts[POPULATION][POPULATION];
+    enum { POPULATION = 500, EPOCHS = 10000 };
+    static int places[POPULATION][POPULATION], steps[POPULATION];
     for (uint32_t epoch = 0; epoch < EPOCHS; epoch++) {
         m_shuffle_key key = m_shuffle_start(5, 6, epoch, POPULATION);
-        for (uint32_t i = 0; i < POPULATION; i++) counts[i][m_shuffle(key, i)]++;
+        for (uint32_t i = 0, before = 0; i < POPULATION; i++) {
+            uint32_t entry = m_shuffle(key, i);
+            places[i][entry]++;
+            if (i > 0) steps[(entry + POPULATION - before) % POPULATION]++;
+            before = entry;
+        }
     }
-    double squares = 0, expected = (double)EPOCHS / POPULATION;
-    for (int i = 0; i < POPULATION * POPULATION; i++) {
-        double excess = counts[i / POPULATION][i % POPULATION] - expected;
-        squares += excess * excess / expected;
-    }
-    /* chi squared with 81 degrees of freedom is below 150 but once in a million times */
-    ck_assert_msg(squares < 150, "chi squared is %g", squares);
+    double uneven_places = 0, uneven_steps = 0, expected = (double)EPOCHS / POPULATION;
+    for (int i = 0; i < POPULATION * POPULATION; i++)
+        uneven_places += pow(places[i / POPULATION][i % POPULATION] - expected, 2) / expected;
+    for (int i = 1; i < POPULATION; i++) uneven_steps += pow(steps[i] - EPOCHS, 2) / EPOCHS;
+    /* chi squared: its degrees of freedom and 6 standard deviations */
+    double freedom = (POPULATION - 1.0) * (POPULATION - 1.0), step_freedom = POPULATION - 2.0;
+    ck_assert_msg(uneven_places < freedom + 6 * sqrt(2 * freedom), "places: chi squared is %g", uneven_places);
+    ck_assert_msg(uneven_steps < step_freedom + 6 * sqrt(2 * step_freedom), "steps: chi squared is %g", uneven_steps);
 }
 END_TEST
 

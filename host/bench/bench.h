@@ -14,7 +14,7 @@
 #include "core/core.h"
 
 typedef struct mgn_bench_options {
-    const char *filter; /* part of a name or a subject; NULL: everything */
+    const char *filter; /* part of "name subject"; NULL: everything */
     double seconds;     /* measuring time of one figure */
 } mgn_bench_options;
 

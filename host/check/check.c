@@ -1,6 +1,8 @@
-/* mgn_check_run: every op of the table on every device in every precision. */
+/* mgn_check_run: every op of the table, and every model with every loss, on every device in every precision. */
+#include <stdio.h>
 #include <string.h>
 
+#include "check/models.h"
 #include "check/op_check.h"
 #include "core/parse.h"
 
@@ -37,16 +39,24 @@ static mgn_status open_devices(const char *spec, devices *d) {
     return status;
 }
 
-static mgn_status find_op(const char *label, mgn_op *op) {
+/* What is checked, in order: the ops, then the combinations of models and losses. False past the last. */
+static bool label_of(size_t index, char label[48]) {
+    if (index >= MGN_OP_COUNT) return mgn_model_check_label(index - MGN_OP_COUNT, label);
+    snprintf(label, 48, "%s", mgn_op_infos[index].label);
+    return true;
+}
+
+static mgn_status find_label(const char *wanted, size_t *index) {
+    char label[48], nearest[48] = "";
     const char *best = NULL;
-    for (int i = 0; i < MGN_OP_COUNT; i++) {
-        *op = (mgn_op)i;
-        if (strcmp(mgn_op_infos[i].label, label) == 0) return MGN_OK;
-        mgn_nearest(label, mgn_op_infos[i].label, &best);
+    for (*index = 0; label_of(*index, label); ++*index) {
+        if (strcmp(label, wanted) == 0) return MGN_OK;
+        mgn_nearest(wanted, label, &best);
+        if (best == label) best = memcpy(nearest, label, sizeof nearest);
     }
-    if (best) return mgn_fail(MGN_ERR_ARGUMENT, "there is no op '%.100s'; did you mean '%s'?", label, best);
-    return mgn_fail(MGN_ERR_ARGUMENT, "there is no op '%.100s'; their names stand in graph/ops.def, from '%s' to '%s'", label,
-                    mgn_op_infos[0].label, mgn_op_infos[MGN_OP_COUNT - 1].label);
+    if (best) return mgn_fail(MGN_ERR_ARGUMENT, "there is no op '%.100s'; did you mean '%s'?", wanted, best);
+    return mgn_fail(MGN_ERR_ARGUMENT, "there is no op '%.100s'; their names stand in graph/ops.def, from '%s' to '%s'; models are "
+                    "called like 'cmgn/nll'", wanted, mgn_op_infos[0].label, mgn_op_infos[MGN_OP_COUNT - 1].label);
 }
 
 static mgn_status check_on(mgn_op_check *check, mgn_device *device, mgn_check_sink *sink) {
@@ -85,19 +95,25 @@ static mgn_status check_op(mgn_op op, const mgn_check_options *options, const de
     return status;
 }
 
+static mgn_status check_index(size_t index, const mgn_check_options *options, const devices *d, mgn_check_sink *sink) {
+    if (index < MGN_OP_COUNT) return check_op((mgn_op)index, options, d, sink);
+    return mgn_model_check_run(index - MGN_OP_COUNT, options, d->cpu, d->opened, d->count, sink);
+}
+
 mgn_status mgn_check_run(const mgn_check_options *options, mgn_check_report report, void *context,
                          mgn_check_summary *summary) {
     mgn_check_summary counts = {0, 0};
     mgn_check_sink sink = {.report = report, .context = context, .summary = &counts};
-    mgn_op only = MGN_OP_COUNT;
-    if (options->op) MGN_TRY(find_op(options->op, &only));
+    size_t only = 0;
+    char label[48];
+    if (options->op) MGN_TRY(find_label(options->op, &only));
     devices d;
     MGN_TRY(open_devices(options->device, &d));
     mgn_status status = MGN_OK;
-    for (int op = 0; op < MGN_OP_COUNT && status == MGN_OK; op++) {
-        if (options->op && (mgn_op)op != only) continue;
+    for (size_t i = only; label_of(i, label) && status == MGN_OK; i++) {
+        if (options->op && i != only) break;
         if (mgn_interrupted()) status = mgn_fail(MGN_ERR_INTERRUPTED, "the checks were interrupted");
-        else status = check_op((mgn_op)op, options, &d, &sink);
+        else status = check_index(i, options, &d, &sink);
     }
     close_devices(&d);
     if (status == MGN_OK) *summary = counts;

@@ -99,8 +99,8 @@ static mgn_status prepare(job *j) {
                         (long long)d);
     MGN_TRY(cli_open_device(&j->common, &j->device));
     MGN_TRY(mgn_map_create(j->model, j->device, MGN_F32, &j->map));
-    MGN_TRY(mgn_make_directory(j->directory));
-    return cli_check_writable(j->pictures[0].output);
+    /* A directory that is missing is made with the first result: a failure before that leaves nothing behind. */
+    return access(j->directory, F_OK) == 0 ? cli_check_writable(j->pictures[0].output) : MGN_OK;
 }
 
 /* ---- the work ---- */
@@ -112,6 +112,7 @@ static mgn_status apply_one(const job *j, picture *p) {
     const double read = mgn_now();
     mgn_status status = mgn_recolor_apply(j->map, source, &result);
     p->apply_seconds = mgn_now() - read;
+    if (status == MGN_OK && j->done == 0) status = mgn_make_directory(j->directory);
     if (status == MGN_OK) status = mgn_image_write(result, p->output, &(mgn_image_write_options){.quality = j->quality});
     p->seconds = mgn_now() - start;
     p->width = source->width;

@@ -111,7 +111,7 @@ mgn_status cmd_bench(const cli_command *command, int argc, char **argv) {
     cli_common common;
     mgn_bench_options options = {.seconds = 0.3};
     const cli_option rows[] = {
-        {"filter", 'f', CLI_TEXT, "TEXT", "only the benchmarks whose name, op, model, loss or size contains TEXT", &options.filter, 0, 0},
+        {"filter", 'f', CLI_TEXT, "TEXT", "only the benchmarks that contain TEXT in \"name model|op ... size\": step, tanh, \"nll batch 32\"", &options.filter, 0, 0},
         {"seconds", 's', CLI_REAL, "S", "measuring time of one figure (default 0.3)", &options.seconds, 0.001, 3600},
     };
     MGN_TRY(cli_parse(command, argc, argv, rows, MGN_COUNT(rows), &common));

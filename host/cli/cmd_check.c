@@ -19,7 +19,7 @@ typedef struct check_line {
 
 typedef struct check_output {
     bool failed; /* memory ran out */
-    cli_table *table;
+    cli_table *table; /* made with its first line */
     check_line line;
     char *failures; /* sentences, one per line */
     size_t failures_size;
@@ -31,6 +31,11 @@ typedef struct check_output {
 static void flush_line(check_output *out) {
     const check_line *line = &out->line;
     if (!line->checks) return;
+    if (!out->table) out->table = cli_table_create("op|device|dtype|>checks|>error|>allowed|in|verdict");
+    if (!out->table) {
+        out->failed = true;
+        return;
+    }
     cli_table_cell(out->table, "%s", line->op);
     cli_table_cell(out->table, "%s", line->device);
     cli_table_cell(out->table, "%s", line->dtype);
@@ -84,7 +89,7 @@ static void add_json(check_output *out, const mgn_check_result *result) {
 static void take_result(void *context, const mgn_check_result *result) {
     check_output *out = context;
     if (out->results) add_json(out, result);
-    if (out->table) add_to_line(out, result);
+    else add_to_line(out, result);
     if (!result->ok)
         fprintf(out->failures_stream, "FAIL %s on %s in %s, %s: error %.3g, allowed %.3g: %s\n", result->op, result->device,
                 result->dtype, result->kind, result->error, result->allowed, result->detail);
@@ -111,11 +116,9 @@ static mgn_status run_checks(const mgn_check_options *options, bool json, check_
         cJSON_AddNumberToObject(object, "failed", 0);
         out->results = cJSON_AddArrayToObject(object, "results");
         if (!out->results) out->failed = true;
-    } else {
-        out->table = cli_table_create("op|device|dtype|>checks|>error|>allowed|in|verdict");
-        if (!out->table) out->failed = true;
     }
-    mgn_status status = out->failed ? MGN_ERR_MEMORY : mgn_check_run(options, take_result, out, &summary);
+    mgn_status status = out->failed ? mgn_fail(MGN_ERR_MEMORY, "out of memory for the table of checks")
+                                    : mgn_check_run(options, take_result, out, &summary);
     if (status == MGN_OK && fflush(out->failures_stream) != 0) out->failed = true;
     if (status == MGN_OK && out->failed) status = mgn_fail(MGN_ERR_MEMORY, "out of memory for the table of checks");
     if (status == MGN_OK && json) {

@@ -1,6 +1,5 @@
 /* A JPEG from file to file without holding its pixels: one thread decodes and changes bands of rows, another encodes
  * them, with a few bands between the two. */
-#include <omp.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
@@ -54,7 +53,6 @@ static void count_on(stream *s, size_t *counter) {
 
 static void *decode_bands(void *of) {
     stream *s = of;
-    omp_set_max_active_levels(0); /* this thread is one of the two: what it calls starts no others */
     for (size_t i = 0; i < s->count; i++) {
         if (i >= BANDS && !await(s, &s->used, i - BANDS + 1)) return NULL;
         size_t rows = rows_of(s, i);

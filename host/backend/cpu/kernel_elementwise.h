@@ -63,18 +63,10 @@ static int64_t locate(const mgn_cpu_layout *layout, int k, int64_t position, int
     return offset;
 }
 
-/* Runs along the last axis: calls for each stretch of elements [done, done + length) that starts at `offset`. */
-#define FOR_EACH_RUN(layout, k, position, n)                                                              \
-    int64_t index[MGN_MAX_RANK] = {0}, offset = locate(layout, k, position, index), length;                    \
-    const int last = (layout)->rank - 1;                                                                  \
-    const int64_t step = (layout)->stride[k][last];                                                       \
-    for (int64_t done = 0; length = MGN_MIN((layout)->dim[last] - index[last], (n) - done), done < (n);   \
-         done += length, offset = advance_row(layout, k, offset, length, index))
-
-/* The offset of the next row's first element, `length` elements before it having been done. */
-static inline int64_t advance_row(const mgn_cpu_layout *layout, int k, int64_t offset, int64_t length, int64_t *index) {
+/* The offset after `length` more entries of `axis`, the later axes standing at 0. */
+static inline int64_t advance(const mgn_cpu_layout *layout, int k, int64_t offset, int axis, int64_t length,
+                              int64_t *index) {
     const int64_t *stride = layout->stride[k];
-    int axis = layout->rank - 1;
     index[axis] += length;
     offset += length * stride[axis];
     for (; axis > 0 && index[axis] == layout->dim[axis]; axis--) {
@@ -85,32 +77,50 @@ static inline int64_t advance_row(const mgn_cpu_layout *layout, int k, int64_t o
     return offset;
 }
 
-/* Elements position .. position + n - 1 of operand k, one after the other. */
-static void gather_run(const mgn_cpu_layout *layout, int k, const R *base, int64_t position, int64_t n, R *target) {
-    FOR_EACH_RUN(layout, k, position, n) {
-        const R *from = base + offset;
-        R *to = target + done;
-        if (step == 0) {
-            for (int64_t i = 0; i < length; i++) to[i] = from[0];
-        } else if (step == 1 && length >= 16) {
-            memcpy(to, from, (size_t)length * sizeof(R));
-        } else {
-            for (int64_t i = 0; i < length; i++) to[i] = from[i * step];
+/* Rows of `width` elements, `step` apart, the rows `stride` apart, from or to a buffer. */
+static inline __attribute__((always_inline)) void move_rows(R *memory, int64_t stride, int64_t step, int64_t rows,
+                                                            int64_t width, R *buffer, bool gather) {
+    for (int64_t r = 0; r < rows; r++, memory += stride, buffer += width) {
+        for (int64_t i = 0; i < width; i++) {
+            if (gather) buffer[i] = memory[i * step];
+            else memory[i * step] = buffer[i];
         }
     }
 }
 
-/* The inverse for the output. */
-static void scatter_run(const mgn_cpu_layout *layout, R *base, int64_t position, int64_t n, const R *source) {
-    FOR_EACH_RUN(layout, 0, position, n) {
-        R *to = base + offset;
-        const R *from = source + done;
-        if (step == 1 && length >= 16) {
-            memcpy(to, from, (size_t)length * sizeof(R));
+/* Elements position .. position + n - 1 of operand k from memory to a buffer, or back. Short rows go many at a time. */
+static inline __attribute__((always_inline)) void move_run(const mgn_cpu_layout *layout, int k, R *memory,
+                                                           int64_t position, int64_t n, R *buffer, bool gather) {
+    const int last = layout->rank - 1;
+    const int64_t width = layout->dim[last], step = layout->stride[k][last];
+    const int64_t stride = last > 0 ? layout->stride[k][last - 1] : 0;
+    int64_t index[MGN_MAX_RANK] = {0}, offset = locate(layout, k, position, index), moved;
+    for (int64_t done = 0; done < n; done += moved, buffer += moved) {
+        if (last > 0 && width < 16 && index[last] == 0 && n - done >= width) {
+            int64_t rows = MGN_MIN((n - done) / width, layout->dim[last - 1] - index[last - 1]);
+            R *at = memory + offset;
+            if (width == 1) move_rows(at, stride, step, rows, 1, buffer, gather);
+            else if (width == 2) move_rows(at, stride, step, rows, 2, buffer, gather);
+            else if (width == 3) move_rows(at, stride, step, rows, 3, buffer, gather);
+            else move_rows(at, stride, step, rows, width, buffer, gather);
+            moved = rows * width;
+            offset = advance(layout, k, offset, last - 1, rows, index);
         } else {
-            for (int64_t i = 0; i < length; i++) to[i * step] = from[i];
+            moved = MGN_MIN(width - index[last], n - done);
+            if (step != 1 || moved < 16) move_rows(memory + offset, 0, step, 1, moved, buffer, gather);
+            else if (gather) memcpy(buffer, memory + offset, (size_t)moved * sizeof(R));
+            else memcpy(memory + offset, buffer, (size_t)moved * sizeof(R));
+            offset = advance(layout, k, offset, last, moved, index);
         }
     }
+}
+
+static void gather_run(const mgn_cpu_layout *layout, int k, const R *memory, int64_t position, int64_t n, R *buffer) {
+    move_run(layout, k, (R *)(uintptr_t)memory, position, n, buffer, true);
+}
+
+static void scatter_run(const mgn_cpu_layout *layout, R *memory, int64_t position, int64_t n, const R *buffer) {
+    move_run(layout, 0, memory, position, n, (R *)(uintptr_t)buffer, false);
 }
 
 /* As gather_run, for a pattern that repeats: one period, doubled until the block is full. `position` starts one. */

@@ -96,6 +96,14 @@ static bool sum_short_rows(const R *x, int64_t rows, int64_t n, R *out) {
         SHORT_ROWS(6)
         SHORT_ROWS(7)
         SHORT_ROWS(8)
+        SHORT_ROWS(9)
+        SHORT_ROWS(10)
+        SHORT_ROWS(11)
+        SHORT_ROWS(12)
+        SHORT_ROWS(13)
+        SHORT_ROWS(14)
+        SHORT_ROWS(15)
+        SHORT_ROWS(16)
         default: return false;
     }
 }

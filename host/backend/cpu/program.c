@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "backend/cpu/kernels.h"
-#include "core/core.h"
+#include "core/parallel.h"
 
 struct mgn_program {
     size_t count;
@@ -58,15 +58,13 @@ void mgn_cpu_program_destroy(mgn_device *device, mgn_program *program) {
     mgn_free(program);
 }
 
-static void run_task(const mgn_cpu_task *task) {
-    int threads = task->parallel && task->chunks > 1 ? mgn_threads() : 1;
-    if (threads > 1) {
-        /* Dynamic: a static share waits for the slowest core, which may be busy with something else. */
-#pragma omp parallel for schedule(dynamic) num_threads(threads)
-        for (int64_t i = 0; i < task->chunks; i++) task->kernel.chunk(task, i);
-    } else {
-        for (int64_t i = 0; i < task->chunks; i++) task->kernel.chunk(task, i);
-    }
+static void run_chunk(void *task, int64_t chunk, int thread) {
+    (void)thread;
+    ((const mgn_cpu_task *)task)->kernel.chunk(task, chunk);
+}
+
+static void run_task(mgn_cpu_task *task) {
+    mgn_parallel(task->parallel ? mgn_threads() : 1, task->chunks, run_chunk, task);
     if (task->kernel.finish) task->kernel.finish(task);
 }
 

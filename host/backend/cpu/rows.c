@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "backend/cpu/kernels.h"
-#include "core/core.h"
+#include "core/parallel.h"
 
 typedef struct section {
     bool is_row;
@@ -211,21 +211,18 @@ static void run_chunk(mgn_cpu_rows *p, const section *s, int64_t chunk, int thre
     }
 }
 
+typedef struct row_job {
+    mgn_cpu_rows *program;
+    const section *section;
+} row_job;
+
+static void run_row_chunk(void *context, int64_t chunk, int thread) {
+    const row_job *job = context;
+    run_chunk(job->program, job->section, chunk, thread);
+}
+
 static void run_rows(mgn_cpu_rows *p, const section *s, int threads) {
-    if (threads > 1) {
-        int64_t next = 0; /* dynamic chunks, with the number of the thread's own block */
-#pragma omp parallel num_threads(threads)
-        {
-            int thread = omp_get_thread_num();
-            for (;;) {
-                int64_t chunk = __atomic_fetch_add(&next, 1, __ATOMIC_RELAXED);
-                if (chunk >= p->chunks) break;
-                run_chunk(p, s, chunk, thread);
-            }
-        }
-    } else {
-        for (int64_t chunk = 0; chunk < p->chunks; chunk++) run_chunk(p, s, chunk, 0);
-    }
+    mgn_parallel(threads, p->chunks, run_row_chunk, &(row_job){p, s});
     p->kernels->finish_sums(p->sums, p->chunks, s->sum_count, s->sum_places, p->shared);
 }
 

@@ -27,7 +27,7 @@ typedef void mgn_cpu_step_function(const mgn_cpu_step *step, const mgn_cpu_frame
 typedef struct mgn_cpu_key_cache {
     bool is_set;
     uint32_t of[3]; /* seed low, seed high, epoch */
-    uint32_t key[8];
+    uint32_t key[12];
 } mgn_cpu_key_cache;
 
 struct mgn_cpu_step {

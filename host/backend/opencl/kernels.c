@@ -26,7 +26,8 @@ static void build_options(const mgn_cl_device *device, char *options, size_t siz
 }
 
 /* The whole text of a unit, allocated. */
-static char *unit_source(const mgn_cl_device *device, const char *text, mgn_dtype dtype, const char *defines) {
+static char *unit_source(const mgn_cl_device *device, const char *text, mgn_dtype dtype, const char *defines,
+                         const char *tail) {
     static const char *const types[] = {[MGN_F32] = "float", [MGN_F64] = "double", [MGN_U32] = "uint"};
     static const char *const kinds[] = {
         [MGN_F32] = "", [MGN_F64] = "#define MGN_REAL_IS_DOUBLE\n", [MGN_U32] = "#define MGN_REAL_IS_UINT\n"};
@@ -37,13 +38,13 @@ static char *unit_source(const mgn_cl_device *device, const char *text, mgn_dtyp
         "#define MGN_WIDTH %zu\n"
         "#define MGN_GROUP %zu\n"
         "#define MGN_HAS_FMA %d\n"
-        "%s%s";
-    const size_t size = sizeof format + strlen(text) + strlen(defines) + 256;
+        "%s%s%s";
+    const size_t size = sizeof format + strlen(text) + strlen(defines) + strlen(tail) + 256;
     char *source = mgn_alloc(size, 1);
     if (!source) return NULL;
     snprintf(source, size, format, dtype == MGN_F64 ? "#pragma OPENCL EXTENSION cl_khr_fp64 : enable\n" : "",
              types[dtype], kinds[dtype], mgn_cl_lanes(device, dtype), device->group, (device->fp & CL_FP_FMA) != 0,
-             defines, text);
+             defines, text, tail);
     return source;
 }
 
@@ -167,9 +168,14 @@ static mgn_status find_unit(mgn_cl_device *device, const char *family, char *sou
 
 mgn_status mgn_cl_kernel_create(mgn_cl_device *device, const char *family, mgn_dtype dtype, const char *defines,
                                 const char *name, cl_kernel *kernel) {
+    return mgn_cl_kernel_create_with(device, family, dtype, defines, "", name, kernel);
+}
+
+mgn_status mgn_cl_kernel_create_with(mgn_cl_device *device, const char *family, mgn_dtype dtype, const char *defines,
+                                     const char *tail, const char *name, cl_kernel *kernel) {
     const char *text = family_text(family);
     if (!text) return mgn_fail(MGN_ERR_UNSUPPORTED, "there are no OpenCL kernels called \"%s\"", family);
-    char *source = unit_source(device, text, dtype, defines);
+    char *source = unit_source(device, text, dtype, defines, tail);
     if (!source) return MGN_ERR_MEMORY;
     mgn_cl_unit *unit = NULL;
     MGN_TRY(find_unit(device, family, source, &unit));

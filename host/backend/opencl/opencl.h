@@ -6,6 +6,8 @@
  *   cache.c      program binaries on disk
  *   kernels.c    the only place that builds programs and creates kernels
  *   program.c    a list of calls as a list of launches; running it
+ *   row_program.c row_print.c row_rows.c row_shared.c
+ *                a whole step of a small model as generated kernels
  *   elementwise.c reduce.c gemm.c spd.c rows.c random.c
  *                one op family each: which kernels a call needs, and with which arguments
  *
@@ -97,6 +99,9 @@ extern const size_t mgn_cl_source_count;
 /* A kernel of cl/<family>.cl built for `dtype`, with `defines` (lines of "#define ...", may be "") in front. */
 mgn_status mgn_cl_kernel_create(mgn_cl_device *device, const char *family, mgn_dtype dtype, const char *defines,
                                 const char *name, cl_kernel *kernel);
+/* The same with text of the host's own behind the family's: generated kernels on the family's functions. */
+mgn_status mgn_cl_kernel_create_with(mgn_cl_device *device, const char *family, mgn_dtype dtype, const char *defines,
+                                     const char *tail, const char *name, cl_kernel *kernel);
 void mgn_cl_units_release(mgn_cl_device *device);
 /* Counts seconds spent in a compiler; says so to the user, once, when they become noticeable. */
 void mgn_cl_note_build(mgn_cl_device *device, double seconds);
@@ -121,7 +126,11 @@ typedef struct mgn_cl_launch {
     size_t global, local;
 } mgn_cl_launch;
 
+/* A row program's kernels and memory (row_program.c). */
+typedef struct mgn_cl_row_program mgn_cl_row_program;
+
 struct mgn_program {
+    mgn_cl_row_program *rows; /* this instead of launches, or NULL */
     mgn_cl_launch *launches;
     size_t count, capacity;
     cl_mem scratch; /* partial sums, packed panels: used by one call at a time, so shared by all */
@@ -170,6 +179,18 @@ uint64_t mgn_cl_groups(const mgn_cl_device *device, uint64_t items, uint64_t gra
 mgn_status mgn_cl_program_create(mgn_device *device, const mgn_call *calls, size_t count, mgn_program **program);
 void mgn_cl_program_destroy(mgn_device *device, mgn_program *program);
 mgn_status mgn_cl_program_run(mgn_device *device, mgn_program *program, uint64_t times);
+
+/* To be told of every command that is enqueued: starts the device now and then, and waits for the batch before the last
+ * when one is full. `end` is the command's event if mgn_cl_ends_batch said so before it, else NULL; it is taken. */
+bool mgn_cl_ends_batch(const mgn_cl_device *device);
+mgn_status mgn_cl_count_command(mgn_cl_device *device, cl_event end);
+
+/* ---- row_program.c ---- */
+
+struct mgn_row_program; /* backend/row_program.h */
+mgn_status mgn_cl_rows_create(mgn_device *device, const struct mgn_row_program *rows, mgn_program **program);
+void mgn_cl_row_program_destroy(mgn_cl_row_program *program);
+mgn_status mgn_cl_row_program_run(mgn_cl_device *device, mgn_cl_row_program *program, uint64_t times);
 
 /* ---- op families: each lowers one call ---- */
 

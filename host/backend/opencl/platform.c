@@ -202,5 +202,6 @@ const mgn_backend mgn_opencl_backend = {
     .memory_read = mgn_cl_memory_read,
     .program_create = mgn_cl_program_create,
     .program_destroy = mgn_cl_program_destroy,
+    .rows_create = mgn_cl_rows_create,
     .program_run = mgn_cl_program_run,
 };

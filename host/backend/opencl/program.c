@@ -193,6 +193,7 @@ void mgn_cl_program_destroy(mgn_device *device, mgn_program *program) {
         mgn_free(program->launches[i].product);
     }
     if (program->scratch) clReleaseMemObject(program->scratch);
+    mgn_cl_row_program_destroy(program->rows);
     mgn_free(program->launches);
     mgn_free(program);
 }
@@ -217,17 +218,27 @@ static mgn_status end_batch(mgn_cl_device *device, cl_event end) {
     return mgn_cl_check(device, code, "waiting for the device");
 }
 
-mgn_status mgn_cl_program_run(mgn_device *handle, mgn_program *program, uint64_t times) {
-    mgn_cl_device *device = mgn_cl_of(handle);
+bool mgn_cl_ends_batch(const mgn_cl_device *device) { return device->batch_used + 1 == MGN_CL_BATCH; }
+
+mgn_status mgn_cl_count_command(mgn_cl_device *device, cl_event end) {
+    device->batch_used++;
+    if (end) return end_batch(device, end);
+    if (device->batch_used % MGN_CL_FLUSH != 0) return MGN_OK;
+    return mgn_cl_check(device, clFlush(device->queue), "handing commands to the device");
+}
+
+static mgn_status run_launches(mgn_cl_device *device, const mgn_program *program, uint64_t times) {
     for (uint64_t t = 0; t < times; t++)
         for (size_t i = 0; i < program->count; i++) {
-            const bool last = ++device->batch_used == MGN_CL_BATCH;
             cl_event end = NULL;
-            MGN_TRY(run_launch(device, &program->launches[i], last ? &end : NULL));
-            if (last)
-                MGN_TRY(end_batch(device, end));
-            else if (device->batch_used % MGN_CL_FLUSH == 0)
-                MGN_TRY(mgn_cl_check(device, clFlush(device->queue), "handing commands to the device"));
+            MGN_TRY(run_launch(device, &program->launches[i], mgn_cl_ends_batch(device) ? &end : NULL));
+            MGN_TRY(mgn_cl_count_command(device, end));
         }
+    return MGN_OK;
+}
+
+mgn_status mgn_cl_program_run(mgn_device *handle, mgn_program *program, uint64_t times) {
+    mgn_cl_device *device = mgn_cl_of(handle);
+    MGN_TRY(program->rows ? mgn_cl_row_program_run(device, program->rows, times) : run_launches(device, program, times));
     return mgn_cl_check(device, clFlush(device->queue), "handing commands to the device");
 }

@@ -1,7 +1,7 @@
 /* Row programs on OpenCL: the kernels that row_print.c writes, their memory, and running them (see row_text.h). */
-#include <string.h>
-
 #include "backend/opencl/row_text.h"
+
+#include <stdio.h>
 
 /* Programs that a compiler would take too long for run as single calls instead. */
 enum { MOST_WEIGHT = 6000, MOST_EXTERNALS = 96 };
@@ -95,7 +95,7 @@ static mgn_status create_kernels(mgn_cl_device *device, mgn_cl_row_program *p, c
 
 /* ---- life ---- */
 
-static void destroy(mgn_cl_row_program *p) {
+void mgn_cl_row_program_destroy(mgn_cl_row_program *p) {
     if (!p) return;
     const cl_mem buffers[] = {p->shared, p->index, p->partial, p->table};
     for (size_t i = 0; i < MGN_COUNT(buffers); i++)
@@ -107,8 +107,6 @@ static void destroy(mgn_cl_row_program *p) {
     }
     mgn_free(p);
 }
-
-void mgn_cl_row_program_destroy(mgn_cl_row_program *p) { destroy(p); }
 
 /* How rows are cut for work-groups: by their number alone, so that results do not depend on the device's size. */
 static uint64_t choose_chunk(bool vectors, uint64_t rows) {
@@ -145,7 +143,7 @@ mgn_status mgn_cl_rows_create(mgn_device *handle, const mgn_row_program *program
         *out = wrapped;
         return MGN_OK;
     }
-    destroy(p);
+    mgn_cl_row_program_destroy(p);
     mgn_free(wrapped);
     return status;
 }
@@ -153,9 +151,9 @@ mgn_status mgn_cl_rows_create(mgn_device *handle, const mgn_row_program *program
 /* ---- running ---- */
 
 static mgn_status launch(mgn_cl_device *device, cl_kernel kernel, size_t global, size_t local) {
-    const bool last = ++device->batch_used == MGN_CL_BATCH;
     cl_event end = NULL;
-    const cl_int code = clEnqueueNDRangeKernel(device->queue, kernel, 1, NULL, &global, &local, 0, NULL, last ? &end : NULL);
+    const cl_int code = clEnqueueNDRangeKernel(device->queue, kernel, 1, NULL, &global, &local, 0, NULL,
+                                               mgn_cl_ends_batch(device) ? &end : NULL);
     MGN_TRY(mgn_cl_check(device, code, "running a row program"));
     return mgn_cl_count_command(device, end);
 }

@@ -107,16 +107,27 @@ static void print_store(mgn_cl_row_text *t, const mgn_row_instruction *i) {
 }
 
 static void print_gather(mgn_cl_row_text *t, const mgn_row_instruction *i) {
-    const operand_text from = external(i);
-    const int32_t bound = mgn_cl_row_number(t, (uint64_t)t->program->externals[i->external].rows);
-    const int index = (int)i->src[0].base;
-    if (i->count >= 2 && i->count <= 4) {
-        mgn_cl_put(t, "m_gather_%d(%s, u%d, n[%d]", (int)i->count, from.text, index, (int)bound);
+    const int bound = (int)mgn_cl_row_number(t, (uint64_t)t->program->externals[i->external].rows);
+    for (int32_t j = 0; j < i->count; j++)
+        mgn_cl_put(t, "p%d = m_gather(%s, u%d, n[%d], %d, %d);\n", (int)(i->dst.base + j), external(i).text, (int)i->src[0].base,
+                   bound, (int)i->count, (int)j);
+    t->weight += 8 * (int64_t)i->count;
+}
+
+static void print_bytes(mgn_cl_row_text *t, const mgn_row_instruction *i) {
+    const operand_text at = external(i);
+    const int count = (int)i->count;
+    if (i->opcode == MGN_ROW_BYTES_LOAD && count == 3) {
+        mgn_cl_put(t, "m_load_bytes_3((global const uchar *)(%s) + row * 3, lanes", at.text);
         print_targets(t, i);
     } else {
-        for (int32_t j = 0; j < i->count; j++)
-            mgn_cl_put(t, "p%d = m_gather(%s, u%d, n[%d], %d, %d);\n", (int)(i->dst.base + j), from.text, index, (int)bound,
-                       (int)i->count, (int)j);
+        for (int32_t j = 0; j < count; j++)
+            if (i->opcode == MGN_ROW_BYTES_LOAD)
+                mgn_cl_put(t, "p%d = m_load_bytes((global const uchar *)(%s) + row * %d + %d, %d, lanes);\n", (int)(i->dst.base + j),
+                           at.text, count, (int)j, count);
+            else
+                mgn_cl_put(t, "m_store_bytes(%s, (global uchar *)(%s) + row * %d + %d, %d, lanes);\n",
+                           operand(t, &i->src[0], j).text, at.text, count, (int)j, count);
     }
     t->weight += 8 * (int64_t)i->count;
 }
@@ -145,6 +156,8 @@ static void print_row_instruction(mgn_cl_row_text *t, const mgn_row_instruction 
     case MGN_ROW_LOAD: print_load(t, i); break;
     case MGN_ROW_STORE: print_store(t, i); break;
     case MGN_ROW_GATHER: print_gather(t, i); break;
+    case MGN_ROW_BYTES_LOAD:
+    case MGN_ROW_BYTES_STORE: print_bytes(t, i); break;
     case MGN_ROW_UNIFORM:
     case MGN_ROW_NORMAL: print_random(t, i); break;
     case MGN_ROW_INDEX_LOAD: mgn_cl_put(t, "u%d = m_load_words(%s + row, lanes);\n", to, external(i).text); break;

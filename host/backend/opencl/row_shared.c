@@ -49,7 +49,7 @@ void mgn_cl_hold(mgn_cl_row_text *t, int32_t variable, int32_t place, int32_t co
 }
 
 void mgn_cl_wrote(mgn_cl_row_text *t, int32_t place, int32_t count) {
-    for (int32_t j = 0; j < count; j++) {
+    for (int32_t j = 0; !t->vectors && j < count; j++) {
         if (t->writer[place + j] == MGN_CL_CLEAN) t->dirty[t->dirty_count++] = place + j;
         t->writer[place + j] = j % MGN_CL_GROUP;
     }

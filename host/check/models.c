@@ -1,0 +1,335 @@
+/* Every kind of model with every kind of loss, from the tables of both: the map and the loss against the oracle, the
+ * gradient by parameters and by points against differences of it, and a training run in float32 or on a device against
+ * the same run in float64 on the CPU.
+ *
+ * A kind without equations in oracle_model.c fails: that is how a new one comes to be checked. */
+#include "check/models.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <mgn/train.h>
+
+#include "check/oracle_model.h"
+#include "core/core.h"
+#include "core/random.h"
+
+enum { ROWS = 16, DIMENSION = 3, HIDDEN = 4, LAYERS = 2, POINTS = ROWS * DIMENSION, STEPS = 50 };
+
+/* In float32: forward, gradient (conditioning of the Jacobian included), training. */
+static const double single_tolerance[3] = {64 * 0x1p-23, 1024 * 0x1p-23, 1e-3};
+static const double double_tolerance[3] = {1e-11, 1e-8, 1e-8};
+
+/* Where the check runs and what it says. */
+typedef struct model_check {
+    char label[48];
+    mgn_model *model;
+    mgn_loss_config loss;
+    double mean[DIMENSION], covariance[DIMENSION * DIMENSION];
+    double x[POINTS], target[POINTS];
+    int64_t parameters;
+    double *flat;             /* the parameters */
+    mgn_exact *flat_gradient; /* by differences of the oracle */
+    mgn_exact x_gradient[POINTS];
+    double fault;
+} model_check;
+
+/* What a device computes of it. */
+typedef struct model_answer {
+    double y[POINTS], loss, x_gradient[POINTS], *flat_gradient;
+} model_answer;
+
+/* ---- the combinations ---- */
+
+/* Counts down to `index` over kinds x activations x losses: the usual activation with every loss, others with mse. */
+static bool combination(size_t index, mgn_model_config *config, const char **loss) {
+    for (size_t k = 0; mgn_model_kind(k); k++)
+        for (int a = 0; a <= MGN_SOFTPLUS; a++)
+            for (size_t l = 0; mgn_loss_kind(l); l++) {
+                *config = (mgn_model_config){.d = DIMENSION, .h = HIDDEN, .layers = LAYERS, .activation = (mgn_activation)a};
+                snprintf(config->kind, sizeof config->kind, "%s", mgn_model_kind(k));
+                *loss = mgn_loss_kind(l);
+                bool usual = mgn_model_usual_activation(config->kind) == config->activation;
+                mgn_model *model = NULL;
+                if ((!usual && strcmp(*loss, "mse") != 0) || mgn_model_create(config, 0, &model) != MGN_OK) continue;
+                mgn_model_destroy(model);
+                if (index-- == 0) return true;
+            }
+    return false;
+}
+
+bool mgn_model_check_label(size_t index, char label[48]) {
+    mgn_model_config config;
+    const char *loss;
+    if (!combination(index, &config, &loss)) return false;
+    bool usual = mgn_model_usual_activation(config.kind) == config.activation;
+    snprintf(label, 48, "%s/%s%s%s", config.kind, loss, usual ? "" : "/", usual ? "" : mgn_activation_name(config.activation));
+    return true;
+}
+
+/* ---- the reference ---- */
+
+static mgn_exact *exact_copy(const double *values, int64_t count, bool round) {
+    mgn_exact *copy = mgn_alloc((size_t)count, sizeof *copy);
+    for (int64_t i = 0; copy && i < count; i++) copy[i] = round ? (mgn_exact)(float)values[i] : (mgn_exact)values[i];
+    return copy;
+}
+
+/* The derivative of the oracle's loss by each of `count` numbers of the batch or the parameters, which it moves. */
+static void differences(const model_check *m, const mgn_exact *flat, const mgn_oracle_batch *batch, mgn_exact *moved,
+                        int64_t count, mgn_exact *gradient) {
+    static const mgn_exact weights[] = {0.75L, -0.15L, 1.0L / 60.0L};
+    const mgn_exact step = 0x1p-13L;
+    for (int64_t i = 0; i < count; i++) {
+        mgn_exact here = moved[i], sum = 0;
+        for (int k = 1; k <= 3; k++) {
+            moved[i] = here + (mgn_exact)k * step;
+            mgn_exact ahead = mgn_oracle_loss(&m->loss, m->model, flat, batch);
+            moved[i] = here - (mgn_exact)k * step;
+            sum += weights[k - 1] * (ahead - mgn_oracle_loss(&m->loss, m->model, flat, batch)) / step;
+        }
+        moved[i] = here;
+        gradient[i] = sum * (1 + (mgn_exact)m->fault);
+    }
+}
+
+static mgn_status make_reference(model_check *m) {
+    mgn_exact *flat = exact_copy(m->flat, m->parameters, false), *x = exact_copy(m->x, POINTS, false);
+    mgn_exact *target = exact_copy(m->target, POINTS, false);
+    m->flat_gradient = mgn_alloc((size_t)m->parameters, sizeof *m->flat_gradient);
+    bool ok = flat && x && target && m->flat_gradient;
+    if (ok) {
+        mgn_oracle_batch batch = {ROWS, x, target};
+        differences(m, flat, &batch, flat, m->parameters, m->flat_gradient);
+        differences(m, flat, &batch, x, POINTS, m->x_gradient);
+    }
+    mgn_free(flat);
+    mgn_free(x);
+    mgn_free(target);
+    return ok ? MGN_OK : MGN_ERR_MEMORY;
+}
+
+/* Points, targets half a unit off a smooth map, a target Gaussian, and small parameters. */
+static void draw(model_check *m, uint64_t seed) {
+    static const double root[DIMENSION][DIMENSION] = {{1.2, 0, 0}, {0.3, 0.9, 0}, {-0.2, 0.4, 0.7}};
+    for (int i = 0; i < POINTS; i++) {
+        m->x[i] = mgn_host_normal(seed, 1000, (uint64_t)i);
+        m->target[i] = 1.5 * m->x[i] + 0.5 * mgn_host_normal(seed, 1001, (uint64_t)i);
+    }
+    for (int i = 0; i < DIMENSION; i++) {
+        m->mean[i] = 0.5 - 0.25 * i;
+        for (int j = 0; j < DIMENSION; j++) {
+            m->covariance[i * DIMENSION + j] = 0;
+            for (int k = 0; k < DIMENSION; k++) m->covariance[i * DIMENSION + j] += root[i][k] * root[j][k];
+        }
+    }
+    for (int64_t i = 0; i < m->parameters; i++) m->flat[i] *= 0.7;
+    m->loss.mean = m->mean;
+    m->loss.covariance = m->covariance;
+    m->loss.cost_weight = 0.3;
+}
+
+static void destroy(model_check *m) {
+    mgn_free(m->flat_gradient);
+    mgn_model_destroy(m->model);
+}
+
+static mgn_status create(size_t index, const mgn_check_options *options, model_check *m) {
+    mgn_model_config config;
+    const char *loss;
+    *m = (model_check){.fault = options->fault};
+    if (!combination(index, &config, &loss)) return mgn_fail(MGN_ERR_ARGUMENT, "there is no combination %zu of model and loss", index);
+    mgn_model_check_label(index, m->label);
+    snprintf(m->loss.kind, sizeof m->loss.kind, "%s", loss);
+    if (!mgn_oracle_knows(config.kind, loss))
+        return mgn_fail(MGN_ERR_UNSUPPORTED, "%s has no equations in host/check/oracle_model.c", m->label);
+    MGN_TRY(mgn_model_create(&config, options->seed, &m->model));
+    m->parameters = mgn_model_parameter_count(m->model);
+    m->flat = mgn_model_values(m->model);
+    draw(m, options->seed);
+    return make_reference(m);
+}
+
+/* ---- value and gradient on a device ---- */
+
+static mgn_status feed(mgn_plan *plan, const mgn_node *node, const double *values, int64_t count, bool round) {
+    mgn_tensor *tensor = mgn_plan_tensor(plan, node);
+    if (!tensor || !round) return tensor ? mgn_tensor_write(tensor, MGN_F64, values) : MGN_OK;
+    float *rounded = mgn_alloc((size_t)count, sizeof *rounded);
+    if (!rounded) return MGN_ERR_MEMORY;
+    for (int64_t i = 0; i < count; i++) rounded[i] = (float)values[i];
+    mgn_status status = mgn_tensor_write(tensor, MGN_F32, rounded);
+    mgn_free(rounded);
+    return status;
+}
+
+static mgn_status evaluate_plan(const model_check *m, mgn_plan *plan, mgn_node *const in[3], mgn_node *const out[4], bool round,
+                                model_answer *answer) {
+    MGN_TRY(feed(plan, in[0], m->flat, m->parameters, round));
+    MGN_TRY(feed(plan, in[1], m->x, POINTS, round));
+    MGN_TRY(feed(plan, in[2], m->target, POINTS, round));
+    MGN_TRY(mgn_plan_run(plan, 1));
+    MGN_TRY(mgn_tensor_read(mgn_plan_tensor(plan, out[0]), MGN_F64, answer->y));
+    MGN_TRY(mgn_tensor_read(mgn_plan_tensor(plan, out[1]), MGN_F64, &answer->loss));
+    MGN_TRY(mgn_tensor_read(mgn_plan_tensor(plan, out[2]), MGN_F64, answer->flat_gradient));
+    return mgn_tensor_read(mgn_plan_tensor(plan, out[3]), MGN_F64, answer->x_gradient);
+}
+
+static mgn_status evaluate_graph(const model_check *m, mgn_graph *graph, mgn_device *device, mgn_dtype dtype, bool round,
+                                 model_answer *answer) {
+    mgn_shape points = MGN_SHAPE(ROWS, DIMENSION);
+    mgn_node *in[3] = {mgn_input(graph, "parameters", MGN_REAL, MGN_SHAPE(m->parameters)),
+                       mgn_input(graph, "x", MGN_REAL, points), mgn_input(graph, "target", MGN_REAL, points)};
+    mgn_node *y = mgn_model_forward(m->model, in[0], in[1]);
+    mgn_node *out[4] = {y, mgn_loss(&m->loss, in[1], y, in[2]), NULL, NULL};
+    MGN_TRY(mgn_graph_status(graph));
+    MGN_TRY(mgn_grad(out[1], in, 2, out + 2));
+    for (int i = 0; i < 4; i++) mgn_output(out[i]);
+    mgn_plan *plan = NULL;
+    MGN_TRY(mgn_plan_compile(graph, device, dtype, NULL, 0, &plan));
+    mgn_status status = evaluate_plan(m, plan, in, out, round, answer);
+    mgn_plan_destroy(plan);
+    return status;
+}
+
+static mgn_status evaluate(const model_check *m, mgn_device *device, mgn_dtype dtype, bool round, model_answer *answer) {
+    mgn_graph *graph = NULL;
+    answer->flat_gradient = mgn_alloc((size_t)m->parameters, sizeof *answer->flat_gradient);
+    if (!answer->flat_gradient) return MGN_ERR_MEMORY;
+    MGN_TRY(mgn_graph_create(&graph));
+    mgn_status status = evaluate_graph(m, graph, device, dtype, round, answer);
+    mgn_graph_destroy(graph);
+    return status;
+}
+
+static mgn_status judge_forward(const model_check *m, const model_answer *answer, mgn_dtype dtype, mgn_worst *worst) {
+    bool round = dtype == MGN_F32;
+    double allowed = round ? single_tolerance[0] : double_tolerance[0];
+    mgn_exact *flat = exact_copy(m->flat, m->parameters, round), *x = exact_copy(m->x, POINTS, round);
+    mgn_exact *target = exact_copy(m->target, POINTS, round), y[POINTS];
+    bool ok = flat && x && target;
+    if (ok) {
+        for (int r = 0; r < ROWS; r++) mgn_oracle_map(m->model, flat, x + r * DIMENSION, y + r * DIMENSION);
+        for (int i = 0; i < POINTS; i++) y[i] *= 1 + (mgn_exact)m->fault;
+        mgn_judge_tensor(worst, dtype, "g(x)", answer->y, y, POINTS, 4, allowed);
+        mgn_exact loss = mgn_oracle_loss(&m->loss, m->model, flat, &(mgn_oracle_batch){ROWS, x, target});
+        loss *= 1 + (mgn_exact)m->fault;
+        mgn_judge_tensor(worst, dtype, "the loss", &answer->loss, &loss, 1, 4, allowed);
+    }
+    mgn_free(flat);
+    mgn_free(x);
+    mgn_free(target);
+    return ok ? MGN_OK : MGN_ERR_MEMORY;
+}
+
+static mgn_status judge_gradient(const model_check *m, const model_answer *answer, const model_answer *reference, mgn_dtype dtype,
+                                 mgn_worst *worst) {
+    bool single = dtype == MGN_F32;
+    double allowed = single ? single_tolerance[1] : double_tolerance[1];
+    const mgn_exact spoil = 1 + (mgn_exact)m->fault;
+    mgn_exact *flat = mgn_alloc((size_t)m->parameters, sizeof *flat), x[POINTS];
+    if (!flat) return MGN_ERR_MEMORY;
+    for (int64_t i = 0; i < m->parameters; i++)
+        flat[i] = single ? (mgn_exact)reference->flat_gradient[i] * spoil : m->flat_gradient[i];
+    for (int i = 0; i < POINTS; i++) x[i] = single ? (mgn_exact)reference->x_gradient[i] * spoil : m->x_gradient[i];
+    mgn_judge_tensor(worst, dtype, "the gradient by parameters", answer->flat_gradient, flat, m->parameters, 1, allowed);
+    mgn_judge_tensor(worst, dtype, "the gradient by points", answer->x_gradient, x, POINTS, 1, allowed);
+    mgn_free(flat);
+    return MGN_OK;
+}
+
+/* ---- training ---- */
+
+/* The parameters after some epochs of batches of a quarter of the rows; the caller destroys `trained`. */
+static mgn_status train(const model_check *m, mgn_device *device, mgn_dtype dtype, mgn_model **trained, double *loss) {
+    float x[POINTS], target[POINTS];
+    for (int i = 0; i < POINTS; i++) {
+        x[i] = (float)m->x[i];
+        target[i] = (float)m->target[i];
+    }
+    mgn_samples samples = {x, mgn_loss_needs_pairs(m->loss.kind) ? target : NULL, ROWS};
+    mgn_train_config config = {.loss = m->loss, .optimizer = {.kind = "adam", .lr = 0.01}, .batch = ROWS / 2,
+                               .epochs = STEPS / 2, .seed = 17, .real = dtype};
+    mgn_train_result result;
+    MGN_TRY(mgn_model_clone(m->model, trained));
+    MGN_TRY(mgn_train(*trained, device, &samples, &config, &result));
+    *loss = result.loss;
+    return result.steps == STEPS ? MGN_OK : mgn_fail(MGN_ERR_NUMERIC, "%lld training steps were made, expected %d",
+                                                     (long long)result.steps, STEPS);
+}
+
+static void judge_training(const model_check *m, mgn_model *trained, double loss, mgn_model *reference, double reference_loss,
+                           mgn_dtype dtype, mgn_worst *worst) {
+    double allowed = dtype == MGN_F32 ? single_tolerance[2] : double_tolerance[2];
+    const mgn_exact spoil = 1 + 10 * (mgn_exact)m->fault; /* training is held to less */
+    for (int64_t i = 0; i < m->parameters; i++)
+        mgn_judge_element(worst, dtype, "parameters after training", i, mgn_model_values(trained)[i],
+                          (mgn_exact)mgn_model_values(reference)[i] * spoil, 1, allowed);
+    mgn_judge_element(worst, dtype, "the loss after training", 0, loss, (mgn_exact)reference_loss * spoil, 1, allowed);
+}
+
+/* ---- one device in one precision ---- */
+
+typedef struct model_reference {
+    model_answer rounded; /* the CPU in double, of numbers rounded to float */
+    mgn_model *trained;
+    double loss;
+} model_reference;
+
+static mgn_status check_on(const model_check *m, const model_reference *reference, mgn_device *device, mgn_dtype dtype,
+                           mgn_worst worst[3]) {
+    model_answer answer = {.flat_gradient = NULL};
+    mgn_model *trained = NULL;
+    double loss = 0;
+    mgn_status status = evaluate(m, device, dtype, dtype == MGN_F32, &answer);
+    if (status == MGN_OK) status = judge_forward(m, &answer, dtype, &worst[0]);
+    if (status == MGN_OK) status = judge_gradient(m, &answer, &reference->rounded, dtype, &worst[1]);
+    mgn_free(answer.flat_gradient);
+    if (status == MGN_OK) status = train(m, device, dtype, &trained, &loss);
+    if (status == MGN_OK) judge_training(m, trained, loss, reference->trained, reference->loss, dtype, &worst[2]);
+    mgn_model_destroy(trained);
+    return status;
+}
+
+static mgn_status report_on(const model_check *m, const model_reference *reference, mgn_device *device, mgn_check_sink *sink) {
+    const mgn_device_info *info = mgn_device_get_info(device);
+    sink->device = info->spec;
+    for (int wide = 0; wide <= info->has_f64; wide++) {
+        mgn_dtype dtype = wide ? MGN_F64 : MGN_F32;
+        mgn_worst worst[3] = {{0}}, broken = {0};
+        sink->dtype = mgn_dtype_name(dtype);
+        mgn_status status = check_on(m, reference, device, dtype, worst);
+        if (status == MGN_ERR_MEMORY) return status;
+        mgn_sink_result(sink, "forward", &worst[0]);
+        mgn_sink_result(sink, "vjp", &worst[1]);
+        mgn_sink_result(sink, "training", &worst[2]);
+        if (status != MGN_OK) mgn_judge_fact(&broken, false, mgn_last_error());
+        mgn_sink_result(sink, "build", &broken);
+    }
+    return MGN_OK;
+}
+
+mgn_status mgn_model_check_run(size_t index, const mgn_check_options *options, mgn_device *cpu, mgn_device *const *devices,
+                               size_t count, mgn_check_sink *sink) {
+    model_check m;
+    model_reference reference = {.trained = NULL};
+    mgn_status status = create(index, options, &m);
+    sink->op = m.label;
+    if (status == MGN_OK) status = evaluate(&m, cpu, MGN_F64, true, &reference.rounded);
+    if (status == MGN_OK) status = train(&m, cpu, MGN_F64, &reference.trained, &reference.loss);
+    if (status != MGN_OK && status != MGN_ERR_MEMORY) {
+        mgn_worst broken = {0};
+        mgn_judge_fact(&broken, false, mgn_last_error());
+        sink->device = mgn_device_get_info(cpu)->spec;
+        sink->dtype = mgn_dtype_name(MGN_F64);
+        mgn_sink_result(sink, "build", &broken);
+        status = MGN_OK;
+        count = 0;
+    }
+    for (size_t i = 0; status == MGN_OK && i < count; i++) status = report_on(&m, &reference, devices[i], sink);
+    mgn_free(reference.rounded.flat_gradient);
+    mgn_model_destroy(reference.trained);
+    destroy(&m);
+    return status;
+}

@@ -1,0 +1,108 @@
+#include "core/parallel.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+
+enum { MOST_WORKERS = 255, SPINS = 2000 };
+
+/* One job at a time. `open` is its number while workers may enter, 0 before and after; `inside` counts those that have. */
+static struct {
+    pthread_mutex_t owner; /* of the job */
+    mgn_chunk_function *function;
+    void *context;
+    int64_t chunks;
+    int threads;
+    _Alignas(64) atomic_int_fast64_t next;
+    _Alignas(64) atomic_uint_fast64_t open;
+    _Alignas(64) atomic_int inside;
+    pthread_mutex_t lock; /* of what follows */
+    pthread_cond_t wake;
+    uint64_t last; /* number of the newest job */
+    int asleep, workers;
+} pool = {.owner = PTHREAD_MUTEX_INITIALIZER, .lock = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER};
+
+static void relax(void) {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#endif
+}
+
+static void work(int thread) {
+    for (;;) {
+        int64_t chunk = atomic_fetch_add_explicit(&pool.next, 1, memory_order_relaxed);
+        if (chunk >= pool.chunks) return;
+        pool.function(pool.context, chunk, thread);
+    }
+}
+
+/* The number of a job that this worker has not seen yet; spins for a moment, then sleeps. */
+static uint64_t await_job(uint64_t seen) {
+    for (int i = 0; i < SPINS; i++) {
+        uint64_t job = atomic_load(&pool.open);
+        if (job > seen) return job;
+        relax();
+    }
+    pthread_mutex_lock(&pool.lock);
+    while (pool.last <= seen) {
+        pool.asleep++;
+        pthread_cond_wait(&pool.wake, &pool.lock);
+        pool.asleep--;
+    }
+    uint64_t job = pool.last;
+    pthread_mutex_unlock(&pool.lock);
+    return job;
+}
+
+static void *worker(void *number) {
+    int thread = (int)(intptr_t)number;
+    for (uint64_t seen = 0;;) {
+        seen = await_job(seen);
+        /* Enter first, look second; the owner closes first, looks second: one of the two sees the other. */
+        atomic_fetch_add(&pool.inside, 1);
+        if (atomic_load(&pool.open) == seen && thread < pool.threads) work(thread);
+        atomic_fetch_sub(&pool.inside, 1);
+    }
+    return NULL;
+}
+
+/* Called by the owner. A worker that cannot be started is not needed either. */
+static void start_workers(int count) {
+    pthread_attr_t detached;
+    pthread_attr_init(&detached);
+    pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
+    while (pool.workers < count) {
+        pthread_t id;
+        if (pthread_create(&id, &detached, worker, (void *)(intptr_t)(pool.workers + 1)) != 0) break;
+        pool.workers++;
+    }
+    pthread_attr_destroy(&detached);
+}
+
+static void run_as_owner(int threads, int64_t chunks, mgn_chunk_function *function, void *context) {
+    start_workers(MGN_MIN(threads - 1, MOST_WORKERS));
+    pool.function = function;
+    pool.context = context;
+    pool.chunks = chunks;
+    pool.threads = threads;
+    atomic_store(&pool.next, 0);
+    pthread_mutex_lock(&pool.lock);
+    atomic_store(&pool.open, ++pool.last);
+    if (pool.asleep) pthread_cond_broadcast(&pool.wake);
+    pthread_mutex_unlock(&pool.lock);
+    work(0);
+    atomic_store(&pool.open, 0);
+    for (int spins = 0; atomic_load(&pool.inside) != 0; spins++) {
+        if (spins < SPINS) relax();
+        else sched_yield();
+    }
+}
+
+void mgn_parallel(int threads, int64_t chunks, mgn_chunk_function *function, void *context) {
+    if (threads > 1 && chunks > 1 && pthread_mutex_trylock(&pool.owner) == 0) {
+        run_as_owner((int)MGN_MIN((int64_t)threads, chunks), chunks, function, context);
+        pthread_mutex_unlock(&pool.owner);
+        return;
+    }
+    for (int64_t chunk = 0; chunk < chunks; chunk++) function(context, chunk, 0);
+}

@@ -1,0 +1,18 @@
+/* Chunks of work over threads, for regions of some 10 microseconds that follow one another closely.
+ *
+ * A parallel region of OpenMP ends when all of its threads have been there. On a machine that is busy with something else
+ * that is when the scheduler gets round to the last of them: steps of 30 us took 15 ms. Here the caller works off chunks
+ * itself and waits only for threads that are in the middle of one; who comes late finds nothing left and goes back. */
+#ifndef MGN_HOST_PARALLEL_H
+#define MGN_HOST_PARALLEL_H
+
+#include "core/core.h"
+
+/* `thread` is below the number of threads asked for; no two chunks run at once under the same one. */
+typedef void mgn_chunk_function(void *context, int64_t chunk, int thread);
+
+/* Runs chunks 0 .. chunks-1, each once, in no particular order, on up to `threads` threads including the caller; returns
+ * when all are done. Chunks must not call it again; another thread's call meanwhile runs on that thread alone. */
+void mgn_parallel(int threads, int64_t chunks, mgn_chunk_function *function, void *context);
+
+#endif
