@@ -52,7 +52,8 @@ MGN_KERNEL void flat(INPUTS(PARAMETERS) global real *out, ulong out_at, ulong co
 
 /* A chunk of the elements in row-major order. Along rows that are long enough a vector is a piece of one row; shorter
  * rows are gathered into vectors, because the arithmetic is dearer than the moving. */
-#define START(v) ulong v##_i = v##_at + i.x * v##_stride.x + i.y * v##_stride.y + i.z * v##_stride.z + i.w * v##_stride.w;
+#define DOT(v) i.x * v##_stride.x + i.y * v##_stride.y + i.z * v##_stride.z + i.w * v##_stride.w
+#define START(v) ulong v##_i = v##_at + DOT(v);
 #define LOAD(v) const R v = m_load(v##_p + v##_i, v##_stride.w, lanes);
 #define SKIP(v) v##_i += lanes * v##_stride.w;
 #define ROW(v) v##_i += v##_stride.z - dims.w * v##_stride.w;
@@ -181,7 +182,8 @@ MGN_KERNEL void strided(INPUTS(PARAMETERS) global real *out_p, ulong out_at, ulo
 
 #else
 
-#define LOAD(v) const R v = v##_p[v##_at + i0 * v##_stride.x + i1 * v##_stride.y + i2 * v##_stride.z + i3 * v##_stride.w];
+#define AT(v) v##_at + i0 * v##_stride.x + i1 * v##_stride.y + i2 * v##_stride.z + i3 * v##_stride.w
+#define LOAD(v) const R v = v##_p[AT(v)];
 
 /* Fewer than 2^32 elements: 32-bit divisions are several times faster. */
 MGN_KERNEL void strided(INPUTS(PARAMETERS) global real *out, ulong out_at, ulong4 out_stride, ulong4 dims,
@@ -195,7 +197,7 @@ MGN_KERNEL void strided(INPUTS(PARAMETERS) global real *out, ulong out_at, ulong
         rest /= d2;
         const ulong i1 = rest % d1, i0 = rest / d1;
         INPUTS(LOAD)
-        out[out_at + i0 * out_stride.x + i1 * out_stride.y + i2 * out_stride.z + i3 * out_stride.w] = MGN_EXPRESSION;
+        out[AT(out)] = MGN_EXPRESSION;
     }
 }
 

@@ -5,8 +5,8 @@ usage: embed.py OUTPUT --cc COMPILER... --sources FAMILY.cl...
 
 Each family's text is made self-contained: #include "mgn_*.h" is replaced by the file of that name beside the source,
 and <Random123/...> by those of Random123's headers that OpenCL C needs. The other headers that those name are meant
-for other compilers and are left out; no preprocessor of OpenCL C ever reaches those lines. Where Random123 lies is asked
-of the C compiler, so that its search path counts here as it does for the C sources.
+for other compilers and are left out; no preprocessor of OpenCL C ever reaches those lines. Where Random123 lies is
+asked of the C compiler, so that its search path counts here as it does for the C sources.
 """
 import argparse
 import pathlib

@@ -5,7 +5,8 @@
 
 #if MGN_WIDTH == 1
 
-/* out (batch, m, n): an element per work-item. size = (batch, m, n, k); a_stride = (batch, m, k), b_stride = (batch, k, n). */
+/* out (batch, m, n): an element per work-item. size = (batch, m, n, k); a_stride = (batch, m, k), b_stride = (batch, k,
+ * n). */
 MGN_KERNEL void item(global const real *a, ulong a_at, global const real *b, ulong b_at, global real *out,
                      ulong out_at, ulong4 size, ulong4 a_stride, ulong4 b_stride) {
     const ulong count = size.x * size.y * size.z;
@@ -24,7 +25,8 @@ MGN_KERNEL void tall(global const real *a, ulong a_at, global const real *b, ulo
                      ulong out_at, ulong4 size, ulong4 a_stride, ulong4 b_stride, ulong chunk) {
     local real partial[MGN_GROUP];
     const uint lane = get_local_id(0);
-    const ulong at = get_group_id(0), row = at / size.z, j = at % size.z, i = row % size.y, first = row / size.y * chunk;
+    const ulong at = get_group_id(0), row = at / size.z, j = at % size.z, i = row % size.y;
+    const ulong first = row / size.y * chunk;
     const ulong last = min(first + chunk, size.w);
     global const real *x = a + a_at + i * a_stride.y, *y = b + b_at + j * b_stride.z;
     real s = 0;
@@ -58,8 +60,8 @@ MGN_KERNEL void shared_small(global const real *x, ulong x_at, global const real
         if (staged)
             for (ulong p = 0; p < k; p++) stage[p] = m_load(from + p * x_stride.y, x_stride.x, lanes);
         for (ulong j = 0; j < columns; j += 4) {
-            /* Four results at once (where there are fewer, the last one again), and two sums for each, because additions
-             * wait for each other. */
+            /* Four results at once (where there are fewer, the last one again), and two sums for each, because
+             * additions wait for each other. */
             const ulong last = columns - 1, j1 = min(j + 1, last), j2 = min(j + 2, last), j3 = min(j + 3, last);
             R r0 = (R)0, r1 = (R)0, r2 = (R)0, r3 = (R)0, q0 = (R)0, q1 = (R)0, q2 = (R)0, q3 = (R)0;
             ulong p = 0;

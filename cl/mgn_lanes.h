@@ -41,7 +41,8 @@ typedef MGN_REAL real;
 #define MGN_GATHER(p, s) ((R)(MGN_GATHER_8(p, s)))
 #define MGN_SCATTER(x, p, s) MGN_SCATTER_8(x, p, s)
 #define MGN_GATHER_AT(p, at) \
-    ((R)((p)[(at)[0]], (p)[(at)[1]], (p)[(at)[2]], (p)[(at)[3]], (p)[(at)[4]], (p)[(at)[5]], (p)[(at)[6]], (p)[(at)[7]]))
+    ((R)((p)[(at)[0]], (p)[(at)[1]], (p)[(at)[2]], (p)[(at)[3]], (p)[(at)[4]], (p)[(at)[5]], (p)[(at)[6]],  \
+         (p)[(at)[7]]))
 #else
 #define MGN_GATHER(p, s) ((R)(MGN_GATHER_8(p, s), MGN_GATHER_8((p) + 8 * (s), s)))
 #define MGN_SCATTER(x, p, s) (MGN_SCATTER_8((x).lo, p, s), MGN_SCATTER_8((x).hi, (p) + 8 * (s), s))

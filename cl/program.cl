@@ -217,18 +217,49 @@ M_FUNCTION void m_normal_rows(const uint *state, ulong stream, ulong row, uint c
 
 /* ---- shuffles ---- */
 
-M_SHUFFLE_ROUNDS_OF(m_word, m_shuffle_words)
+/* Some drivers take mul_hi of vectors apart. */
+#define WORD_HIGH(x, y) M_TYPE(convert_uint)((M_TYPE(convert_ulong)(x) * M_TYPE(convert_ulong)(y)) >> 32)
+M_SHUFFLE_ROUNDS_OF(m_word, m_shuffle_words, WORD_HIGH)
 
-/* What stands at `position` and at those after it; beyond the end the permutation starts again. */
+/* Whether some lane is outside; the driver's any() may be a branch per lane. */
+M_FUNCTION bool m_any_outside(m_word x, uint population) {
+#if MGN_WIDTH == 16
+    const int8 outside = (x.lo >= population) | (x.hi >= population);
+#else
+    const int8 outside = x >= population;
+#endif
+    const int4 four = outside.lo | outside.hi;
+    const int2 two = four.lo | four.hi;
+    return (two.x | two.y) != 0;
+}
+
+/* What stands at `position` and at those after it; beyond the end the permutation starts again. The host sees to it that
+ * the population is smaller than 2^32 by MGN_WIDTH at least. */
 M_FUNCTION m_word m_shuffle_rows(m_shuffle_key key, ulong position) {
     const uint population = key.population;
-    m_word x = (uint)(position % population) + WORD_NUMBERS;
-    /* Less than MGN_WIDTH from 2^32 the sum wraps; what is then too small is behind the end. */
-    if (population >= MGN_WIDTH) x = (x >= population) | (x < (uint)(position % population)) ? x - population : x;
-    else x %= population;
+    if (position >= population) position %= population;
+    m_word x = (uint)position + WORD_NUMBERS;
+    uint wraps = (MGN_WIDTH - 1) / population;
+    do x = x >= population ? x - population : x;
+    while (wraps-- > 0);
     x = m_shuffle_words(key, x);
-    while (any(x >= population)) x = x >= population ? m_shuffle_words(key, x) : x;
+    while (m_any_outside(x, population)) x = x >= population ? m_shuffle_words(key, x) : x;
     return x;
+}
+
+/* The rows' entries for `steps` steps from that of `state` on, each of which raises the step by `advance`; with some more
+ * behind the last. Done ahead of many steps, because a step alone would wait for every round of every shuffle. */
+M_FUNCTION void m_shuffle_ahead(global uint *out, const uint *state, ulong advance, ulong rows, ulong steps,
+                                ulong population, ulong steps_per_epoch, ulong stride) {
+    uint epoch = m_shuffle_epoch(state[2], steps_per_epoch);
+    m_shuffle_key key = m_shuffle_start(state[0], state[1], epoch, (uint)population);
+    for (ulong i = 0; i < steps; i++, out += rows) {
+        const uint step = state[2] + (uint)(i * advance), now = m_shuffle_epoch(step, steps_per_epoch);
+        if (now != epoch) key = m_shuffle_start(state[0], state[1], now, (uint)population);
+        epoch = now;
+        const ulong position = m_shuffle_position(step, steps_per_epoch, stride, 0, (uint)population);
+        for (ulong row = 0; row < rows; row += MGN_WIDTH) MGN_VSTORE(m_shuffle_rows(key, position + row), out + row);
+    }
 }
 
 #else /* a row is a work-item's */
@@ -311,6 +342,18 @@ M_FUNCTION void m_normal_rows(const uint *state, ulong stream, ulong row, uint c
 
 M_FUNCTION uint m_shuffle_rows(m_shuffle_key key, ulong position) {
     return m_shuffle(key, (uint)(position % key.population));
+}
+
+M_FUNCTION void m_shuffle_ahead(global uint *out, const uint *state, ulong advance, ulong rows, ulong steps,
+                                ulong population, ulong steps_per_epoch, ulong stride) {
+    uint epoch = m_shuffle_epoch(state[2], steps_per_epoch);
+    m_shuffle_key key = m_shuffle_start(state[0], state[1], epoch, (uint)population);
+    for (uint at = get_local_id(0); at < (uint)(rows * steps); at += MGN_GROUP) {
+        const uint i = at / (uint)rows, step = state[2] + i * (uint)advance, now = m_shuffle_epoch(step, steps_per_epoch);
+        if (now != epoch) key = m_shuffle_start(state[0], state[1], now, (uint)population);
+        epoch = now;
+        out[at] = m_shuffle_rows(key, m_shuffle_position(step, steps_per_epoch, stride, at - i * rows, (uint)population));
+    }
 }
 
 #endif

@@ -1,6 +1,6 @@
-/* Sum or maximum of x (outer, n, inner) over n, cut into `chunks` pieces of `chunk` entries: out (outer, chunks, inner).
- * A second launch reduces the pieces. How a value comes about depends on the shape alone, never on timing. The host
- * defines MGN_MAXIMUM for the maximum, where a NaN wins.
+/* Sum or maximum of x (outer, n, inner) over n, cut into `chunks` pieces of `chunk` entries: out (outer, chunks,
+ * inner). A second launch reduces the pieces. How a value comes about depends on the shape alone, never on timing. The
+ * host defines MGN_MAXIMUM for the maximum, where a NaN wins.
  *
  * lane: a work-item (on CPU devices each lane of it) walks the entries of one result. For short n or many results.
  * group: on GPUs a work-group makes one result, meeting in local memory; on CPU devices a work-item makes the `inner`
@@ -61,8 +61,8 @@ MGN_KERNEL void group(global const real *in, ulong in_at, global real *out, ulon
 
 #else
 
-/* MGN_WIDTH neighbouring results: where each one's entries begin and how many there are. The lanes behind `lanes` repeat
- * the last one. Returns whether the lanes' entries are neighbours too. */
+/* MGN_WIDTH neighbouring results: where each one's entries begin and how many there are. The lanes behind `lanes`
+ * repeat the last one. Returns whether the lanes' entries are neighbours too. */
 static bool find_lanes(ulong at, uint lanes, ulong n, ulong inner, ulong chunk, ulong chunks, ulong *from,
                        ulong *length) {
     ulong column = at % inner, piece = at / inner, c = piece % chunks, o = piece / chunks;

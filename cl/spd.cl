@@ -1,6 +1,6 @@
-/* Symmetric positive definite matrices a (batch, d, d), of which only (a + a^T) / 2 counts: log det, inverse, solve, all
- * by Cholesky, a matrix per work-item (on CPU devices per lane). A pivot that is not positive becomes NaN, and so does
- * everything that is made from it: the rest of that matrix, and nothing of the others.
+/* Symmetric positive definite matrices a (batch, d, d), of which only (a + a^T) / 2 counts: log det, inverse, solve,
+ * all by Cholesky, a matrix per work-item (on CPU devices per lane). A pivot that is not positive becomes NaN, and so
+ * does everything that is made from it: the rest of that matrix, and nothing of the others.
  *
  * With MGN_D (small d, known to the compiler) the workspace of a matrix is private memory; without, it is in `work`,
  * and `step` apart there, so that neighbouring work-items of a GPU read neighbouring memory. It holds the factor, by

@@ -1,5 +1,5 @@
-/* The benchmark command: that its rows are there, whole, and honest about disturbed samples. No test here asserts how long
- * anything takes. */
+/* The benchmark command: that its rows are there, whole, and honest about disturbed samples. No test here asserts how
+ * long anything takes. */
 #include "harness.h"
 
 #include <string.h>
@@ -82,7 +82,10 @@ static const struct {
     const char *keys[14];
     int rows;
 } kinds[] = {
-    {"step", "step", {"model", "#d", "#h", "#layers", "loss", "#batch", "#rows", "#us", "#median_us", "#samples", "disturbed"}, 13},
+    {"step",
+     "step",
+     {"model", "#d", "#h", "#layers", "loss", "#batch", "#rows", "#us", "#median_us", "#samples", "disturbed"},
+     13},
     {"step-unfused", "step-unfused", {"model", "#d", "#h", "#layers", "loss", "#batch", "#us", "#median_us"}, 13},
     {"compile", "compile", {"model", "loss", "start", "#ms", "#median_ms"}, 3},
     {"gemm", "256x784x512", {"#m", "#n", "#k", "#us", "#gflops", "peer", "#peer_gflops", "#ratio"}, 1},

@@ -7,23 +7,36 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <cjson/cJSON.h>
+
 #include <mgn/check.h>
 
 #include "check/cases.h"
 #include "check/judge.h"
+#include "check/models.h"
 
 /* What a run reported, by op and precision. */
+enum { COMBINATIONS = 64, SUBJECTS = MGN_OP_COUNT + COMBINATIONS };
+
 typedef struct tally {
-    size_t results[MGN_OP_COUNT][2], failures[MGN_OP_COUNT][2];
+    size_t results[SUBJECTS][2], failures[SUBJECTS][2];
     bool show; /* print failures */
-    double errors[MGN_OP_COUNT]; /* sum of all finite errors of an op */
+    double errors[SUBJECTS]; /* sum of all finite errors of an op */
 } tally;
+
+/* The name of an op, and after the ops of a model and loss; false past the last. */
+static bool subject(int index, char label[48]) {
+    if (index >= MGN_OP_COUNT) return mgn_model_check_label((size_t)(index - MGN_OP_COUNT), label);
+    snprintf(label, 48, "%s", mgn_op_infos[index].label);
+    return true;
+}
 
 static void count_result(void *context, const mgn_check_result *result) {
     tally *t = context;
     int op = 0, wide = strcmp(result->dtype, "float64") == 0;
-    while (op < MGN_OP_COUNT && strcmp(mgn_op_infos[op].label, result->op) != 0) op++;
-    ck_assert_int_lt(op, MGN_OP_COUNT);
+    char label[48];
+    while (subject(op, label) && strcmp(label, result->op) != 0) op++;
+    ck_assert(subject(op, label) && op < SUBJECTS);
     t->results[op][wide]++;
     t->failures[op][wide] += !result->ok;
     if (isfinite(result->error)) t->errors[op] += result->error;
@@ -38,10 +51,11 @@ static void run_on(const char *device, bool has_f64) {
     mgn_check_options options = {.device = device, .seed = mgn_test_seed()};
     t = (tally){.show = true};
     MGN_ASSERT_OK(mgn_check_run(&options, count_result, &t, &summary));
-    for (int op = 0; op < MGN_OP_COUNT; op++)
+    char label[48];
+    for (int op = 0; subject(op, label); op++)
         for (int wide = 0; wide <= has_f64; wide++)
-            ck_assert_msg(t.results[op][wide] > 0, "%s was not checked in %s", mgn_op_infos[op].label,
-                          wide ? "float64" : "float32");
+            ck_assert_msg(t.results[op][wide] > 0, "%s was not checked in %s", label, wide ? "float64" : "float32");
+    ck_assert(t.results[MGN_OP_COUNT][0] == 3); /* a model: forward, gradient, training */
     ck_assert_msg(summary.failed == 0, "%zu of %zu checks failed on %s", summary.failed, summary.checks, device);
 }
 
@@ -61,17 +75,18 @@ START_TEST(all_ops_on_opencl) {
 }
 END_TEST
 
-/* Every op must notice a reference that is wrong in the third digit. */
+/* Every op and model must notice a reference that is wrong in the third digit. */
 START_TEST(wrong_reference_fails_for_every_op) {
     static tally t;
     mgn_check_summary summary;
     mgn_check_options options = {.device = "cpu", .seed = mgn_test_seed(), .fault = 1e-3};
     t = (tally){0};
     MGN_ASSERT_OK(mgn_check_run(&options, count_result, &t, &summary));
-    for (int op = 0; op < MGN_OP_COUNT; op++)
+    char label[48];
+    for (int op = 0; subject(op, label); op++)
         for (int wide = 0; wide < 2 && op != MGN_OP_shuffle; wide++) /* a shuffle has no reference: see below */
-            ck_assert_msg(t.failures[op][wide] > 0, "%s in %s passes against a wrong reference", mgn_op_infos[op].label,
-                          wide ? "float64" : "float32");
+            ck_assert_msg(t.failures[op][wide] >= (op < MGN_OP_COUNT ? 1u : wide ? 2u : 3u), "%s in %s passes against a wrong reference",
+                          label, wide ? "float64" : "float32");
 }
 END_TEST
 
@@ -95,6 +110,8 @@ START_TEST(unknown_names_are_refused) {
     mgn_check_summary summary;
     mgn_check_options options = {.op = "tahn", .device = "cpu"};
     MGN_ASSERT_FAILS(mgn_check_run(&options, NULL, NULL, &summary), MGN_ERR_ARGUMENT, "'tanh'");
+    options.op = "cmgn/nl";
+    MGN_ASSERT_FAILS(mgn_check_run(&options, NULL, NULL, &summary), MGN_ERR_ARGUMENT, "'cmgn/nll'");
     options.op = "nothing_like_it";
     MGN_ASSERT_FAILS(mgn_check_run(&options, NULL, NULL, &summary), MGN_ERR_ARGUMENT, "ops.def");
     options = (mgn_check_options){.device = "abacus"};
@@ -128,6 +145,38 @@ START_TEST(shuffle_property_can_fail) {
     for (int i = 0; i < 93; i++) order[93 + i] = i; /* the same order twice */
     ck_assert(!c->property(c, order, detail, sizeof detail));
     mgn_arena_destroy(list.arena);
+}
+END_TEST
+
+/* ---- the command ---- */
+
+START_TEST(command_reports_and_exits) {
+    mgn_test_process p = mgn_test_command("check --device cpu --op tanh --seed 3");
+    ck_assert_msg(p.code == 0, "%s", p.err);
+    ck_assert_ptr_nonnull(strstr(p.out, "pass"));
+    ck_assert_ptr_nonnull(strstr(p.out, "0 failed (seed 3)"));
+    mgn_test_process_free(&p);
+    p = mgn_test_command("check --device cpu --op cmgn/nll --json");
+    ck_assert_int_eq(p.code, 0);
+    cJSON *object = cJSON_Parse(p.out);
+    ck_assert_ptr_nonnull(object);
+    ck_assert_int_eq(cJSON_GetObjectItem(object, "seed")->valueint, 0);
+    ck_assert_str_eq(cJSON_GetObjectItem(object, "devices")->child->valuestring, "cpu");
+    ck_assert_int_eq(cJSON_GetObjectItem(object, "failed")->valueint, 0);
+    const cJSON *results = cJSON_GetObjectItem(object, "results"), *row = results->child;
+    ck_assert_int_eq(cJSON_GetObjectItem(object, "checks")->valueint, cJSON_GetArraySize(results));
+    ck_assert_int_eq(cJSON_GetArraySize(results), 5);
+    ck_assert_str_eq(cJSON_GetObjectItem(row, "op")->valuestring, "cmgn/nll");
+    ck_assert_str_eq(cJSON_GetObjectItem(row, "dtype")->valuestring, "float32");
+    ck_assert(cJSON_GetObjectItem(row, "error")->valuedouble <= cJSON_GetObjectItem(row, "allowed")->valuedouble);
+    ck_assert(cJSON_IsTrue(cJSON_GetObjectItem(row, "ok")));
+    cJSON_Delete(object);
+    mgn_test_process_free(&p);
+    p = mgn_test_command("check --device cpu --op tahn");
+    ck_assert_int_eq(p.code, 2);
+    ck_assert_str_eq(p.out, "");
+    ck_assert_ptr_nonnull(strstr(p.err, "did you mean 'tanh'"));
+    mgn_test_process_free(&p);
 }
 END_TEST
 
@@ -232,6 +281,7 @@ static Suite *suite(void) {
     tcase_add_test(c, unknown_names_are_refused);
     tcase_add_test(c, all_ops_on_cpu);
     tcase_add_test(c, wrong_reference_fails_for_every_op);
+    tcase_add_test(c, command_reports_and_exits);
     tcase_add_test(c, one_op_sees_the_same_inputs_as_all);
     tcase_add_test(c, all_ops_on_opencl);
     suite_add_tcase(s, c);

@@ -30,7 +30,8 @@ static void draw(cloud *c, mgn_test_random *random) {
 }
 
 /* The configured loss on the cpu in float64, y being a function of x in the graph. */
-static mgn_status evaluate(const mgn_loss_config *config, const cloud *c, int64_t rows, bool with_target, double *value) {
+static mgn_status evaluate(const mgn_loss_config *config, const cloud *c, int64_t rows, bool with_target,
+                           double *value) {
     mgn_device *device = NULL;
     mgn_graph *graph = NULL;
     mgn_plan *plan = NULL;
@@ -107,7 +108,8 @@ static double plain_kl(const cloud *c, const double m[2], const double S[4]) {
 static void check(const mgn_loss_config *config, const cloud *c, double expected) {
     double value = NAN;
     MGN_ASSERT_OK(evaluate(config, c, ROWS, mgn_loss_needs_pairs(config->kind), &value));
-    ck_assert_msg(fabs(value - expected) <= 1e-12 * (1 + fabs(expected)), "%s: %.17g, expected %.17g", config->kind, value, expected);
+    ck_assert_msg(fabs(value - expected) <= 1e-12 * (1 + fabs(expected)), "%s: %.17g, expected %.17g", config->kind,
+                  value, expected);
 }
 
 START_TEST(values_are_the_textbook_s) {
@@ -119,13 +121,16 @@ START_TEST(values_are_the_textbook_s) {
         check(&(mgn_loss_config){.kind = "l1"}, &c, plain_l1(&c));
         check(&(mgn_loss_config){.kind = "mse"}, &c, plain_mse(&c));
         check(&(mgn_loss_config){.kind = "nll"}, &c, plain_nll(&c, zero, identity));
-        check(&(mgn_loss_config){.kind = "nll", .mean = mean, .covariance = covariance}, &c, plain_nll(&c, mean, covariance));
+        check(&(mgn_loss_config){.kind = "nll", .mean = mean, .covariance = covariance}, &c,
+              plain_nll(&c, mean, covariance));
         check(&(mgn_loss_config){.kind = "nll", .mean = mean}, &c, plain_nll(&c, mean, identity));
         check(&(mgn_loss_config){.kind = "kl"}, &c, plain_kl(&c, zero, identity));
-        check(&(mgn_loss_config){.kind = "kl", .mean = mean, .covariance = covariance}, &c, plain_kl(&c, mean, covariance));
+        check(&(mgn_loss_config){.kind = "kl", .mean = mean, .covariance = covariance}, &c,
+              plain_kl(&c, mean, covariance));
         check(&(mgn_loss_config){.kind = "kl", .covariance = covariance}, &c, plain_kl(&c, zero, covariance));
         check(&(mgn_loss_config){.kind = "l1", .cost_weight = 0.3}, &c, plain_l1(&c) + 0.3 * plain_cost(&c));
-        check(&(mgn_loss_config){.kind = "kl", .cost_weight = 2}, &c, plain_kl(&c, zero, identity) + 2 * plain_cost(&c));
+        check(&(mgn_loss_config){.kind = "kl", .cost_weight = 2}, &c,
+              plain_kl(&c, zero, identity) + 2 * plain_cost(&c));
     }
 }
 END_TEST
@@ -143,7 +148,8 @@ START_TEST(every_kind_is_listed_and_tested) {
 END_TEST
 
 START_TEST(nonsense_is_refused) {
-    static const double flat[4] = {1, 1, 1, 1}, negative[4] = {1, 0, 0, -1}, nearly[4] = {1, 0, 0, 1e-16}, nan[4] = {NAN, 0, 0, 1};
+    static const double flat[4] = {1, 1, 1, 1}, negative[4] = {1, 0, 0, -1}, nearly[4] = {1, 0, 0, 1e-16},
+                        nan[4] = {NAN, 0, 0, 1};
     static const struct {
         mgn_loss_config config;
         int64_t rows;
@@ -165,7 +171,8 @@ START_TEST(nonsense_is_refused) {
     draw(&c, &random);
     for (size_t i = 0; i < MGN_COUNT(rows); i++) {
         double value = 0;
-        MGN_ASSERT_FAILS(evaluate(&rows[i].config, &c, rows[i].rows, false, &value), MGN_ERR_ARGUMENT, rows[i].sentence);
+        MGN_ASSERT_FAILS(evaluate(&rows[i].config, &c, rows[i].rows, false, &value), MGN_ERR_ARGUMENT,
+                         rows[i].sentence);
     }
 }
 END_TEST

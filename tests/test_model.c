@@ -150,14 +150,16 @@ static void check_definite(const double *J, int64_t d, double tolerance, const c
     const double scale = 1 + largest(J, d * d);
     for (int64_t i = 0; i < d; i++)
         for (int64_t j = 0; j < i; j++)
-            ck_assert_msg(fabs(J[i * d + j] - J[j * d + i]) <= tolerance * scale, "%s: J[%d,%d] = %.17g, J[%d,%d] = %.17g", what, (int)i,
-                          (int)j, J[i * d + j], (int)j, (int)i, J[j * d + i]);
+            ck_assert_msg(fabs(J[i * d + j] - J[j * d + i]) <= tolerance * scale,
+                          "%s: J[%d,%d] = %.17g, J[%d,%d] = %.17g", what, (int)i, (int)j, J[i * d + j], (int)j, (int)i,
+                          J[j * d + i]);
     MGN_ASSERT_OK(mgn_symmetric_eigen(J, d, values, vectors));
     ck_assert_msg(values[0] >= -tolerance * scale, "%s: eigenvalue %g", what, values[0]);
 }
 
 /* Central differences of the map itself. */
-static void check_differences(const mgn_model *model, mgn_device *device, const float *x, const double *J, const char *what) {
+static void check_differences(const mgn_model *model, mgn_device *device, const float *x, const double *J,
+                              const char *what) {
     const int64_t d = mgn_model_get_config(model)->d;
     const double h = 1e-5;
     double at[ROWS * MOST_D], above[ROWS * MOST_D], below[ROWS * MOST_D];
@@ -169,8 +171,9 @@ static void check_differences(const mgn_model *model, mgn_device *device, const 
         for (int64_t i = 0; i < ROWS; i++)
             for (int64_t j = 0; j < d; j++) {
                 const double slope = (above[i * d + j] - below[i * d + j]) / (2 * h), found = J[(i * d + j) * d + k];
-                ck_assert_msg(fabs(slope - found) <= 1e-6 * (1 + fabs(slope)), "%s: row %d: dg_%d/dx_%d = %.10g, differences give %.10g",
-                              what, (int)i, (int)j, (int)k, found, slope);
+                ck_assert_msg(fabs(slope - found) <= 1e-6 * (1 + fabs(slope)),
+                              "%s: row %d: dg_%d/dx_%d = %.10g, differences give %.10g", what, (int)i, (int)j, (int)k,
+                              found, slope);
             }
     }
 }
@@ -218,8 +221,9 @@ START_TEST(map_is_the_gradient_of_its_potential) {
         }
         for (int64_t i = 0; i < ROWS; i++) {
             const double slope = (phi[0][i] - 8 * phi[1][i] + 8 * phi[2][i] - phi[3][i]) / (12 * h);
-            ck_assert_msg(fabs(slope - g[i * d + k]) <= 2e-5 * (1 + fabs(slope)), "%s: row %d: g_%d = %.10g, phi rises by %.10g",
-                          name_of((size_t)_i), (int)i, (int)k, g[i * d + k], slope);
+            ck_assert_msg(fabs(slope - g[i * d + k]) <= 2e-5 * (1 + fabs(slope)),
+                          "%s: row %d: g_%d = %.10g, phi rises by %.10g", name_of((size_t)_i), (int)i, (int)k,
+                          g[i * d + k], slope);
         }
     }
     mgn_map_destroy(map);
@@ -231,7 +235,8 @@ END_TEST
 START_TEST(closed_potentials_are_where_they_are_promised) {
     for (size_t i = 0; i < MGN_COUNT(configs); i++) {
         mgn_model *model = make_model(i, 1);
-        const bool expected = *configs[i].kind == 'm' || (configs[i].layers == 1 && configs[i].activation != MGN_SOFTPLUS);
+        const bool expected =
+            *configs[i].kind == 'm' || (configs[i].layers == 1 && configs[i].activation != MGN_SOFTPLUS);
         ck_assert_msg(mgn_model_has_potential(model) == expected, "%s", name_of(i));
         mgn_model_destroy(model);
     }
@@ -261,8 +266,10 @@ START_TEST(inverse_brings_back_what_was_mapped) {
         }
         MGN_ASSERT_OK(mgn_symmetric_eigen(J + i * d * d, d, values, vectors));
         const double allowed = 4e-7 * (1 + sqrt(norm)) * (1 + 1 / values[0]); /* y and x are rounded to float */
-        ck_assert_msg(residual[i] <= 1e-9 * (1 + sqrt(norm)), "%s: row %d: residual %g", name_of((size_t)_i), (int)i, residual[i]);
-        ck_assert_msg(sqrt(off) <= allowed, "%s: row %d is off by %g, %g allowed", name_of((size_t)_i), (int)i, sqrt(off), allowed);
+        ck_assert_msg(residual[i] <= 1e-9 * (1 + sqrt(norm)), "%s: row %d: residual %g", name_of((size_t)_i), (int)i,
+                      residual[i]);
+        ck_assert_msg(sqrt(off) <= allowed, "%s: row %d is off by %g, %g allowed", name_of((size_t)_i), (int)i,
+                      sqrt(off), allowed);
     }
     mgn_map_destroy(map);
     mgn_model_destroy(model);
@@ -312,11 +319,11 @@ static void check_device(const char *spec, mgn_dtype real, double tolerance) {
         MGN_ASSERT_OK(mgn_map_jacobian(reference, x, ROWS, J64));
         const double scale = 1 + largest(exact, ROWS * d), slope = 1 + largest(J64, ROWS * d * d);
         for (int64_t i = 0; i < ROWS * d; i++)
-            ck_assert_msg(fabs((double)y[i] - exact[i]) <= tolerance * scale, "%s on %s: g[%d] = %.9g, expected %.9g", name_of(m), spec,
-                          (int)i, (double)y[i], exact[i]);
+            ck_assert_msg(fabs((double)y[i] - exact[i]) <= tolerance * scale, "%s on %s: g[%d] = %.9g, expected %.9g",
+                          name_of(m), spec, (int)i, (double)y[i], exact[i]);
         for (int64_t i = 0; i < ROWS * d * d; i++)
-            ck_assert_msg(fabs(J[i] - J64[i]) <= tolerance * slope, "%s on %s: J[%d] = %.9g, expected %.9g", name_of(m), spec, (int)i, J[i],
-                          J64[i]);
+            ck_assert_msg(fabs(J[i] - J64[i]) <= tolerance * slope, "%s on %s: J[%d] = %.9g, expected %.9g", name_of(m),
+                          spec, (int)i, J[i], J64[i]);
         for (int64_t i = 0; i < ROWS; i++) check_definite(J + i * d * d, d, 4 * tolerance, name_of(m));
         mgn_map_destroy(map);
         mgn_map_destroy(reference);
@@ -344,7 +351,8 @@ static void check_row_counts(const char *spec) {
     mgn_device *device = NULL;
     mgn_map *map = NULL;
     mgn_model *model = make_model(1, 23);
-    float *x = malloc(MOST * D * sizeof *x), *y = malloc(MOST * D * sizeof *y), *whole = malloc(MOST * D * sizeof *whole);
+    float *x = malloc(MOST * D * sizeof *x), *y = malloc(MOST * D * sizeof *y),
+          *whole = malloc(MOST * D * sizeof *whole);
     ck_assert(x && y && whole);
     draw_points(&random, MOST * D, x);
     MGN_ASSERT_OK(mgn_device_open(spec, &device));
@@ -355,8 +363,9 @@ static void check_row_counts(const char *spec) {
         MGN_ASSERT_OK(mgn_map_apply(map, y, counts[c], y));
         for (int64_t i = 0; i < MOST * D; i++) {
             const float expected = i < counts[c] * D ? whole[i] : x[i];
-            ck_assert_msg(fabsf(y[i] - expected) <= 1e-6f * (1 + fabsf(expected)), "%d rows on %s: element %d is %g, expected %g",
-                          (int)counts[c], spec, (int)i, (double)y[i], (double)expected);
+            ck_assert_msg(fabsf(y[i] - expected) <= 1e-6f * (1 + fabsf(expected)),
+                          "%d rows on %s: element %d is %g, expected %g", (int)counts[c], spec, (int)i, (double)y[i],
+                          (double)expected);
         }
     }
     free(x);
@@ -430,7 +439,8 @@ static double v_of(mgn_v_start start, uint64_t seed, double V[16]) {
     MGN_ASSERT_OK(mgn_model_create(&config, seed, &model));
     const size_t count = mgn_model_parameters(model, &parameters);
     for (size_t i = 0; i < count; i++)
-        if (strcmp(parameters[i].label, "V") == 0) memcpy(V, mgn_model_values(model) + parameters[i].offset, 16 * sizeof *V);
+        if (strcmp(parameters[i].label, "V") == 0)
+            memcpy(V, mgn_model_values(model) + parameters[i].offset, 16 * sizeof *V);
     mgn_model_destroy(model);
     double most = 0;
     for (int i = 0; i < 4; i++)

@@ -72,6 +72,7 @@ static mgn_stored_tensor *tensor(mgn_safetensors *file, const char *label) {
 static void missing_tensor(mgn_safetensors *file) { tensor(file, "b1")->name[0] = 'c'; }
 static void transposed(mgn_safetensors *file) { tensor(file, "W")->shape = MGN_SHAPE(3, 4); }
 static void flattened(mgn_safetensors *file) { tensor(file, "V")->shape = MGN_SHAPE(9); }
+static void boxed(mgn_safetensors *file) { tensor(file, "W")->shape = MGN_SHAPE(4, 3, 1); }
 static void integers(mgn_safetensors *file) { tensor(file, "W")->dtype = MGN_U32; }
 static void extra_tensor(mgn_safetensors *file) {
     MGN_ASSERT_OK(mgn_safetensors_add(file, "extra", MGN_F32, MGN_SHAPE(2), (float[]){1, 2}));
@@ -91,7 +92,7 @@ static const struct lie {
     {"format", "mgn-map-2", NULL, MGN_ERR_FORMAT, "format 'mgn-map-1' was expected, 'mgn-map-2' found"},
     {"format", "", NULL, MGN_ERR_FORMAT, "'mgn-map-1' was expected"},
     {"model", "icnn", NULL, MGN_ERR_FORMAT, "the model is cmgn or mmgn; 'icnn' was found"},
-    {"model", "mmgn", NULL, MGN_ERR_FORMAT, "softplus does not keep|tensors were expected|is missing|does not"},
+    {"model", "mmgn", NULL, MGN_ERR_FORMAT, "6 tensors were expected for this architecture, 5 found"},
     {"activation", "relu", NULL, MGN_ERR_FORMAT, "unknown activation 'relu'"},
     {"v_start", "identity", NULL, MGN_ERR_FORMAT, "'identity' found"},
     {"d", "2", NULL, MGN_ERR_FORMAT, "does not have the shape that the metadata (d=2, h=4) asks for"},
@@ -110,29 +111,18 @@ static const struct lie {
     {NULL, NULL, missing_tensor, MGN_ERR_FORMAT, "the tensor 'b1' is missing"},
     {NULL, NULL, transposed, MGN_ERR_FORMAT, "the tensor 'W' does not have the shape"},
     {NULL, NULL, flattened, MGN_ERR_FORMAT, "the tensor 'V' does not have the shape"},
+    {NULL, NULL, boxed, MGN_ERR_FORMAT, "the tensor 'W' does not have the shape"},
     {NULL, NULL, integers, MGN_ERR_FORMAT, "the tensor 'W'"},
     {NULL, NULL, extra_tensor, MGN_ERR_FORMAT, "5 tensors were expected for this architecture, 6 found"},
     {NULL, NULL, swapped, MGN_OK, ""},
 };
-
-/* Any of the words between bars. */
-static bool says(const char *sentence, const char *words) {
-    char word[128];
-    for (; *words; words += *words == '|') {
-        const size_t length = strcspn(words, "|");
-        snprintf(word, sizeof word, "%.*s", (int)length, words);
-        if (strstr(sentence, word)) return true;
-        words += length;
-    }
-    return false;
-}
 
 static void check_refused(const char *path, mgn_status expected, const char *words, const char *what) {
     mgn_model *model = NULL;
     const mgn_status status = mgn_model_load(path, &model);
     ck_assert_msg(status == expected, "%s: status %d: %s", what, (int)status, mgn_last_error());
     if (status != MGN_OK) {
-        ck_assert_msg(says(mgn_last_error(), words), "%s: '%s' is not in: %s", what, words, mgn_last_error());
+        ck_assert_msg(strstr(mgn_last_error(), words), "%s: '%s' is not in: %s", what, words, mgn_last_error());
         ck_assert_msg(strstr(mgn_last_error(), path), "%s: the file is not named: %s", what, mgn_last_error());
         ck_assert_ptr_null(model);
     }
@@ -145,8 +135,10 @@ START_TEST(lying_files_are_refused) {
     mgn_safetensors file = {0};
     save(0, path);
     MGN_ASSERT_OK(mgn_safetensors_read(path, &file));
-    if (lie->key) MGN_ASSERT_OK(mgn_safetensors_set(&file, lie->key, lie->value));
-    else lie->apply(&file);
+    if (lie->key)
+        MGN_ASSERT_OK(mgn_safetensors_set(&file, lie->key, lie->value));
+    else
+        lie->apply(&file);
     MGN_ASSERT_OK(mgn_safetensors_write(path, &file));
     mgn_safetensors_free(&file);
     check_refused(path, lie->status, lie->sentence, lie->key ? lie->key : lie->sentence);
@@ -197,12 +189,13 @@ START_TEST(truncated_files_are_refused) {
         mgn_model *model = NULL;
         mgn_test_write_file(path, bytes, length);
         const mgn_status status = mgn_model_load(path, &model);
-        ck_assert_msg(status == MGN_ERR_FORMAT || status == MGN_ERR_IO || status == MGN_ERR_UNSUPPORTED, "%zu bytes: status %d: %s", length,
-                      (int)status, mgn_last_error());
+        ck_assert_msg(status == MGN_ERR_FORMAT || status == MGN_ERR_IO || status == MGN_ERR_UNSUPPORTED,
+                      "%zu bytes: status %d: %s", length, (int)status, mgn_last_error());
         ck_assert_ptr_null(model);
     }
     free(bytes);
-    MGN_ASSERT_FAILS(mgn_model_load(mgn_test_path("none.safetensors"), &(mgn_model *){NULL}), MGN_ERR_IO, "does not exist");
+    MGN_ASSERT_FAILS(mgn_model_load(mgn_test_path("none.safetensors"), &(mgn_model *){NULL}), MGN_ERR_IO,
+                     "does not exist");
 }
 END_TEST
 
@@ -224,7 +217,8 @@ START_TEST(random_damage_does_no_harm) {
         mgn_model *model = NULL;
         const mgn_status status = mgn_model_load(path, &model);
         ck_assert((status == MGN_OK) == (model != NULL));
-        for (int64_t i = 0; model && i < mgn_model_parameter_count(model); i++) ck_assert(mgn_model_values(model)[i] - mgn_model_values(model)[i] == 0);
+        for (int64_t i = 0; model && i < mgn_model_parameter_count(model); i++)
+            ck_assert(mgn_model_values(model)[i] - mgn_model_values(model)[i] == 0);
         mgn_model_destroy(model);
     }
     free(bytes);

@@ -1,174 +1,12 @@
-/* The OpenCL backend through its contract: hand-made calls against plain loops in double, in both shapes of the
- * kernels (the one for CPU devices and the one for GPUs) and both precisions; the cache of binaries; failures.
+/* The kernels of the OpenCL backend through its contract: hand-made calls against plain loops in double, in both shapes
+ * (the one for CPU devices and the one for GPUs) and both precisions.
  *
- * Every buffer has sentinels around each operand, which must come back untouched. MGN_TEST_SMALL=1 leaves out what would
- * take a simulator hours: `MGN_TEST_SMALL=1 oclgrind --data-races tests/test_opencl`. */
-#define _GNU_SOURCE
-#include "harness.h"
+ * Every buffer has sentinels around each operand, which must come back untouched. MGN_TEST_SMALL=1 leaves out what
+ * would take a simulator hours: `MGN_TEST_SMALL=1 oclgrind --data-races tests/test_opencl`. */
+#include "opencl_blocks.h"
 
-#include <dirent.h>
 #include <math.h>
-#include <pthread.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include "backend/opencl/opencl.h"
-
-/* ---- devices: one of each shape for the whole program ---- */
-
-static const char *spec;
-static mgn_device *shaped[2], *cpu;
-
-static mgn_device_info find_info(const mgn_backend *backend, const char *wanted) {
-    mgn_device_info infos[16];
-    size_t count = 0;
-    MGN_ASSERT_OK(backend->list(infos, 16, &count));
-    for (size_t i = 0; i < MGN_MIN(count, 16); i++)
-        if (strcmp(infos[i].spec, wanted) == 0) return infos[i];
-    ck_abort_msg("the device %s has gone", wanted);
-    return infos[0];
-}
-
-static mgn_device *open_shape(const char *shape) {
-    mgn_device *device = NULL;
-    const mgn_device_info info = find_info(&mgn_opencl_backend, spec);
-    setenv("MGN_CL_SHAPE", shape, 1);
-    MGN_ASSERT_OK(mgn_opencl_backend.open(&info, &device));
-    unsetenv("MGN_CL_SHAPE");
-    return device;
-}
-
-static void open_all(void) {
-    if (!spec) return;
-    shaped[0] = open_shape("cpu");
-    shaped[1] = open_shape("gpu");
-    const mgn_device_info info = find_info(&mgn_cpu_backend, "cpu");
-    MGN_ASSERT_OK(mgn_cpu_backend.open(&info, &cpu));
-}
-
-static void close_all(void) {
-    for (int i = 0; i < 2; i++) {
-        if (shaped[i]) mgn_opencl_backend.close(shaped[i]);
-        shaped[i] = NULL;
-    }
-    if (cpu) mgn_cpu_backend.close(cpu);
-    cpu = NULL;
-}
-
-/* Loop tests run as variant 0..3: shape and dtype. */
-enum { VARIANTS = 4 };
-#define BEGIN_VARIANT                                                                   \
-    if (!spec) MGN_TEST_SKIP("no OpenCL device");                                       \
-    mgn_device *device = shaped[_i % 2];                                                \
-    const mgn_dtype dtype = _i / 2 ? MGN_F64 : MGN_F32;                                 \
-    if (dtype == MGN_F64 && !device->info.has_f64) MGN_TEST_SKIP("no float64");         \
-    mgn_test_random random = MGN_TEST_RANDOM();                                         \
-    (void)random
-
-/* Whether a case of this many multiplications or elements is run. */
-static bool affordable(size_t work) { return work <= 20000 || !getenv("MGN_TEST_SMALL"); }
-
-/* ---- operands ---- */
-
-enum { GUARD = 19 }; /* elements before and behind: odd, so that nothing is aligned */
-static const double guard_value = 12345.0;
-
-/* An operand's elements on the host, as doubles (rounded to the dtype), the guards included. */
-typedef struct block {
-    mgn_operand operand;
-    mgn_device *device;
-    double *values; /* of the operand's elements, at operand.offset */
-    size_t total;
-} block;
-
-static void *to_device_type(const double *values, size_t count, mgn_dtype dtype) {
-    void *bytes = calloc(count + 1, mgn_dtype_size(dtype));
-    ck_assert_ptr_nonnull(bytes);
-    for (size_t i = 0; i < count; i++)
-        if (dtype == MGN_F64)
-            ((double *)bytes)[i] = values[i];
-        else if (dtype == MGN_F32)
-            ((float *)bytes)[i] = (float)values[i];
-        else
-            ((uint32_t *)bytes)[i] = (uint32_t)values[i];
-    return bytes;
-}
-
-static void write_block(block *b) {
-    void *bytes = to_device_type(b->values, b->total, b->operand.dtype);
-    MGN_ASSERT_OK(b->device->backend->memory_write(b->device, b->operand.memory, 0, bytes,
-                                                   b->total * mgn_dtype_size(b->operand.dtype)));
-    free(bytes);
-}
-
-static void read_block(block *b) {
-    const size_t size = mgn_dtype_size(b->operand.dtype);
-    void *bytes = malloc(b->total * size);
-    MGN_ASSERT_OK(b->device->backend->memory_read(b->device, b->operand.memory, 0, bytes, b->total * size));
-    for (size_t i = 0; i < b->total; i++)
-        b->values[i] = b->operand.dtype == MGN_F64   ? ((double *)bytes)[i]
-                       : b->operand.dtype == MGN_F32 ? (double)((float *)bytes)[i]
-                                                     : (double)((uint32_t *)bytes)[i];
-    free(bytes);
-}
-
-/* `extent` elements between guards. */
-static block make_block(mgn_device *device, mgn_dtype dtype, mgn_shape shape, size_t extent) {
-    block b = {.device = device, .total = extent + 2 * GUARD};
-    b.values = malloc(b.total * sizeof *b.values);
-    for (size_t i = 0; i < b.total; i++) b.values[i] = guard_value;
-    b.operand = (mgn_operand){.offset = GUARD, .dtype = dtype, .shape = shape};
-    int64_t stride = 1;
-    for (int r = shape.rank - 1; r >= 0; r--) {
-        b.operand.stride[r] = stride;
-        stride *= shape.dim[r];
-    }
-    MGN_ASSERT_OK(device->backend->memory_create(device, b.total * mgn_dtype_size(dtype), &b.operand.memory));
-    return b;
-}
-
-static double *elements(const block *b) { return b->values + GUARD; }
-
-/* A contiguous block of `count` random values. */
-static block random_block(mgn_device *device, mgn_dtype dtype, size_t count, mgn_test_random *random) {
-    block b = make_block(device, dtype, (mgn_shape){1, {(int64_t)count}}, count);
-    for (size_t i = 0; i < count; i++) {
-        const double x = mgn_test_normal(random);
-        elements(&b)[i] = dtype == MGN_F32 ? (double)(float)x : x;
-    }
-    write_block(&b);
-    return b;
-}
-
-static block index_block(mgn_device *device, size_t count, const uint32_t *values) {
-    block b = make_block(device, MGN_U32, (mgn_shape){1, {(int64_t)count}}, count);
-    for (size_t i = 0; i < count; i++) elements(&b)[i] = values[i];
-    write_block(&b);
-    return b;
-}
-
-static block empty_block(mgn_device *device, mgn_dtype dtype, size_t count) {
-    block b = make_block(device, dtype, (mgn_shape){1, {(int64_t)count}}, count);
-    write_block(&b);
-    return b;
-}
-
-static void free_block(block *b) {
-    b->device->backend->memory_destroy(b->device, b->operand.memory);
-    free(b->values);
-}
-
-static void run_call(mgn_device *device, const mgn_call *call) {
-    const mgn_backend *backend = device->backend;
-    mgn_program *program = NULL;
-    MGN_ASSERT_OK(backend->program_create(device, call, 1, &program));
-    MGN_ASSERT_OK(backend->program_run(device, program, 1));
-    MGN_ASSERT_OK(backend->finish(device));
-    backend->program_destroy(device, program);
-}
 
 static double unit_of(mgn_dtype dtype) { return dtype == MGN_F64 ? 0x1p-52 : 0x1p-23; }
 
@@ -176,12 +14,6 @@ static double unit_of(mgn_dtype dtype) { return dtype == MGN_F64 ? 0x1p-52 : 0x1
 static void check_value(const char *what, size_t index, double found, double exact, double allowed) {
     if (isnan(exact) ? isnan(found) : found == exact || fabs(found - exact) <= allowed) return;
     ck_abort_msg("%s: element %zu is %.17g, %.17g was expected, within %.3g", what, index, found, exact, allowed);
-}
-
-static void check_guards(const char *what, const block *b) {
-    for (size_t i = 0; i < GUARD; i++)
-        if (b->values[i] != guard_value || b->values[b->total - 1 - i] != guard_value)
-            ck_abort_msg("%s wrote outside its result", what);
 }
 
 /* The whole result against `exact`, entry i within `scale[i]` times `ulps` units. */
@@ -244,7 +76,9 @@ static const layout_case layouts[] = {
     {"slices", {2, {17, 19}}, {{31, 1}, {23, 1}, {19, 1}, {40, 2}}},
     {"columns", {2, {500, 2}}, {{7, 1}, {2, 1}, {3, 1}, {5, 2}}},
     {"four axes", {4, {3, 5, 2, 7}}, {{70, 14, 7, 1}, {14, 42, 7, 1}, {0, 7, 0, 1}, {1, 3, 15, 30}}},
-    {"four axes, written apart", {4, {3, 5, 4, 20}}, {{1000, 200, 40, 2}, {400, 80, 20, 1}, {80, 0, 20, 1}, {0, 0, 0, 0}}},
+    {"four axes, written apart",
+     {4, {3, 5, 4, 20}},
+     {{1000, 200, 40, 2}, {400, 80, 20, 1}, {80, 0, 20, 1}, {0, 0, 0, 0}}},
     {"many short rows", {2, {9000, 3}}, {{4, 1}, {3, 1}, {0, 1}, {1, 0}}},
     {"blocks", {3, {6, 1, 700}}, {{1400, 700, 1}, {700, 700, 1}, {0, 0, 1}, {700, 0, 1}}},
 };
@@ -297,8 +131,7 @@ static void check_elementwise(mgn_device *device, mgn_dtype dtype, mgn_op op, co
     int64_t index[4] = {0};
     for (int64_t e = 0; e < mgn_shape_count(l->shape); e++, next_index(index, l->shape)) {
         double x[3] = {0};
-        for (int i = 0; i < info->arity; i++)
-            x[i] = elements(&in[i])[place_of(l->stride[i + 1], index, l->shape.rank)];
+        for (int i = 0; i < info->arity; i++) x[i] = elements(&in[i])[place_of(l->stride[i + 1], index, l->shape.rank)];
         expected[GUARD + place_of(l->stride[0], index, l->shape.rank)] = exact_elementwise(op, x[0], x[1], x[2]);
     }
     read_block(&out);
@@ -376,9 +209,9 @@ static void check_reduction(mgn_device *device, mgn_dtype dtype, mgn_op op, size
 START_TEST(reductions) {
     BEGIN_VARIANT;
     static const size_t shapes[][3] = {
-        {1, 0, 3},    {1, 1, 1},     {7, 1, 7},      {93, 7, 1},   {1, 93, 93}, {4096, 2, 1}, {1, 7, 4096}, {2, 93, 40},
-        {1, 4096, 1}, {1, 4097, 3},  {1, 100003, 1}, {1, 30011, 3}, {3, 9001, 2}, {1, 5000, 100}, {5, 1500, 1}, {2, 300, 17},
-        {300, 257, 1}, {1, 1100, 64}, {1, 9000, 65}, {5000, 3, 1}, {1, 3000, 128},
+        {1, 0, 3},    {1, 1, 1},    {7, 1, 7},     {93, 7, 1},     {1, 93, 93},   {4096, 2, 1}, {1, 7, 4096},
+        {2, 93, 40},  {1, 4096, 1}, {1, 4097, 3},  {1, 100003, 1}, {1, 30011, 3}, {3, 9001, 2}, {1, 5000, 100},
+        {5, 1500, 1}, {2, 300, 17}, {300, 257, 1}, {1, 1100, 64},  {1, 9000, 65}, {5000, 3, 1}, {1, 3000, 128},
     };
     for (size_t i = 0; i < MGN_COUNT(shapes); i++) {
         if (!affordable(shapes[i][0] * shapes[i][1] * shapes[i][2])) continue;
@@ -436,12 +269,12 @@ static void check_product(mgn_device *device, mgn_dtype dtype, product_case p, b
 }
 
 static const product_case products[] = {
-    {1, 1, 1, 1, 0, 0},      {1, 7, 5, 0, 0, 0},      {1, 93, 3, 2, 0, 0},    {1, 3, 93, 7, 0, 0},
-    {1, 4096, 3, 3, 0, 0},   {1, 33, 70, 40, 0, 0},   {1, 2, 3, 4097, 0, 0},  {1, 2, 3, 20011, 0, 0},
-    {1, 93, 1, 300, 0, 0},   {1, 1, 93, 300, 0, 0},   {93, 3, 3, 3, 0, 0},    {93, 2, 5, 4, 0, 1},
-    {93, 2, 5, 4, 1, 0},     {7, 16, 16, 16, 0, 0},   {5, 17, 19, 23, 0, 0},  {3, 40, 30, 70, 0, 0},
-    {3, 40, 30, 70, 1, 0},   {3, 40, 30, 70, 0, 1},   {1, 130, 97, 93, 0, 0}, {1, 61, 131, 600, 0, 0},
-    {4096, 1, 2, 2, 0, 0},   {17, 4, 3, 0, 0, 0},   {3, 70, 66, 300, 0, 0}, {2, 70, 66, 300, 1, 0},
+    {1, 1, 1, 1, 0, 0},    {1, 7, 5, 0, 0, 0},    {1, 93, 3, 2, 0, 0},    {1, 3, 93, 7, 0, 0},
+    {1, 4096, 3, 3, 0, 0}, {1, 33, 70, 40, 0, 0}, {1, 2, 3, 4097, 0, 0},  {1, 2, 3, 20011, 0, 0},
+    {1, 93, 1, 300, 0, 0}, {1, 1, 93, 300, 0, 0}, {93, 3, 3, 3, 0, 0},    {93, 2, 5, 4, 0, 1},
+    {93, 2, 5, 4, 1, 0},   {7, 16, 16, 16, 0, 0}, {5, 17, 19, 23, 0, 0},  {3, 40, 30, 70, 0, 0},
+    {3, 40, 30, 70, 1, 0}, {3, 40, 30, 70, 0, 1}, {1, 130, 97, 93, 0, 0}, {1, 61, 131, 600, 0, 0},
+    {4096, 1, 2, 2, 0, 0}, {17, 4, 3, 0, 0, 0},   {3, 70, 66, 300, 0, 0}, {2, 70, 66, 300, 1, 0},
 };
 
 START_TEST(matrix_products) {
@@ -502,18 +335,21 @@ static double invert(const double *a, double *inverse, size_t d) {
     return logdet;
 }
 
-static void check_spd(mgn_device *device, mgn_dtype dtype, mgn_op op, size_t batch, size_t d,
-                      mgn_test_random *random) {
+static void check_spd(mgn_device *device, mgn_dtype dtype, mgn_op op, size_t batch, size_t d, mgn_test_random *random) {
     const size_t columns = 3, bad = batch > 2 ? batch / 2 : batch, right_size = d * columns;
     const size_t per = op == MGN_OP_spd_logdet ? 1 : op == MGN_OP_spd_inverse ? d * d : right_size;
     char what[96];
     snprintf(what, sizeof what, "%s, %zu of order %zu", mgn_op_infos[op].label, batch, d);
-    block a = empty_block(device, dtype, batch * d * d), right = random_block(device, dtype, batch * right_size, random);
+    block a = empty_block(device, dtype, batch * d * d),
+          right = random_block(device, dtype, batch * right_size, random);
     block out = empty_block(device, dtype, batch * per), scratch = empty_block(device, dtype, batch * d * d);
     for (size_t l = 0; l < batch; l++) fill_spd(elements(&a) + l * d * d, d, l == bad, dtype, random);
     write_block(&a);
-    mgn_call call = {.op = op, .inputs = op == MGN_OP_spd_solve ? 2 : 1, .in = {a.operand, right.operand},
-                     .out = out.operand, .scratch = scratch.operand};
+    mgn_call call = {.op = op,
+                     .inputs = op == MGN_OP_spd_solve ? 2 : 1,
+                     .in = {a.operand, right.operand},
+                     .out = out.operand,
+                     .scratch = scratch.operand};
     call.attributes.spd.batch = (int64_t)batch;
     call.attributes.spd.d = (int64_t)d;
     call.attributes.spd.columns = (int64_t)columns;
@@ -558,15 +394,19 @@ static void check_rows(mgn_device *device, mgn_dtype dtype, bool scatter, size_t
                        size_t columns, mgn_test_random *random) {
     const size_t indices = scatter ? source_rows : rows, range = scatter ? rows : source_rows;
     char what[96];
-    snprintf(what, sizeof what, "%s of (%zu, %zu), %zu rows", scatter ? "scatter" : "gather", source_rows, columns, rows);
+    snprintf(what, sizeof what, "%s of (%zu, %zu), %zu rows", scatter ? "scatter" : "gather", source_rows, columns,
+             rows);
     block a = random_block(device, dtype, source_rows * columns, random);
     block out = empty_block(device, dtype, rows * columns);
     uint32_t *index = calloc(indices + 1, sizeof *index);
     for (size_t i = 0; i < indices; i++)
-        index[i] = i % 11 == 5 ? 0xffffffffu - (uint32_t)i % 2 * 0x7fffffffu : (uint32_t)(mgn_test_bits(random) % (range + 1));
+        index[i] =
+            i % 11 == 5 ? 0xffffffffu - (uint32_t)i % 2 * 0x7fffffffu : (uint32_t)(mgn_test_bits(random) % (range + 1));
     block at = index_block(device, indices, index);
-    mgn_call call = {.op = scatter ? MGN_OP_scatter_rows : MGN_OP_gather_rows, .inputs = 2,
-                     .in = {a.operand, at.operand}, .out = out.operand};
+    mgn_call call = {.op = scatter ? MGN_OP_scatter_rows : MGN_OP_gather_rows,
+                     .inputs = 2,
+                     .in = {a.operand, at.operand},
+                     .out = out.operand};
     call.attributes.rows.rows = (int64_t)rows;
     call.attributes.rows.source_rows = (int64_t)source_rows;
     call.attributes.rows.columns = (int64_t)columns;
@@ -591,7 +431,8 @@ static void check_rows(mgn_device *device, mgn_dtype dtype, bool scatter, size_t
 
 START_TEST(rows_by_index) {
     BEGIN_VARIANT;
-    static const size_t sizes[][3] = {{1, 1, 1}, {7, 93, 3}, {93, 7, 1}, {93, 40, 37}, {4096, 300, 2}, {300, 4096, 2}, {5, 0, 2}, {0, 5, 2}};
+    static const size_t sizes[][3] = {{1, 1, 1},      {7, 93, 3},     {93, 7, 1}, {93, 40, 37},
+                                      {4096, 300, 2}, {300, 4096, 2}, {5, 0, 2},  {0, 5, 2}};
     for (size_t i = 0; i < MGN_COUNT(sizes); i++)
         for (int scatter = 0; scatter < 2 && affordable(sizes[i][0] * sizes[i][1] / 10); scatter++)
             check_rows(device, dtype, scatter, sizes[i][0], sizes[i][1], sizes[i][2], &random);
@@ -600,7 +441,8 @@ END_TEST
 
 /* ---- randomness: the same bits as the CPU backend ---- */
 
-static void check_same_bits(mgn_device *device, mgn_call call, mgn_dtype out_dtype, size_t count, const uint32_t *words) {
+static void check_same_bits(mgn_device *device, mgn_call call, mgn_dtype out_dtype, size_t count,
+                            const uint32_t *words) {
     mgn_device *const devices[2] = {device, cpu};
     const size_t bytes = count * mgn_dtype_size(out_dtype);
     void *found[2];
@@ -644,7 +486,8 @@ END_TEST
 
 START_TEST(shuffles_and_steps) {
     BEGIN_VARIANT;
-    static const int64_t shapes[][4] = {{1, 1, 1, 1}, {93, 31, 3, 31}, {100, 7, 14, 7}, {17, 8, 4, 3}, {17, 8, 7, 5}, {100000, 4096, 24, 4096}};
+    static const int64_t shapes[][4] = {{1, 1, 1, 1},  {93, 31, 3, 31}, {100, 7, 14, 7},
+                                        {17, 8, 4, 3}, {17, 8, 7, 5},   {100000, 4096, 24, 4096}};
     for (size_t i = 0; i < MGN_COUNT(shapes); i++)
         for (uint32_t step = 0; step < 3 && affordable((size_t)shapes[i][1] * 10); step++) {
             const uint32_t words[4] = {(uint32_t)mgn_test_bits(&random), (uint32_t)mgn_test_bits(&random), step * 5, 7};
@@ -662,241 +505,10 @@ START_TEST(shuffles_and_steps) {
 }
 END_TEST
 
-/* ---- running ---- */
-
-/* Far more commands than may be in flight; nothing is allocated; the order is kept. */
-START_TEST(long_runs) {
-    BEGIN_VARIANT;
-    const uint32_t words[4] = {1, 2, 3, 4};
-    block state = index_block(device, 4, words);
-    mgn_call call = {.op = MGN_OP_advance, .inputs = 1, .in = {state.operand}, .out = state.operand};
-    call.attributes.advance.steps = 3;
-    mgn_program *program = NULL;
-    MGN_ASSERT_OK(device->backend->program_create(device, &call, 1, &program));
-    const uint64_t before = mgn_allocations();
-    const uint32_t times = affordable(1000000) ? 3 * MGN_CL_BATCH + 17 : 17;
-    MGN_ASSERT_OK(device->backend->program_run(device, program, times));
-    ck_assert_uint_eq(mgn_allocations(), before);
-    read_block(&state);
-    ck_assert_uint_eq((uint32_t)elements(&state)[2], 3 + 3 * times);
-    device->backend->program_destroy(device, program);
-    free_block(&state);
-}
-END_TEST
-
-/* Several handles in several threads, each with programs that use scratch memory. */
-static void *sum_in_thread(void *argument) {
-    mgn_device *device = argument;
-    enum { COUNT = 50000 };
-    block in = make_block(device, MGN_F32, (mgn_shape){1, {COUNT}}, COUNT), out = empty_block(device, MGN_F32, 1);
-    for (int i = 0; i < COUNT; i++) elements(&in)[i] = i % 5;
-    write_block(&in);
-    mgn_call call = {.op = MGN_OP_sum, .inputs = 1, .in = {in.operand}, .out = out.operand};
-    call.attributes.reduce.outer = call.attributes.reduce.inner = 1;
-    call.attributes.reduce.n = COUNT;
-    bool right = true;
-    for (int i = 0; i < 5; i++) {
-        run_call(device, &call);
-        read_block(&out);
-        right = right && elements(&out)[0] == 2.0 * COUNT;
-    }
-    free_block(&in);
-    free_block(&out);
-    return right ? argument : NULL;
-}
-
-START_TEST(handles_in_threads) {
-    if (!spec) MGN_TEST_SKIP("no OpenCL device");
-    pthread_t threads[3];
-    mgn_device *devices[3];
-    for (int i = 0; i < 3; i++) devices[i] = open_shape(i == 1 ? "gpu" : "cpu");
-    for (int i = 0; i < 3; i++) ck_assert_int_eq(pthread_create(&threads[i], NULL, sum_in_thread, devices[i]), 0);
-    for (int i = 0; i < 3; i++) {
-        void *result = NULL;
-        pthread_join(threads[i], &result);
-        ck_assert_ptr_eq(result, devices[i]);
-        mgn_opencl_backend.close(devices[i]);
-    }
-}
-END_TEST
-
-/* ---- failures ---- */
-
-static mgn_status create_sum(mgn_device *device, mgn_dtype dtype) {
-    block in = empty_block(device, MGN_F32, 8), out = empty_block(device, MGN_F32, 1);
-    mgn_call call = {.op = MGN_OP_sum, .inputs = 1, .in = {in.operand}, .out = out.operand};
-    call.in[0].dtype = call.out.dtype = dtype;
-    call.attributes.reduce.outer = call.attributes.reduce.inner = 1;
-    call.attributes.reduce.n = 4;
-    mgn_program *program = NULL;
-    const mgn_status status = device->backend->program_create(device, &call, 1, &program);
-    device->backend->program_destroy(device, program);
-    free_block(&in);
-    free_block(&out);
-    return status;
-}
-
-START_TEST(failures_have_sentences) {
-    if (!spec) MGN_TEST_SKIP("no OpenCL device");
-    mgn_device_info info = find_info(&mgn_opencl_backend, spec);
-    mgn_device *device = NULL;
-    setenv("MGN_CL_SHAPE", "round", 1);
-    MGN_ASSERT_FAILS(mgn_opencl_backend.open(&info, &device), MGN_ERR_ARGUMENT, "expected cpu or gpu");
-    unsetenv("MGN_CL_SHAPE");
-    strcpy(info.spec, "opencl:31:0");
-    MGN_ASSERT_FAILS(mgn_opencl_backend.open(&info, &device), MGN_ERR_ARGUMENT, "no OpenCL device opencl:31:0");
-    ck_assert_ptr_null(device);
-
-    device = open_shape("cpu");
-    device->info.has_f64 = false;
-    MGN_ASSERT_FAILS(create_sum(device, MGN_F64), MGN_ERR_UNSUPPORTED, "sum in float64");
-    char byte = 0;
-    block small = empty_block(device, MGN_F32, 1);
-    MGN_ASSERT_FAILS(device->backend->memory_read(device, small.operand.memory, small.total * 4, &byte, 1),
-                     MGN_ERR_ARGUMENT, "does not fit");
-    free_block(&small);
-    mgn_memory *memory = NULL;
-    ck_assert_int_ne(device->backend->memory_create(device, SIZE_MAX / 2, &memory), MGN_OK);
-    ck_assert_ptr_null(memory);
-
-    setenv("MGN_CL_OPTIONS", "-Dfor=no_such_word", 1);
-    MGN_ASSERT_FAILS(create_sum(device, MGN_F32), MGN_ERR_DEVICE, "\"reduce\" do not build");
-    ck_assert_ptr_nonnull(strstr(mgn_last_error(), "no_such_word"));
-    ck_assert_ptr_nonnull(strstr(mgn_last_error(), "CL_BUILD_PROGRAM_FAILURE"));
-    unsetenv("MGN_CL_OPTIONS");
-    MGN_ASSERT_OK(create_sum(device, MGN_F32));
-    mgn_opencl_backend.close(device);
-}
-END_TEST
-
-/* The loader reads OCL_ICD_VENDORS when it is first used, so this needs a process of its own: see main. */
-START_TEST(machines_without_drivers) {
-    char self[4096];
-    const ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
-    ck_assert_int_gt((int)length, 0);
-    self[length] = 0;
-    const char *folder = mgn_test_path("no-vendors");
-    mkdir(folder, 0700);
-    mgn_test_process process = mgn_test_shell("OCL_ICD_VENDORS='%s/' '%s' --count-devices", folder, self);
-    ck_assert_int_eq(process.code, 0);
-    ck_assert_str_eq(process.out, "status 0, 0 devices\n");
-    ck_assert_str_eq(process.err, "");
-    mgn_test_process_free(&process);
-}
-END_TEST
-
-/* ---- the cache of binaries ---- */
-
-/* The path of the only file in the cache, "" when there is none. */
-static void find_cached(const char *folder, char *path, size_t size) {
-    char inner[4096];
-    snprintf(inner, sizeof inner, "%s/mgn", folder);
-    DIR *listing = opendir(inner);
-    int count = 0;
-    path[0] = 0;
-    for (struct dirent *entry; listing && (entry = readdir(listing));) {
-        if (entry->d_name[0] == '.' && (entry->d_name[1] == 0 || entry->d_name[1] == '.')) continue;
-        snprintf(path, size, "%s/%s", inner, entry->d_name);
-        count++;
-    }
-    if (listing) closedir(listing);
-    ck_assert_int_le(count, 1);
-}
-
-static void sum_with_fresh_handle(void) {
-    mgn_device *device = open_shape("cpu");
-    ck_assert_ptr_eq(sum_in_thread(device), device);
-    mgn_opencl_backend.close(device);
-}
-
-/* Damages the file at `path`: 0 truncated, 1 a bit of the binary, 2 a bit of the key, 3 longer, 4 of another version,
- * 5 empty, 6 a huge length. */
-enum { DAMAGES = 7 };
-static void damage(const char *path, int how) {
-    size_t count = 0;
-    char *bytes = mgn_test_read_file(path, &count);
-    char *longer = calloc(count + 1, 1);
-    memcpy(longer, bytes, count);
-    if (how == 1) longer[count - 9] ^= 4;
-    if (how == 2) longer[40] ^= 1;
-    if (how == 4) longer[6] = '0';
-    if (how == 6) memset(longer + 16, 0x7f, 8);
-    mgn_test_write_file(path, longer, how == 0 ? count / 2 : how == 3 ? count + 1 : how == 5 ? 0 : count);
-    free(bytes);
-    free(longer);
-}
-
-START_TEST(binaries_are_cached) {
-    if (!spec) MGN_TEST_SKIP("no OpenCL device");
-    char *old = getenv("XDG_CACHE_HOME") ? strdup(getenv("XDG_CACHE_HOME")) : NULL, path[8192];
-    const char *folder = mgn_test_path("cache");
-    setenv("XDG_CACHE_HOME", folder, 1);
-    setenv("MGN_CACHE", "off", 1);
-    sum_with_fresh_handle();
-    find_cached(folder, path, sizeof path);
-    ck_assert_str_eq(path, "");
-    unsetenv("MGN_CACHE");
-    sum_with_fresh_handle();
-    find_cached(folder, path, sizeof path);
-    ck_assert_str_ne(path, "");
-    struct stat first, now;
-    stat(path, &first);
-    sum_with_fresh_handle();
-    stat(path, &now);
-    ck_assert_msg(now.st_ino == first.st_ino, "a binary that was there was written again");
-    size_t good_size = 0;
-    char *good = mgn_test_read_file(path, &good_size);
-    for (int how = 0; how < DAMAGES; how++) {
-        damage(path, how);
-        sum_with_fresh_handle();
-        find_cached(folder, path, sizeof path);
-        size_t size = 0;
-        char *again = mgn_test_read_file(path, &size);
-        ck_assert_msg(size > 64 && memcmp(again, good, 16) == 0 && memcmp(again + 32, good + 32, 32) == 0,
-                      "damage %d was not repaired", how);
-        free(again);
-    }
-    free(good);
-    if (old) setenv("XDG_CACHE_HOME", old, 1);
-    if (!old) unsetenv("XDG_CACHE_HOME");
-    free(old);
-}
-END_TEST
-
-START_TEST(cache_files_are_checked) {
-    char *old = getenv("XDG_CACHE_HOME") ? strdup(getenv("XDG_CACHE_HOME")) : NULL, path[8192];
-    const char *folder = mgn_test_path("deep/er/cache-files"), *key = "driver 1\nsource";
-    const unsigned char binary[] = "binary of forty bytes, without meaning.";
-    size_t bytes = 0;
-    setenv("XDG_CACHE_HOME", folder, 1);
-    ck_assert_ptr_null(mgn_cl_cache_load(key, &bytes));
-    mgn_cl_cache_store(key, binary, sizeof binary);
-    find_cached(folder, path, sizeof path);
-    for (int how = -1; how < DAMAGES; how++) {
-        mgn_cl_cache_store(key, binary, sizeof binary);
-        if (how >= 0) damage(path, how);
-        unsigned char *loaded = mgn_cl_cache_load(key, &bytes);
-        if (how >= 0) ck_assert_msg(!loaded, "damage %d was not noticed", how);
-        if (how < 0) ck_assert(loaded && bytes == sizeof binary && memcmp(loaded, binary, bytes) == 0);
-        mgn_free(loaded);
-    }
-    mgn_cl_cache_store(key, binary, sizeof binary);
-    ck_assert_ptr_null(mgn_cl_cache_load("driver 2\nsource", &bytes));
-    /* A folder that cannot be made: only time is lost. */
-    setenv("XDG_CACHE_HOME", "/proc/none", 1);
-    mgn_cl_cache_store(key, binary, sizeof binary);
-    ck_assert_ptr_null(mgn_cl_cache_load(key, &bytes));
-    if (old) setenv("XDG_CACHE_HOME", old, 1);
-    if (!old) unsetenv("XDG_CACHE_HOME");
-    free(old);
-}
-END_TEST
-
 static Suite *suite(void) {
     Suite *s = suite_create("opencl");
-    TCase *kernels = tcase_create("kernels"), *rest = tcase_create("rest");
+    TCase *kernels = tcase_create("kernels");
     tcase_set_timeout(kernels, 600);
-    tcase_set_timeout(rest, 600);
     tcase_add_unchecked_fixture(kernels, open_all, close_all);
     tcase_add_loop_test(kernels, elementwise_ops, 0, VARIANTS);
     tcase_add_loop_test(kernels, index_copies, 0, 2);
@@ -906,24 +518,11 @@ static Suite *suite(void) {
     tcase_add_loop_test(kernels, rows_by_index, 0, VARIANTS);
     tcase_add_loop_test(kernels, random_numbers, 0, VARIANTS);
     tcase_add_loop_test(kernels, shuffles_and_steps, 0, 2);
-    tcase_add_loop_test(kernels, long_runs, 0, 2);
-    tcase_add_test(rest, handles_in_threads);
-    tcase_add_test(rest, failures_have_sentences);
-    tcase_add_test(rest, machines_without_drivers);
-    tcase_add_test(rest, binaries_are_cached);
-    tcase_add_test(rest, cache_files_are_checked);
     suite_add_tcase(s, kernels);
-    suite_add_tcase(s, rest);
     return s;
 }
 
-int main(int argc, char **argv) {
-    if (argc == 2 && strcmp(argv[1], "--count-devices") == 0) {
-        size_t count = 0;
-        const mgn_status status = mgn_opencl_backend.list(NULL, 0, &count);
-        printf("status %d, %zu devices\n", (int)status, count);
-        return 0;
-    }
+int main(void) {
     spec = mgn_test_opencl_spec();
     return mgn_test_main(suite());
 }

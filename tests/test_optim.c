@@ -25,8 +25,10 @@ static void reference_step(reference *r, const mgn_optimizer_config *c, double l
     const double factor = c->clip_norm != 0 ? fmin(1, c->clip_norm / (norm + 1e-6)) : 1;
     for (int i = 0; i < COUNT; i++) {
         g[i] = gradient[i] * factor;
-        if (strcmp(c->kind, "adamw") == 0) r->p[i] -= lr * c->weight_decay * r->p[i]; /* decoupled */
-        else g[i] += c->weight_decay * r->p[i];
+        if (strcmp(c->kind, "adamw") == 0)
+            r->p[i] -= lr * c->weight_decay * r->p[i]; /* decoupled */
+        else
+            g[i] += c->weight_decay * r->p[i];
         if (strcmp(c->kind, "sgd") == 0) {
             r->first[i] = c->momentum * r->first[i] + g[i];
             r->p[i] -= lr * r->first[i];
@@ -66,7 +68,8 @@ static void open_updater(updater *u, const mgn_optimizer_config *config) {
     MGN_ASSERT_OK(mgn_optimizer_check(config, &shape));
     MGN_ASSERT_OK(mgn_device_open("cpu", &u->device));
     MGN_ASSERT_OK(mgn_graph_create(&u->graph));
-    mgn_node *p = mgn_input(u->graph, "p", MGN_REAL, MGN_SHAPE(COUNT)), *g = mgn_input(u->graph, "g", MGN_REAL, MGN_SHAPE(COUNT));
+    mgn_node *p = mgn_input(u->graph, "p", MGN_REAL, MGN_SHAPE(COUNT)),
+             *g = mgn_input(u->graph, "g", MGN_REAL, MGN_SHAPE(COUNT));
     mgn_node *lr = mgn_input(u->graph, "lr", MGN_REAL, MGN_SCALAR), *vectors[MGN_MOST_OPTIMIZER_VECTORS] = {NULL};
     ck_assert_int_le(shape.vectors, MGN_MOST_OPTIMIZER_VECTORS);
     for (int i = 0; i < shape.vectors; i++) vectors[i] = mgn_input(u->graph, "v", MGN_REAL, MGN_SHAPE(COUNT));
@@ -102,8 +105,9 @@ START_TEST(steps_are_the_published_ones) {
         MGN_ASSERT_OK(mgn_tensor_read(u.parameters, MGN_F64, p));
         reference_step(&r, config, lr, g, step);
         for (int i = 0; i < COUNT; i++)
-            ck_assert_msg(fabs(p[i] - r.p[i]) <= 1e-11 * (1 + fabs(r.p[i])), "%s (row %d), step %d: p[%d] = %.17g, expected %.17g",
-                          config->kind, _i, step, i, p[i], r.p[i]);
+            ck_assert_msg(fabs(p[i] - r.p[i]) <= 1e-11 * (1 + fabs(r.p[i])),
+                          "%s (row %d), step %d: p[%d] = %.17g, expected %.17g", config->kind, _i, step, i, p[i],
+                          r.p[i]);
     }
     close_updater(&u);
 }
@@ -129,14 +133,16 @@ START_TEST(impossible_settings_are_refused) {
         {{.kind = "adam", .lr = 1, .epsilon = -1}, "adam: "},
     };
     for (size_t i = 0; i < MGN_COUNT(rows); i++)
-        MGN_ASSERT_FAILS(mgn_optimizer_check(&rows[i].config, &(mgn_optimizer_shape){0}), MGN_ERR_ARGUMENT, rows[i].sentence);
+        MGN_ASSERT_FAILS(mgn_optimizer_check(&rows[i].config, &(mgn_optimizer_shape){0}), MGN_ERR_ARGUMENT,
+                         rows[i].sentence);
 }
 END_TEST
 
 START_TEST(every_optimizer_is_tested) {
     for (size_t k = 0; mgn_optimizer_kind(k); k++) {
         bool found = false;
-        for (size_t i = 0; i < MGN_COUNT(configs); i++) found = found || strcmp(configs[i].kind, mgn_optimizer_kind(k)) == 0;
+        for (size_t i = 0; i < MGN_COUNT(configs); i++)
+            found = found || strcmp(configs[i].kind, mgn_optimizer_kind(k)) == 0;
         ck_assert_msg(found, "%s has no row in this file", mgn_optimizer_kind(k));
     }
 }
@@ -150,8 +156,10 @@ static double factor_at(const mgn_schedule_config *config, int64_t epoch, int64_
 }
 
 START_TEST(schedules_follow_their_formulas) {
-    const mgn_schedule_config constant = {0}, step = {.kind = MGN_SCHEDULE_STEP}, exponential = {.kind = MGN_SCHEDULE_EXPONENTIAL, .gamma = .5};
-    const mgn_schedule_config cosine = {.kind = MGN_SCHEDULE_COSINE, .floor = .1}, low = {.kind = MGN_SCHEDULE_STEP, .gamma = .5, .every = 3, .floor = .3};
+    const mgn_schedule_config constant = {0}, step = {.kind = MGN_SCHEDULE_STEP},
+                              exponential = {.kind = MGN_SCHEDULE_EXPONENTIAL, .gamma = .5};
+    const mgn_schedule_config cosine = {.kind = MGN_SCHEDULE_COSINE, .floor = .1},
+                              low = {.kind = MGN_SCHEDULE_STEP, .gamma = .5, .every = 3, .floor = .3};
     for (int64_t epoch = 0; epoch < 40; epoch++) {
         ck_assert_double_eq(factor_at(&constant, epoch, 40), 1);
         ck_assert_double_eq_tol(factor_at(&step, epoch, 40), pow(.1, (double)(epoch / 10)), 1e-15);
@@ -165,7 +173,8 @@ END_TEST
 
 /* Falls after `every` + 1 epochs without improvement, as PyTorch's ReduceLROnPlateau with patience `every`. */
 START_TEST(plateau_waits_and_falls) {
-    static const double losses[] = {9 /* ignored */, 5, 4, 4, 4, 4, 3.9, 3.9, 3.8999, 3.8998, 3.8997, 3.0, -1, -1.00001, -1, -1, -1, -1};
+    static const double losses[] = {9 /* ignored */, 5,      4,   4,  4,        4,  3.9, 3.9, 3.8999,
+                                    3.8998,          3.8997, 3.0, -1, -1.00001, -1, -1,  -1,  -1};
     static const double factors[] = {1, 1, 1, 1, 1, .5, .5, .5, .5, .25, .25, .25, .25, .25, .25, .2, .2, .2};
     const mgn_schedule_config config = {.kind = MGN_SCHEDULE_PLATEAU, .gamma = .5, .every = 2, .floor = .2};
     mgn_schedule_state state = {0};

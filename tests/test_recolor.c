@@ -81,11 +81,13 @@ START_TEST(a_sample_is_evenly_spread) {
             ck_assert(memcmp(a.values, b.values, (size_t)(3 * a.rows) * sizeof(float)) == 0);
             if (sizes[s] < 1333) ck_assert(memcmp(a.values, c.values, (size_t)(3 * a.rows) * sizeof(float)) != 0);
             for (int64_t i = 0; i < a.rows; i++) {
-                const int64_t pixel = number_of(a.values + 3 * i, 8), rank = channels == 4 ? pixel - pixel / 3 - 1 : pixel;
+                const int64_t pixel = number_of(a.values + 3 * i, 8),
+                              rank = channels == 4 ? pixel - pixel / 3 - 1 : pixel;
                 ck_assert_msg(channels == 3 || pixel % 3 != 0, "a transparent pixel was taken");
-                const double low = floor((double)i * visible / (double)a.rows), high = (double)(i + 1) * visible / (double)a.rows;
-                ck_assert_msg((double)rank >= low && (double)rank <= high, "%d of %d: pixel %d is not in [%g, %g]", (int)i, (int)a.rows,
-                              (int)rank, low, high);
+                const double low = floor((double)i * visible / (double)a.rows),
+                             high = (double)(i + 1) * visible / (double)a.rows;
+                ck_assert_msg((double)rank >= low && (double)rank <= high, "%d of %d: pixel %d is not in [%g, %g]",
+                              (int)i, (int)a.rows, (int)rank, low, high);
             }
             mgn_matrix_free(&a);
             mgn_matrix_free(&b);
@@ -108,8 +110,8 @@ END_TEST
 /* ---- learning ---- */
 
 /* The model is the caller's. */
-static mgn_recolor_quality learn(const mgn_image *source, const mgn_image *target, const char *spec, const mgn_recolor_config *config,
-                                 mgn_model **model, mgn_image **result) {
+static mgn_recolor_quality learn(const mgn_image *source, const mgn_image *target, const char *spec,
+                                 const mgn_recolor_config *config, mgn_model **model, mgn_image **result) {
     mgn_device *device = open_device(spec);
     mgn_map *map = NULL;
     mgn_train_result training = {0};
@@ -178,7 +180,8 @@ END_TEST
 START_TEST(the_seed_decides) {
     mgn_image *a = day(), *b = sunset();
     mgn_model *models[3] = {NULL};
-    for (size_t i = 0; i < 3; i++) learn(a, b, "cpu", &(mgn_recolor_config){.seed = i / 2, .epochs = 3}, &models[i], NULL);
+    for (size_t i = 0; i < 3; i++)
+        learn(a, b, "cpu", &(mgn_recolor_config){.seed = i / 2, .epochs = 3}, &models[i], NULL);
     const size_t bytes = (size_t)mgn_model_parameter_count(models[0]) * sizeof(double);
     ck_assert(memcmp(mgn_model_values(models[0]), mgn_model_values(models[1]), bytes) == 0);
     ck_assert(memcmp(mgn_model_values(models[0]), mgn_model_values(models[2]), bytes) != 0);
@@ -197,11 +200,14 @@ START_TEST(both_backends_agree) {
     const mgn_recolor_quality cpu = learn(a, b, "cpu", &config, &models[0], &results[0]);
     const mgn_recolor_quality opencl = learn(a, b, spec, &config, &models[1], &results[1]);
     ck_assert_double_eq_tol(opencl.w2_before, cpu.w2_before, 1e-12);
-    ck_assert_msg(fabs(opencl.w2_after - cpu.w2_after) < 0.02 * cpu.w2_after, "W2 %g and %g", cpu.w2_after, opencl.w2_after);
+    ck_assert_msg(fabs(opencl.w2_after - cpu.w2_after) < 0.02 * cpu.w2_after, "W2 %g and %g", cpu.w2_after,
+                  opencl.w2_after);
     ck_assert_msg(fabs(opencl.cost - cpu.cost) < 0.02 * cpu.cost, "cost %g and %g", cpu.cost, opencl.cost);
     double sum = 0;
-    for (size_t i = 0; i < samples(results[0]); i++) sum += fabs((double)sample(results[0], i) - (double)sample(results[1], i));
-    ck_assert_msg(sum / (double)samples(results[0]) < 1, "the pictures differ by %g levels on average", sum / (double)samples(results[0]));
+    for (size_t i = 0; i < samples(results[0]); i++)
+        sum += fabs((double)sample(results[0], i) - (double)sample(results[1], i));
+    ck_assert_msg(sum / (double)samples(results[0]) < 1, "the pictures differ by %g levels on average",
+                  sum / (double)samples(results[0]));
     for (size_t i = 0; i < 2; i++) {
         mgn_model_destroy(models[i]);
         mgn_image_destroy(results[i]);
@@ -220,7 +226,8 @@ START_TEST(a_target_of_one_colour_is_refused) {
     for (size_t i = 0; i < MGN_COUNT(colours); i++) {
         mgn_image *flat = filled(8, 8, 3, colours[i]);
         mgn_model *model = NULL;
-        MGN_ASSERT_FAILS(mgn_recolor_learn(a, flat, device, NULL, &model, NULL), MGN_ERR_ARGUMENT, "the target is a single colour");
+        MGN_ASSERT_FAILS(mgn_recolor_learn(a, flat, device, NULL, &model, NULL), MGN_ERR_ARGUMENT,
+                         "the target is a single colour");
         ck_assert_ptr_nonnull(strstr(mgn_last_error(), "singular"));
         ck_assert_ptr_null(model);
         mgn_image_destroy(flat);
@@ -229,9 +236,12 @@ START_TEST(a_target_of_one_colour_is_refused) {
     mgn_model *model = NULL;
     MGN_ASSERT_FAILS(mgn_recolor_learn(a, clear, device, NULL, &model, NULL), MGN_ERR_ARGUMENT, "transparent");
     MGN_ASSERT_FAILS(mgn_recolor_learn(clear, a, device, NULL, &model, NULL), MGN_ERR_ARGUMENT, "transparent");
-    MGN_ASSERT_FAILS(mgn_recolor_learn(pixel, a, device, NULL, &model, NULL), MGN_ERR_ARGUMENT, "a single visible pixel");
-    MGN_ASSERT_FAILS(mgn_recolor_learn(a, a, device, &(mgn_recolor_config){.kind = "icnn"}, &model, NULL), MGN_ERR_ARGUMENT, "'icnn'");
-    MGN_ASSERT_FAILS(mgn_recolor_learn(a, a, device, &(mgn_recolor_config){.epochs = -1}, &model, NULL), MGN_ERR_ARGUMENT, "epochs");
+    MGN_ASSERT_FAILS(mgn_recolor_learn(pixel, a, device, NULL, &model, NULL), MGN_ERR_ARGUMENT,
+                     "a single visible pixel");
+    MGN_ASSERT_FAILS(mgn_recolor_learn(a, a, device, &(mgn_recolor_config){.kind = "icnn"}, &model, NULL),
+                     MGN_ERR_ARGUMENT, "'icnn'");
+    MGN_ASSERT_FAILS(mgn_recolor_learn(a, a, device, &(mgn_recolor_config){.epochs = -1}, &model, NULL),
+                     MGN_ERR_ARGUMENT, "epochs");
     mgn_image_destroy(clear);
     mgn_image_destroy(pixel);
     mgn_image_destroy(a);
@@ -281,9 +291,10 @@ START_TEST(poor_sources_are_mapped_too) {
     for (size_t i = 0; i < 3; i++) {
         mgn_model *model = NULL;
         mgn_image *result = NULL;
-        const mgn_recolor_quality q = learn(sources[i], b, "cpu", &(mgn_recolor_config){.epochs = 100}, &model, &result);
-        ck_assert_msg(isfinite(q.loss) && isfinite(q.cost) && q.w2_after < q.w2_before, "source %zu: loss %g, W2 %g, then %g", i, q.loss,
-                      q.w2_before, q.w2_after);
+        const mgn_recolor_quality q =
+            learn(sources[i], b, "cpu", &(mgn_recolor_config){.epochs = 100}, &model, &result);
+        ck_assert_msg(isfinite(q.loss) && isfinite(q.cost) && q.w2_after < q.w2_before,
+                      "source %zu: loss %g, W2 %g, then %g", i, q.loss, q.w2_before, q.w2_after);
         mgn_model_destroy(model);
         mgn_image_destroy(result);
         mgn_image_destroy(sources[i]);
@@ -294,13 +305,18 @@ END_TEST
 
 /* ---- applying ---- */
 
-/* A map of d = 3 that bends: random, with outputs around the unit cube. */
+/* A map of d = 3 that bends a little and moves each channel elsewhere, so that grey becomes coloured and some colours clip. */
 static mgn_map *bent_map(mgn_device *device) {
+    static const double offset[3] = {-0.3, 0, 0.3};
     const mgn_model_config config = {"cmgn", 3, 4, 2, MGN_LOGISTIC, MGN_V_ORTHOGONAL};
     mgn_model *model = NULL;
     mgn_map *map = NULL;
+    const mgn_parameter *parameters = NULL;
     MGN_ASSERT_OK(mgn_model_create(&config, 3, &model));
-    for (int64_t i = 0; i < mgn_model_parameter_count(model); i++) mgn_model_values(model)[i] *= 0.7;
+    double *values = mgn_model_values(model);
+    const size_t count = mgn_model_parameters(model, &parameters);
+    for (int64_t i = 0; i < mgn_shape_count(parameters[0].shape); i++) values[i] *= 0.1; /* W */
+    memcpy(values + parameters[count - 1].offset, offset, sizeof offset);
     MGN_ASSERT_OK(mgn_map_create(model, device, MGN_F32, &map));
     mgn_model_destroy(model);
     return map;
@@ -316,8 +332,9 @@ static void check_pixels(mgn_map *map, const mgn_image *source, const mgn_image 
     for (size_t i = 0; i < count; i++) {
         for (size_t c = 0; c < 3; c++) {
             const float exact = fminf(fmaxf(rgb[3 * i + c], 0), 1) * scale;
-            ck_assert_msg(fabsf((float)sample(result, i * to + c) - exact) <= 0.501f, "pixel %zu channel %zu: %u, the map gives %g", i, c,
-                          sample(result, i * to + c), (double)exact);
+            ck_assert_msg(fabsf((float)sample(result, i * to + c) - exact) <= 0.501f,
+                          "pixel %zu channel %zu: %u, the map gives %g", i, c, sample(result, i * to + c),
+                          (double)exact);
         }
         if (from % 2 == 0) ck_assert_uint_eq(sample(result, i * to + 3), sample(source, i * from + from - 1));
     }
@@ -385,7 +402,8 @@ START_TEST(grey_stays_grey_under_a_grey_map) {
     const size_t count = mgn_model_parameters(model, &parameters);
     for (int64_t i = 0; i < mgn_model_parameter_count(model); i++) mgn_model_values(model)[i] = 0;
     for (size_t i = 0; i < count; i++)
-        for (int64_t j = 0; *parameters[i].label == 'V' && j < 3; j++) mgn_model_values(model)[parameters[i].offset + 4 * j] = 1;
+        for (int64_t j = 0; *parameters[i].label == 'V' && j < 3; j++)
+            mgn_model_values(model)[parameters[i].offset + 4 * j] = 1;
     MGN_ASSERT_OK(mgn_map_create(model, device, MGN_F32, &map));
     for (int channels = 1; channels <= 2; channels++) {
         mgn_image *source = make_noise(33, 9, channels, 16, &random), *result = NULL;
@@ -421,7 +439,8 @@ END_TEST
 int main(void) {
     mgn_test_opencl_spec();
     Suite *suite = suite_create("recolor");
-    TCase *palettes = tcase_create("palettes"), *learning = tcase_create("learning"), *applying = tcase_create("applying");
+    TCase *palettes = tcase_create("palettes"), *learning = tcase_create("learning"),
+          *applying = tcase_create("applying");
     tcase_add_test(palettes, a_whole_palette_is_the_picture);
     tcase_add_test(palettes, a_sample_is_evenly_spread);
     tcase_add_test(palettes, nothing_visible_is_refused);

@@ -12,7 +12,8 @@
 /* ---- what entries share ---- */
 
 mgn_bench_entry *mgn_bench_add(mgn_bench_list *list, const char *name, int index,
-                               mgn_status (*run)(mgn_bench *, const mgn_bench_entry *, cJSON *), const char *subject, ...) {
+                               mgn_status (*run)(mgn_bench *, const mgn_bench_entry *, cJSON *), const char *subject,
+                               ...) {
     int at = list->count++;
     mgn_bench_entry *entry = &list->entries[MGN_MIN(at, MGN_BENCH_MOST - 1)];
     *entry = (mgn_bench_entry){.name = name, .index = index, .run = run};
@@ -26,8 +27,10 @@ mgn_bench_entry *mgn_bench_add(mgn_bench_list *list, const char *name, int index
 void mgn_bench_number(cJSON *row, const char *key, double value) {
     char text[32];
     snprintf(text, sizeof text, "%.6g", value);
-    if (isfinite(value)) cJSON_AddNumberToObject(row, key, strtod(text, NULL));
-    else cJSON_AddNullToObject(row, key);
+    if (isfinite(value))
+        cJSON_AddNumberToObject(row, key, strtod(text, NULL));
+    else
+        cJSON_AddNullToObject(row, key);
 }
 
 mgn_status mgn_bench_set(mgn_bench_setting *setting, const char *variable, const char *value) {
@@ -39,8 +42,10 @@ mgn_status mgn_bench_set(mgn_bench_setting *setting, const char *variable, const
 }
 
 void mgn_bench_restore(mgn_bench_setting *setting) {
-    if (setting->before) setenv(setting->variable, setting->before, 1);
-    else unsetenv(setting->variable);
+    if (setting->before)
+        setenv(setting->variable, setting->before, 1);
+    else
+        unsetenv(setting->variable);
     mgn_free(setting->before);
     setting->before = NULL;
 }
@@ -69,14 +74,18 @@ static mgn_status choose(mgn_bench_list *list, const char *filter) {
     mgn_bench_add_products(list);
     mgn_bench_add_compiles(list);
     if (list->count > MGN_BENCH_MOST)
-        return mgn_fail(MGN_ERR_UNSUPPORTED, "there are %d benchmarks, %d were expected at most", list->count, MGN_BENCH_MOST);
+        return mgn_fail(MGN_ERR_UNSUPPORTED, "there are %d benchmarks, %d were expected at most", list->count,
+                        MGN_BENCH_MOST);
     int kept = 0;
     for (int i = 0; i < list->count; i++)
         if (is_wanted(&list->entries[i], filter)) list->entries[kept++] = list->entries[i];
     list->count = kept;
     if (kept) return MGN_OK;
-    return mgn_fail(MGN_ERR_ARGUMENT, "no benchmark contains '%.100s' in its name, op, model, loss or size; the names are op, step, step-unfused, "
-                                      "apply, gemm and compile", filter);
+    return mgn_fail(
+        MGN_ERR_ARGUMENT,
+        "no benchmark contains '%.100s' in its name, op, model, loss or size; the names are op, step, step-unfused, "
+        "apply, gemm and compile",
+        filter);
 }
 
 /* ---- running ---- */
@@ -147,8 +156,10 @@ mgn_status mgn_bench_run(mgn_device *device, const mgn_bench_options *options, c
         cJSON_AddNumberToObject(made, "threads", mgn_threads());
         mgn_bench_number(made, "seconds", options->seconds);
         status = run_list(&bench, list, made);
-        if (status == MGN_OK || status == MGN_ERR_INTERRUPTED) *report = made;
-        else cJSON_Delete(made);
+        if (status == MGN_OK || status == MGN_ERR_INTERRUPTED)
+            *report = made;
+        else
+            cJSON_Delete(made);
     }
     mgn_free(list);
     return status;

@@ -1,9 +1,9 @@
 /* Benchmarks: how long things take, on one device, beside what the machine could do.
  *
- * A benchmark is an entry: a name that groups it ("op", "step", ...), a subject that tells it from the others of its name
- * ("tanh 4096", "cmgn l1 batch 32"), and a function that measures it and fills one row. Rows are JSON objects from the
- * start, so that the tables of `mgn bench` and its JSON can not say different things. Nothing here judges a figure: they
- * depend on the machine and on what else it does, so no test asserts one. */
+ * A benchmark is an entry: a name that groups it ("op", "step", ...), a subject that tells it from the others of its
+ * name ("tanh 4096", "cmgn l1 batch 32"), and a function that measures it and fills one row. Rows are JSON objects from
+ * the start, so that the tables of `mgn bench` and its JSON can not say different things. Nothing here judges a figure:
+ * they depend on the machine and on what else it does, so no test asserts one. */
 #ifndef MGN_HOST_BENCH_H
 #define MGN_HOST_BENCH_H
 
@@ -57,8 +57,8 @@ typedef struct mgn_bench_list {
 
 /* A new entry; `name` is borrowed. */
 mgn_bench_entry *mgn_bench_add(mgn_bench_list *list, const char *name, int index,
-                               mgn_status (*run)(mgn_bench *, const mgn_bench_entry *, cJSON *), const char *subject, ...)
-    MGN_PRINTF(5, 6);
+                               mgn_status (*run)(mgn_bench *, const mgn_bench_entry *, cJSON *), const char *subject,
+                               ...) MGN_PRINTF(5, 6);
 
 void mgn_bench_add_ops(mgn_bench_list *list);
 void mgn_bench_add_steps(mgn_bench_list *list);
@@ -71,8 +71,8 @@ mgn_status mgn_bench_measure_limits(mgn_bench *bench);
 /* Adds a number, rounded to six digits. */
 void mgn_bench_number(cJSON *row, const char *key, double value);
 
-/* A variable of the environment that the library reads when it compiles a plan (MGN_FUSE, MGN_CACHE), changed for a while.
- * Plans of both kinds stand in one process this way, without options that only a benchmark would use. */
+/* A variable of the environment that the library reads when it compiles a plan (MGN_FUSE, MGN_CACHE), changed for a
+ * while. Plans of both kinds stand in one process this way, without options that only a benchmark would use. */
 typedef struct mgn_bench_setting {
     const char *variable;
     char *before; /* NULL: it was not set */

@@ -6,9 +6,7 @@
 
 #include "bench/sampling.h"
 
-static const struct {
-    int m, n, k;
-} products[] = {{512, 512, 512}, {2048, 2048, 2048}, {256, 512, 784}};
+static const struct { int m, n, k; } products[] = {{512, 512, 512}, {2048, 2048, 2048}, {256, 512, 784}};
 
 typedef struct product {
     mgn_device *device;
@@ -28,7 +26,8 @@ static mgn_status run_peer(void *context, uint64_t times) {
     int before = openblas_get_num_threads(); /* the CPU backend calls it with one thread from its own */
     openblas_set_num_threads(mgn_threads());
     for (uint64_t i = 0; i < times; i++)
-        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, p->m, p->n, p->k, 1, p->a, p->k, p->b, p->n, 0, p->c, p->n);
+        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, p->m, p->n, p->k, 1, p->a, p->k, p->b, p->n, 0, p->c,
+                    p->n);
     openblas_set_num_threads(before);
     return MGN_OK;
 }
@@ -47,7 +46,8 @@ static mgn_status make(product *p) {
     p->c = random_matrix(p->m, p->n, 3);
     if (!p->a || !p->b || !p->c) return MGN_ERR_MEMORY;
     MGN_TRY(mgn_graph_create(&graph));
-    mgn_node *a = mgn_input(graph, "a", MGN_REAL, MGN_SHAPE(p->m, p->k)), *b = mgn_input(graph, "b", MGN_REAL, MGN_SHAPE(p->k, p->n));
+    mgn_node *a = mgn_input(graph, "a", MGN_REAL, MGN_SHAPE(p->m, p->k)),
+             *b = mgn_input(graph, "b", MGN_REAL, MGN_SHAPE(p->k, p->n));
     mgn_output(mgn_matmul(a, b));
     mgn_status status = mgn_plan_compile(graph, p->device, MGN_F32, NULL, 0, &p->plan);
     if (status == MGN_OK) status = mgn_tensor_write(mgn_plan_tensor(p->plan, a), MGN_F32, p->a);
@@ -57,10 +57,14 @@ static mgn_status make(product *p) {
 }
 
 static mgn_status run_product(mgn_bench *bench, const mgn_bench_entry *entry, cJSON *row) {
-    product p = {.device = bench->device, .m = products[entry->index].m, .n = products[entry->index].n, .k = products[entry->index].k};
+    product p = {.device = bench->device,
+                 .m = products[entry->index].m,
+                 .n = products[entry->index].n,
+                 .k = products[entry->index].k};
     mgn_timing timings[2];
     mgn_status status = make(&p);
-    if (status == MGN_OK) status = mgn_bench_time((mgn_bench_work[]){{run_plan, &p}, {run_peer, &p}}, 2, bench->seconds, timings);
+    if (status == MGN_OK)
+        status = mgn_bench_time((mgn_bench_work[]){{run_plan, &p}, {run_peer, &p}}, 2, bench->seconds, timings);
     mgn_plan_destroy(p.plan);
     mgn_free(p.a);
     mgn_free(p.b);
@@ -79,6 +83,6 @@ static mgn_status run_product(mgn_bench *bench, const mgn_bench_entry *entry, cJ
 }
 
 void mgn_bench_add_products(mgn_bench_list *list) {
-    for (size_t i = 0; i < MGN_COUNT(products); i++)
-        mgn_bench_add(list, "gemm", (int)i, run_product, "%dx%dx%d", products[i].m, products[i].k, products[i].n); /* m, k, n */
+    for (size_t i = 0; i < MGN_COUNT(products); i++) /* m x k x n */
+        mgn_bench_add(list, "gemm", (int)i, run_product, "%dx%dx%d", products[i].m, products[i].k, products[i].n);
 }

@@ -1,5 +1,5 @@
-/* Applying a colour map (cmgn, d = 3, h = 3, two layers) to a picture of 10.5 megapixels that lies in the host's memory:
- * bytes to bytes, as pictures are, and floats to floats. Copies to and from the device are part of it. */
+/* Applying a colour map (cmgn, d = 3, h = 3, two layers) to a picture of 10.5 megapixels that lies in the host's
+ * memory: bytes to bytes, as pictures are, and floats to floats. Copies to and from the device are part of it. */
 #include <string.h>
 
 #include <mgn/model.h>
@@ -32,15 +32,18 @@ static void fill(void *x, bool is_bytes) {
     uint64_t random = 1;
     for (size_t i = 0; i < (size_t)PIXELS * 3; i++) {
         double value = mgn_bench_uniform(&random, 0, 256);
-        if (is_bytes) ((uint8_t *)x)[i] = (uint8_t)value;
-        else ((float *)x)[i] = (float)(value / 256);
+        if (is_bytes)
+            ((uint8_t *)x)[i] = (uint8_t)value;
+        else
+            ((float *)x)[i] = (float)(value / 256);
     }
 }
 
 static mgn_status make_work(mgn_bench *bench, bool is_bytes, map_work *work) {
     mgn_model *model = NULL;
     size_t size = is_bytes ? sizeof(uint8_t) : sizeof(float);
-    mgn_model_config config = {.kind = "cmgn", .d = 3, .h = 3, .layers = 2, .activation = MGN_LOGISTIC, .v = MGN_V_ORTHOGONAL};
+    mgn_model_config config = {
+        .kind = "cmgn", .d = 3, .h = 3, .layers = 2, .activation = MGN_LOGISTIC, .v = MGN_V_ORTHOGONAL};
     work->x = mgn_alloc((size_t)PIXELS * 3, size);
     work->y = mgn_alloc((size_t)PIXELS * 3, size);
     if (!work->x || !work->y) return MGN_ERR_MEMORY;
@@ -57,7 +60,8 @@ static mgn_status run_map(mgn_bench *bench, const mgn_bench_entry *entry, cJSON 
     bool is_bytes = entry->index == 0;
     mgn_status status = make_work(bench, is_bytes, &work);
     if (status == MGN_OK)
-        status = mgn_bench_time(&(mgn_bench_work){is_bytes ? apply_bytes : apply_floats, &work}, 1, bench->seconds, &timing);
+        status =
+            mgn_bench_time(&(mgn_bench_work){is_bytes ? apply_bytes : apply_floats, &work}, 1, bench->seconds, &timing);
     mgn_map_destroy(work.map);
     mgn_free(work.x);
     mgn_free(work.y);

@@ -1,6 +1,6 @@
-/* Every op of the table that has a kernel, alone: the builder, FLOPs and ranges of the same descriptions that `mgn check`
- * uses, at sizes that leave the cache and at one that stays in it. The table is walked, and an op without sizes here does
- * not build. Row programs are switched off: these figures are of the kernels that plans fall back on. */
+/* Every op of the table that has a kernel, alone: the builder, FLOPs and ranges of the same descriptions that `mgn
+ * check` uses, at sizes that leave the cache and at one that stays in it. The table is walked, and an op without sizes
+ * here does not build. Row programs are switched off: these figures are of the kernels that plans fall back on. */
 #include <stdio.h>
 #include <string.h>
 
@@ -10,7 +10,8 @@
 
 enum { LARGE = 1 << 22, SMALL = 4096, VARIANTS = 4 };
 
-/* The sizes of an op: variant 0 is large, 1 is small, further ones are other layouts. False: there is no such variant. */
+/* The sizes of an op: variant 0 is large, 1 is small, further ones are other layouts. False: there is no such variant.
+ * */
 typedef bool sizes_of(mgn_check_case *c, int variant);
 
 static void input(mgn_check_case *c, mgn_kind kind, mgn_shape shape) {
@@ -39,7 +40,8 @@ static bool sizes_matmul(mgn_check_case *c, int variant) {
     static const struct {
         int64_t m, k, n;
         bool transpose_a; /* a sum over rows, as the gradient of a weight is */
-    } sizes[VARIANTS] = {{1024, 1024, 1024, false}, {16, 16, 16, false}, {LARGE / 4, 4, 4, false}, {4, LARGE / 4, 4, true}};
+    } sizes[VARIANTS] = {
+        {1024, 1024, 1024, false}, {16, 16, 16, false}, {LARGE / 4, 4, 4, false}, {4, LARGE / 4, 4, true}};
     int64_t m = sizes[variant].m, k = sizes[variant].k, n = sizes[variant].n;
     c->transpose_a = sizes[variant].transpose_a;
     c->shape = MGN_SHAPE(m, n);
@@ -49,7 +51,8 @@ static bool sizes_matmul(mgn_check_case *c, int variant) {
 }
 
 static bool sizes_spd(mgn_check_case *c, int variant) {
-    static const int64_t batches[VARIANTS] = {LARGE / 16, SMALL / 16, LARGE / 4096, 1}, sides[VARIANTS] = {3, 3, 16, 64};
+    static const int64_t batches[VARIANTS] = {LARGE / 16, SMALL / 16, LARGE / 4096, 1},
+                         sides[VARIANTS] = {3, 3, 16, 64};
     int64_t batch = batches[variant], d = sides[variant];
     mgn_shape matrices = MGN_SHAPE(batch, d, d), vectors = MGN_SHAPE(batch, d, 1);
     c->shape = c->op == MGN_OP_spd_logdet ? MGN_SHAPE(batch) : c->op == MGN_OP_spd_inverse ? matrices : vectors;
@@ -87,18 +90,14 @@ static bool sizes_unorm8(mgn_check_case *c, int variant) {
     return true;
 }
 
-static bool sizes(mgn_check_case *c, int variant) {
-    switch (c->op) {
-#define MGN_UNARY(op, ...) \
-    case MGN_OP_##op: return sizes_elementwise(c, variant);
-#define MGN_BINARY MGN_UNARY
-#define MGN_TERNARY MGN_UNARY
-#define MGN_KERNEL(op, family, ...) \
-    case MGN_OP_##op: return sizes_##family(c, variant);
+/* NULL: no kernel. */
+static sizes_of *const sizes[MGN_OP_COUNT] = {
+#define MGN_UNARY(op, ...) [MGN_OP_##op] = sizes_elementwise,
+#define MGN_BINARY(op, ...) [MGN_OP_##op] = sizes_elementwise,
+#define MGN_TERNARY(op, ...) [MGN_OP_##op] = sizes_elementwise,
+#define MGN_KERNEL(op, family, ...) [MGN_OP_##op] = sizes_##family,
 #include "graph/ops.def"
-    default: return false;
-    }
-}
+};
 
 /* ---- work and traffic ---- */
 
@@ -128,7 +127,8 @@ static double bytes(const mgn_check_case *c) {
 static void fill_reals(const mgn_check_case *c, int which, float *x, int64_t count) {
     const mgn_op_info *info = &mgn_op_infos[c->op];
     mgn_shape shape = c->in[which].shape;
-    bool matrices = which == 0 && (c->op == MGN_OP_spd_logdet || c->op == MGN_OP_spd_inverse || c->op == MGN_OP_spd_solve);
+    bool matrices =
+        which == 0 && (c->op == MGN_OP_spd_logdet || c->op == MGN_OP_spd_inverse || c->op == MGN_OP_spd_solve);
     uint64_t random = (uint64_t)which;
     for (int64_t i = 0; i < count; i++) {
         double value = mgn_bench_uniform(&random, info->low, info->high);
@@ -214,10 +214,11 @@ static void describe_shape(const mgn_check_case *c, cJSON *row) {
 static void subject(const mgn_check_case *c, char *text, size_t capacity) {
     mgn_shape s = c->in[0].kind == MGN_INDEX ? c->shape : c->in[0].shape;
     size_t at = 0;
-    for (int i = 0; i < s.rank; i++) at += (size_t)snprintf(text + at, capacity - at, "%s%lld", i ? "x" : "", (long long)s.dim[i]);
+    for (int i = 0; i < s.rank; i++)
+        at += (size_t)snprintf(text + at, capacity - at, "%s%lld", i ? "x" : "", (long long)s.dim[i]);
     if (c->op == MGN_OP_matmul)
-        snprintf(text + at, capacity - at, "%s by %lldx%lld", c->transpose_a ? "^T" : "", (long long)c->in[1].shape.dim[0],
-                 (long long)c->in[1].shape.dim[1]);
+        snprintf(text + at, capacity - at, "%s by %lldx%lld", c->transpose_a ? "^T" : "",
+                 (long long)c->in[1].shape.dim[0], (long long)c->in[1].shape.dim[1]);
     if (c->op == MGN_OP_sum || c->op == MGN_OP_max) snprintf(text + at, capacity - at, " over axis %d", c->axes - 1);
 }
 
@@ -250,7 +251,7 @@ static mgn_status run_op(mgn_bench *bench, const mgn_bench_entry *entry, cJSON *
     if (status == MGN_OK) {
         mgn_check_case c = list->items[0];
         c.inputs = 0;
-        sizes(&c, entry->index % VARIANTS);
+        sizes[c.op](&c, entry->index % VARIANTS);
         status = run_case(bench, &c, row);
     }
     mgn_arena_destroy(arena);
@@ -259,12 +260,14 @@ static mgn_status run_op(mgn_bench *bench, const mgn_bench_entry *entry, cJSON *
 
 void mgn_bench_add_ops(mgn_bench_list *list) {
     for (int op = 0; op < MGN_OP_COUNT; op++) {
-        for (int variant = 0; variant < VARIANTS && mgn_op_infos[op].has_kernel; variant++) {
+        for (int variant = 0; variant < VARIANTS && sizes[op]; variant++) {
             mgn_check_case c = {.op = (mgn_op)op};
             char text[64];
-            if (!sizes(&c, variant)) continue;
+            if (!sizes[op](&c, variant)) continue;
             subject(&c, text, sizeof text);
-            mgn_bench_add(list, "op", op * VARIANTS + variant, run_op, "%s %s", mgn_op_infos[op].label, text)->needs_limits = true;
+            mgn_bench_entry *entry =
+                mgn_bench_add(list, "op", op * VARIANTS + variant, run_op, "%s %s", mgn_op_infos[op].label, text);
+            entry->needs_limits = true;
         }
     }
 }

@@ -1,6 +1,6 @@
 /* Training steps and the making of their plans, through mgn_train itself: data on the device, shuffled batches, Adam. A
- * sample is an epoch, from one report to the next, so it holds what a user waits for: the host's look at the loss and the
- * parameters too, but no compilation. The first epoch warms up. */
+ * sample is an epoch, from one report to the next, so it holds what a user waits for: the host's look at the loss and
+ * the parameters too, but no compilation. The first epoch warms up. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -19,9 +19,11 @@ typedef struct step_case {
 
 enum { PLANE_ROWS = 10000, COLOUR_ROWS = 2073600 }; /* a picture of 1920 x 1080 */
 
-#define PLANE_CASES(loss)                                                                                           \
-    {"cmgn", 2, 2, 2, loss, 32, PLANE_ROWS}, {"cmgn", 2, 2, 2, loss, PLANE_ROWS, PLANE_ROWS},                       \
-    {"mmgn", 2, 3, 2, loss, 32, PLANE_ROWS}, {"mmgn", 2, 3, 2, loss, PLANE_ROWS, PLANE_ROWS}
+#define PLANE_CASES(loss)                                                                     \
+    {"cmgn", 2, 2, 2, loss, 32, PLANE_ROWS}, {"cmgn", 2, 2, 2, loss, PLANE_ROWS, PLANE_ROWS}, \
+        {"mmgn", 2, 3, 2, loss, 32, PLANE_ROWS}, {                                            \
+        "mmgn", 2, 3, 2, loss, PLANE_ROWS, PLANE_ROWS                                         \
+    }
 
 static const step_case step_cases[] = {
     PLANE_CASES("l1"),
@@ -32,8 +34,8 @@ static const step_case step_cases[] = {
 
 /* ---- data ---- */
 
-/* For losses with targets: the gradient field (4 a^3 + b / 2, 1/2 + a / 2 + 3 b - b^2) on the unit square. Else in the plane a
- * correlated Gaussian, and colours that lie along the greys. */
+/* For losses with targets: the gradient field (4 a^3 + b / 2, 1/2 + a / 2 + 3 b - b^2) on the unit square. Else in the
+ * plane a correlated Gaussian, and colours that lie along the greys. */
 static void fill_row(const step_case *c, int64_t i, uint64_t *random, float *x, float *y) {
     if (y) {
         double a = mgn_bench_uniform(random, 0, 1), b = mgn_bench_uniform(random, 0, 1);
@@ -50,7 +52,8 @@ static void fill_row(const step_case *c, int64_t i, uint64_t *random, float *x, 
 
 static mgn_status make_samples(const step_case *c, int64_t rows, mgn_samples *samples) {
     bool pairs = mgn_loss_needs_pairs(c->loss);
-    float *x = mgn_alloc((size_t)rows, (size_t)c->d * sizeof *x), *y = pairs ? mgn_alloc((size_t)rows, (size_t)c->d * sizeof *y) : NULL;
+    float *x = mgn_alloc((size_t)rows, (size_t)c->d * sizeof *x),
+          *y = pairs ? mgn_alloc((size_t)rows, (size_t)c->d * sizeof *y) : NULL;
     *samples = (mgn_samples){x, y, rows};
     if (!x || (pairs && !y)) return MGN_ERR_MEMORY;
     uint64_t random = 11;
@@ -74,16 +77,19 @@ static bool take_epoch(void *context, const mgn_train_report *report) {
     epochs *e = context;
     double seconds = report->seconds - e->last;
     if (report->epoch == 1) mgn_sampler_begin(&e->sampler, e->budget);
-    bool more = report->epoch == 1 || mgn_sampler_add(&e->sampler, seconds * (double)report->epoch / (double)report->steps);
+    bool more =
+        report->epoch == 1 || mgn_sampler_add(&e->sampler, seconds * (double)report->epoch / (double)report->steps);
     e->last = report->seconds;
     return more;
 }
 
-/* The reference experiments' settings: Adam at 0.001 in the plane, at 0.01 with weight decay and clipping for colours. */
+/* The reference experiments' settings: Adam at 0.001 in the plane, at 0.01 with weight decay and clipping for colours.
+ * */
 static void configure(const step_case *c, mgn_train_config *config) {
     static const double mean[3] = {0.45, 0.35, 0.3};
     static const double covariance[9] = {0.06, 0.04, 0.03, 0.04, 0.04, 0.03, 0.03, 0.03, 0.035};
-    *config = (mgn_train_config){.optimizer = {.kind = "adam", .lr = 1e-3}, .batch = c->batch, .epochs = 1, .real = MGN_F32};
+    *config =
+        (mgn_train_config){.optimizer = {.kind = "adam", .lr = 1e-3}, .batch = c->batch, .epochs = 1, .real = MGN_F32};
     snprintf(config->loss.kind, sizeof config->loss.kind, "%s", c->loss);
     if (c->d != 3) return;
     config->loss.mean = mean;
@@ -92,7 +98,10 @@ static void configure(const step_case *c, mgn_train_config *config) {
 }
 
 static mgn_status make_model(const step_case *c, mgn_model **model) {
-    mgn_model_config config = {.d = c->d, .h = c->h, .layers = c->layers, .v = MGN_V_ORTHOGONAL,
+    mgn_model_config config = {.d = c->d,
+                               .h = c->h,
+                               .layers = c->layers,
+                               .v = MGN_V_ORTHOGONAL,
                                .activation = mgn_model_usual_activation(c->model)};
     snprintf(config.kind, sizeof config.kind, "%s", c->model);
     return mgn_model_create(&config, 3, model);

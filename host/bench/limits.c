@@ -1,6 +1,6 @@
 /* What the machine can do, measured when a run starts: copying memory and multiplying matrices. On the host's own cores
- * with the C library's memcpy and the BLAS library, which know nothing of this project; on other devices there is no such
- * neutral program, so the device's own copy and product stand in for it, and shares compare ops with those. */
+ * with the C library's memcpy and the BLAS library, which know nothing of this project; on other devices there is no
+ * such neutral program, so the device's own copy and product stand in for it, and shares compare ops with those. */
 #include <cblas.h>
 #include <string.h>
 
@@ -38,7 +38,8 @@ static mgn_status run_host_copy(void *context, uint64_t times) {
 #pragma omp parallel for schedule(static) num_threads(copy->threads)
         for (int part = 0; part < copy->threads; part++) {
             size_t begin = copy->bytes / (size_t)copy->threads * (size_t)part;
-            size_t end = part + 1 == copy->threads ? copy->bytes : copy->bytes / (size_t)copy->threads * (size_t)(part + 1);
+            size_t end =
+                part + 1 == copy->threads ? copy->bytes : copy->bytes / (size_t)copy->threads * (size_t)(part + 1);
             memcpy(copy->to + begin, copy->from + begin, end - begin);
         }
     }
@@ -48,8 +49,8 @@ static mgn_status run_host_copy(void *context, uint64_t times) {
 static mgn_status run_host_product(void *context, uint64_t times) {
     float *const *m = context;
     for (uint64_t i = 0; i < times; i++)
-        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, MULTIPLY_SIDE, MULTIPLY_SIDE, MULTIPLY_SIDE, 1, m[0], MULTIPLY_SIDE,
-                    m[1], MULTIPLY_SIDE, 0, m[2], MULTIPLY_SIDE);
+        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, MULTIPLY_SIDE, MULTIPLY_SIDE, MULTIPLY_SIDE, 1, m[0],
+                    MULTIPLY_SIDE, m[1], MULTIPLY_SIDE, 0, m[2], MULTIPLY_SIDE);
     return MGN_OK;
 }
 

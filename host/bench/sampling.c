@@ -20,8 +20,8 @@ static double foreign_seconds(void) {
     FILE *file = fopen("/proc/stat", "r");
     int found = 0;
     if (file) {
-        found = fscanf(file, "cpu %llu %llu %llu %llu %llu %llu %llu %llu", &user, &nice, &system, &idle, &wait, &irq, &soft,
-                       &steal);
+        found = fscanf(file, "cpu %llu %llu %llu %llu %llu %llu %llu %llu", &user, &nice, &system, &idle, &wait, &irq,
+                       &soft, &steal);
         fclose(file);
     }
     struct timespec own;

@@ -1,8 +1,8 @@
 /* Taking samples of a time on a machine that others use too.
  *
  * The fastest sample is the figure: everything that is not the program itself only ever adds time. The machine's own
- * account of its processors (/proc/stat) says how much of them other programs used meanwhile; samples of a stretch in which
- * that was noticeable are disturbed, and count only where there are no others. */
+ * account of its processors (/proc/stat) says how much of them other programs used meanwhile; samples of a stretch in
+ * which that was noticeable are disturbed, and count only where there are no others. */
 #ifndef MGN_HOST_BENCH_SAMPLING_H
 #define MGN_HOST_BENCH_SAMPLING_H
 
@@ -26,8 +26,8 @@ typedef struct mgn_timing {
 } mgn_timing;
 
 void mgn_sampler_begin(mgn_sampler *sampler, double budget);
-/* Adds a sample that was just taken. Whether another one is wanted: until the budget is spent, but at least three, unless
- * these would take ten budgets. */
+/* Adds a sample that was just taken. Whether another one is wanted: until the budget is spent, but at least three,
+ * unless these would take ten budgets. */
 bool mgn_sampler_add(mgn_sampler *sampler, double seconds);
 mgn_timing mgn_sampler_end(mgn_sampler *sampler);
 

@@ -4,7 +4,7 @@
 
 #include "check/judge.h"
 
-/* The name of combination number `index` ("cmgn/nll", "cmgn/mse/tanh"); false past the last. */
+/* The name of combination number `index` ("cmgn/nll"); false past the last. */
 bool mgn_model_check_label(size_t index, char label[48]);
 
 /* Runs combination `index` on the devices. Failures of checks and devices are results; only lack of memory is an error. */

@@ -23,6 +23,7 @@ mgn_status cli_print_versions(bool json);
 mgn_status cmd_apply(const cli_command *command, int argc, char **argv);
 mgn_status cmd_check(const cli_command *command, int argc, char **argv);
 mgn_status cmd_devices(const cli_command *command, int argc, char **argv);
+mgn_status cmd_experiment(const cli_command *command, int argc, char **argv);
 mgn_status cmd_recolor(const cli_command *command, int argc, char **argv);
 
 #endif

@@ -15,7 +15,7 @@
 typedef struct picture {
     const char *input;
     char *output;
-    double seconds, apply_seconds; /* in all; without reading and writing */
+    double seconds; /* reading, mapping, writing */
     size_t width, height;
 } picture;
 
@@ -50,8 +50,10 @@ static mgn_status check_clashes(const job *j) {
     mgn_status status = MGN_OK;
     for (size_t i = 1; i < j->count && status == MGN_OK; i++)
         if (by_base_name(&sorted[i - 1], &sorted[i]) == 0)
-            status = mgn_fail(MGN_ERR_ARGUMENT, "%s and %s have the same name, so one result would replace the other; apply the map to "
-                              "them one at a time, into different directories", sorted[i - 1].input, sorted[i].input);
+            status = mgn_fail(MGN_ERR_ARGUMENT,
+                              "%s and %s have the same name, so one result would replace the other; apply the map to "
+                              "them one at a time, into different directories",
+                              sorted[i - 1].input, sorted[i].input);
     mgn_free(sorted);
     return status;
 }
@@ -79,12 +81,14 @@ static mgn_status plan_pictures(job *j) {
 
 static mgn_status parse(const cli_command *command, int argc, char **argv, job *j) {
     const cli_option options[] = {
-        {"output", 'o', CLI_TEXT, "OUTDIR", "the directory of the results, made when it is missing (required)", &j->directory, 0, 0},
+        {"output", 'o', CLI_TEXT, "OUTDIR", "the directory of the results, made when it is missing (required)",
+         &j->directory, 0, 0},
         {"quality", 0, CLI_INT, "Q", "JPEG quality, 1 to 100 (default 92)", &j->quality, 1, 100},
     };
     MGN_TRY(cli_parse(command, argc, argv, options, MGN_COUNT(options), &j->common));
     if (j->common.help) return MGN_OK;
-    if (!j->directory) return mgn_fail(MGN_ERR_ARGUMENT, "-o is missing: the directory of the results; mgn apply %s", command->usage);
+    if (!j->directory)
+        return mgn_fail(MGN_ERR_ARGUMENT, "-o is missing: the directory of the results; mgn apply %s", command->usage);
     j->map_path = j->common.arguments[0];
     j->count = (size_t)j->common.argument_count - 1;
     return MGN_OK;
@@ -95,8 +99,8 @@ static mgn_status prepare(job *j) {
     MGN_TRY(mgn_model_load(j->map_path, &j->model));
     const int64_t d = mgn_model_get_config(j->model)->d;
     if (d != 3)
-        return mgn_fail(MGN_ERR_ARGUMENT, "%s is a map of %lld dimensions; pictures need one of 3 (red, green, blue)", j->map_path,
-                        (long long)d);
+        return mgn_fail(MGN_ERR_ARGUMENT, "%s is a map of %lld dimensions; pictures need one of 3 (red, green, blue)",
+                        j->map_path, (long long)d);
     MGN_TRY(cli_open_device(&j->common, &j->device));
     MGN_TRY(mgn_map_create(j->model, j->device, MGN_F32, &j->map));
     /* A directory that is missing is made with the first result: a failure before that leaves nothing behind. */
@@ -107,18 +111,12 @@ static mgn_status prepare(job *j) {
 
 static mgn_status apply_one(const job *j, picture *p) {
     const double start = mgn_now();
-    mgn_image *source = NULL, *result = NULL;
-    MGN_TRY(mgn_image_read(p->input, &source));
-    const double read = mgn_now();
-    mgn_status status = mgn_recolor_apply(j->map, source, &result);
-    p->apply_seconds = mgn_now() - read;
-    if (status == MGN_OK && j->done == 0) status = mgn_make_directory(j->directory);
-    if (status == MGN_OK) status = mgn_image_write(result, p->output, &(mgn_image_write_options){.quality = j->quality});
+    const bool missing = j->done == 0 && access(j->directory, F_OK) != 0;
+    if (missing) MGN_TRY(mgn_make_directory(j->directory));
+    const mgn_image_write_options options = {.quality = j->quality};
+    const mgn_status status = mgn_recolor_file(j->map, p->input, p->output, &options, &p->width, &p->height);
+    if (status != MGN_OK && missing) (void)rmdir(j->directory);
     p->seconds = mgn_now() - start;
-    p->width = source->width;
-    p->height = source->height;
-    mgn_image_destroy(source);
-    mgn_image_destroy(result);
     return status;
 }
 
@@ -149,7 +147,6 @@ static mgn_status print_json(const job *j) {
         cJSON_AddNumberToObject(row, "width", (double)p->width);
         cJSON_AddNumberToObject(row, "height", (double)p->height);
         cJSON_AddNumberToObject(row, "seconds", p->seconds);
-        cJSON_AddNumberToObject(row, "apply_s", p->apply_seconds);
         cJSON_AddItemToArray(files, row);
         total += p->seconds;
     }
@@ -160,12 +157,11 @@ static mgn_status print_json(const job *j) {
 }
 
 static mgn_status print_text(const job *j) {
-    cli_table *table = cli_table_create("result|>pixels|>applying|>in all|device");
+    cli_table *table = cli_table_create("result|>pixels|>seconds|device");
     for (size_t i = 0; i < j->count; i++) {
         const picture *p = &j->pictures[i];
         cli_table_cell(table, "%s", p->output);
         cli_table_cell(table, "%zu x %zu", p->width, p->height);
-        cli_table_cell(table, "%.3f s", p->apply_seconds);
         cli_table_cell(table, "%.3f s", p->seconds);
         cli_table_cell(table, "%s", mgn_device_get_info(j->device)->spec);
     }

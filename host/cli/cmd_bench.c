@@ -6,37 +6,23 @@
 #include "bench/bench.h"
 #include "cli.h"
 
-enum { TEXT = -1, NOTE = -2, MOST_COLUMNS = 12 };
+enum { MOST_FIELD = 32 };
 
-/* One field of a row, with this many decimals; TEXT as it is; NOTE: what must be known about the figure. */
-typedef struct column {
-    const char *field;
-    int decimals;
-} column;
-
-typedef struct group {
-    const char *name; /* of its rows */
-    const char *headings;
-    column columns[MOST_COLUMNS];
-} group;
-
-#define STEP_COLUMNS                                                                                                \
-    {{"model", TEXT}, {"d", 0}, {"h", 0}, {"layers", 0}, {"loss", TEXT}, {"batch", 0}, {"rows", 0}, {"us", 2}, \
-     {"median_us", 2}, {"compile_ms", 1}, {"disturbed", NOTE}}
-
-static const group groups[] = {
+/* One table: the name of its rows, its headings, and under each the field of a row, numbers with so many decimals. */
+static const struct {
+    const char *name, *headings, *fields;
+} groups[] = {
     {"op", "op|size|>us|>median|>GB/s|>GFLOP/s|>of limit|bound by|note",
-     {{"op", TEXT}, {"size", TEXT}, {"us", 2}, {"median_us", 2}, {"gbytes_s", 2}, {"gflops", 2}, {"share", 3}, {"bound", TEXT},
-      {"disturbed", NOTE}}},
-    {"step", "step|>d|>h|>layers|loss|>batch|>rows|>us|>median|>compile ms|note", STEP_COLUMNS},
-    {"step-unfused", "step-unfused|>d|>h|>layers|loss|>batch|>rows|>us|>median|>compile ms|note", STEP_COLUMNS},
+     "op size us:2 median_us:2 gbytes_s:2 gflops:2 share:3 bound disturbed"},
+    {"step", "step|>d|>h|>layers|loss|>batch|>rows|>us|>median|>compile ms|note",
+     "model d:0 h:0 layers:0 loss batch:0 rows:0 us:2 median_us:2 compile_ms:1 disturbed"},
+    {"step-unfused", "step-unfused|>d|>h|>layers|loss|>batch|>rows|>us|>median|>compile ms|note",
+     "model d:0 h:0 layers:0 loss batch:0 rows:0 us:2 median_us:2 compile_ms:1 disturbed"},
     {"apply", "apply|type|>Mpixel|>ms|>median|>Mpixel/s|note",
-     {{"model", TEXT}, {"type", TEXT}, {"mpixel", 1}, {"ms", 1}, {"median_ms", 1}, {"mpixel_s", 1}, {"disturbed", NOTE}}},
+     "model type mpixel:1 ms:1 median_ms:1 mpixel_s:1 disturbed"},
     {"gemm", ">gemm m|>k|>n|>us|>median|>GFLOP/s|>peer's|>ratio|peer|note",
-     {{"m", 0}, {"k", 0}, {"n", 0}, {"us", 1}, {"median_us", 1}, {"gflops", 1}, {"peer_gflops", 1}, {"ratio", 3}, {"peer", TEXT},
-      {"disturbed", NOTE}}},
-    {"compile", "compile|loss|start|>ms|>median|note",
-     {{"model", TEXT}, {"loss", TEXT}, {"start", TEXT}, {"ms", 2}, {"median_ms", 2}, {"disturbed", NOTE}}},
+     "m:0 k:0 n:0 us:1 median_us:1 gflops:1 peer_gflops:1 ratio:3 peer disturbed"},
+    {"compile", "compile|loss|start|>ms|>median|note", "model loss start ms:2 median_ms:2 disturbed"},
 };
 
 static const char *text_of(const cJSON *row, const char *field) {
@@ -44,23 +30,37 @@ static const char *text_of(const cJSON *row, const char *field) {
     return text ? text : "";
 }
 
-static void add_cell(cli_table *table, const cJSON *row, const column *c) {
-    const cJSON *field = cJSON_GetObjectItem(row, c->field);
-    double value = cJSON_GetNumberValue(field);
-    if (c->decimals == TEXT) cli_table_cell(table, "%s", text_of(row, c->field));
-    else if (c->decimals == NOTE) cli_table_cell(table, "%s", cJSON_IsTrue(field) ? "disturbed" : "");
-    else if (!isfinite(value)) cli_table_cell(table, "-");
-    else if (c->decimals && value != 0 && fabs(value) < 0.1) cli_table_cell(table, "%.2g", value); /* tiny ones keep digits */
-    else cli_table_cell(table, "%.*f", c->decimals, value);
+/* The cell of one field. Tiny numbers keep two digits, whatever their column's decimals. */
+static void add_cell(cli_table *table, const cJSON *row, const char *field, int decimals) {
+    const cJSON *item = cJSON_GetObjectItem(row, field);
+    double value = cJSON_GetNumberValue(item);
+    if (cJSON_IsBool(item))
+        cli_table_cell(table, "%s", cJSON_IsTrue(item) ? field : "");
+    else if (!cJSON_IsNumber(item))
+        cli_table_cell(table, "%s", cJSON_IsString(item) ? item->valuestring : "-");
+    else if (decimals && value != 0 && fabs(value) < 0.1)
+        cli_table_cell(table, "%.2g", value);
+    else
+        cli_table_cell(table, "%.*f", decimals, value);
+}
+
+static void add_row(cli_table *table, const cJSON *row, const char *fields) {
+    while (*fields) {
+        size_t length = strcspn(fields, " "), word = strcspn(fields, " :");
+        char field[MOST_FIELD];
+        snprintf(field, sizeof field, "%.*s", (int)word, fields);
+        add_cell(table, row, field, word < length ? fields[word + 1] - '0' : 0);
+        fields += length + (fields[length] == ' ');
+    }
 }
 
 /* The rows of one group as a table; nothing when there are none. */
-static mgn_status print_group(const group *g, const cJSON *results) {
+static mgn_status print_group(size_t g, const cJSON *results) {
     cli_table *table = NULL;
     for (const cJSON *row = results->child; row; row = row->next) {
-        if (strcmp(text_of(row, "name"), g->name) != 0 || cJSON_HasObjectItem(row, "error")) continue;
-        if (!table) table = cli_table_create(g->headings);
-        for (const column *c = g->columns; c < g->columns + MOST_COLUMNS && c->field; c++) add_cell(table, row, c);
+        if (strcmp(text_of(row, "name"), groups[g].name) != 0 || cJSON_HasObjectItem(row, "error")) continue;
+        if (!table) table = cli_table_create(groups[g].headings);
+        add_row(table, row, groups[g].fields);
     }
     if (!table) return MGN_OK;
     MGN_TRY(cli_table_print(table));
@@ -84,12 +84,13 @@ static mgn_status print_text(const cJSON *report) {
            text_of(report, "device_version"), cJSON_GetNumberValue(cJSON_GetObjectItem(report, "threads")));
     print_limits(cJSON_GetObjectItem(report, "limits"));
     putchar('\n');
-    for (size_t i = 0; i < MGN_COUNT(groups); i++) MGN_TRY(print_group(&groups[i], results));
+    for (size_t i = 0; i < MGN_COUNT(groups); i++) MGN_TRY(print_group(i, results));
     int figures = 0, disturbed = 0;
     for (const cJSON *row = results->child; row; row = row->next) {
         figures += !cJSON_HasObjectItem(row, "error");
         disturbed += cJSON_IsTrue(cJSON_GetObjectItem(row, "disturbed"));
-        if (cJSON_HasObjectItem(row, "error")) printf("%s %s: %s\n", text_of(row, "name"), text_of(row, "subject"), text_of(row, "error"));
+        if (cJSON_HasObjectItem(row, "error"))
+            printf("%s %s: %s\n", text_of(row, "name"), text_of(row, "subject"), text_of(row, "error"));
     }
     printf("%d figures, each the fastest sample of %g s; %d disturbed by other programs\n", figures,
            cJSON_GetNumberValue(cJSON_GetObjectItem(report, "seconds")), disturbed);
@@ -111,7 +112,10 @@ mgn_status cmd_bench(const cli_command *command, int argc, char **argv) {
     cli_common common;
     mgn_bench_options options = {.seconds = 0.3};
     const cli_option rows[] = {
-        {"filter", 'f', CLI_TEXT, "TEXT", "only the benchmarks that contain TEXT in \"name model|op ... size\": step, tanh, \"nll batch 32\"", &options.filter, 0, 0},
+        {"filter", 'f', CLI_TEXT, "TEXT",
+         "only the benchmarks that have TEXT in name and subject, such as \"step cmgn d=2 h=2 l1 batch 32\" and \"op "
+         "tanh 4096\"",
+         &options.filter, 0, 0},
         {"seconds", 's', CLI_REAL, "S", "measuring time of one figure (default 0.3)", &options.seconds, 0.001, 3600},
     };
     MGN_TRY(cli_parse(command, argc, argv, rows, MGN_COUNT(rows), &common));
@@ -124,8 +128,11 @@ mgn_status cmd_bench(const cli_command *command, int argc, char **argv) {
     if (!report) return status;
     mgn_status failures = verdict(report);
     mgn_status printed = common.json ? MGN_OK : print_text(report);
-    if (common.json) printed = cli_print_json(report);
-    else cJSON_Delete(report);
+    if (common.json)
+        printed = cli_print_json(report);
+    else
+        cJSON_Delete(report);
     if (printed != MGN_OK) return printed;
-    return status != MGN_OK ? mgn_fail(status, "the benchmarks were interrupted; these are the figures there are") : failures;
+    return status != MGN_OK ? mgn_fail(status, "the benchmarks were interrupted; these are the figures there are")
+                            : failures;
 }

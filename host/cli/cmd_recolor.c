@@ -51,8 +51,11 @@ static mgn_status parse(const cli_command *command, int argc, char **argv, job *
     const cli_option options[] = {
         {"like", 'l', CLI_TEXT, "TARGET", "the picture whose palette is taken (required)", &j->target_path, 0, 0},
         {"output", 'o', CLI_TEXT, "OUT", "where the result goes: .jpg, .jpeg or .png (required)", &j->out, 0, 0},
-        {"model", 0, CLI_CHOICE, "cmgn|mmgn", "the network: cascaded (27 parameters) or modular (28) (default cmgn)", &j->kind, 0, 0},
-        {"epochs", 0, CLI_LONG, "N", "passes of learning over a sample of 65536 pixels (default 80, more for small pictures)", &j->epochs, 1, 1000000},
+        {"model", 0, CLI_CHOICE, "cmgn|mmgn", "the network: cascaded (27 parameters) or modular (28) (default cmgn)",
+         &j->kind, 0, 0},
+        {"epochs", 0, CLI_LONG, "N",
+         "passes of learning over a sample of 65536 pixels (default 80, more for small pictures)", &j->epochs, 1,
+         1000000},
         {"save", 0, CLI_TEXT, "MAP", "keep the map too, as a safetensors file for `mgn apply`", &j->map_path, 0, 0},
         {"sheet", 0, CLI_TEXT, "FILE", "also write source, target and result side by side", &j->sheet_path, 0, 0},
         {"quality", 0, CLI_INT, "Q", "JPEG quality, 1 to 100 (default 92)", &j->quality, 1, 100},
@@ -60,8 +63,11 @@ static mgn_status parse(const cli_command *command, int argc, char **argv, job *
     MGN_TRY(cli_parse(command, argc, argv, options, MGN_COUNT(options), &j->common));
     if (j->common.help) return MGN_OK;
     j->source_path = j->common.arguments[0];
-    if (!j->target_path) return mgn_fail(MGN_ERR_ARGUMENT, "--like is missing: the picture whose palette is wanted; mgn recolor %s", command->usage);
-    if (!j->out) return mgn_fail(MGN_ERR_ARGUMENT, "-o is missing: the name of the result; mgn recolor %s", command->usage);
+    if (!j->target_path)
+        return mgn_fail(MGN_ERR_ARGUMENT, "--like is missing: the picture whose palette is wanted; mgn recolor %s",
+                        command->usage);
+    if (!j->out)
+        return mgn_fail(MGN_ERR_ARGUMENT, "-o is missing: the name of the result; mgn recolor %s", command->usage);
     return check_outputs(j);
 }
 
@@ -74,7 +80,8 @@ static bool show_progress(void *context, const mgn_train_report *report) {
 }
 
 static mgn_status learn(job *j) {
-    mgn_recolor_config config = {.epochs = j->epochs, .seed = j->common.seed, .report = show_progress, .context = &j->progress};
+    mgn_recolor_config config = {
+        .epochs = j->epochs, .seed = j->common.seed, .report = show_progress, .context = &j->progress};
     strncpy(config.kind, j->kind, sizeof config.kind - 1);
     mgn_progress_begin(&j->progress, "learning", (uint64_t)j->epochs);
     const mgn_status status = mgn_recolor_learn(j->source, j->target, j->device, &config, &j->model, &j->training);
@@ -101,7 +108,8 @@ static mgn_status prepare_sheet(const job *j, mgn_output_file **output) {
     const char *const labels[] = {"source", "target", "result"};
     mgn_image *sheet = NULL;
     MGN_TRY(mgn_image_sheet(pictures, labels, MGN_COUNT(pictures), SHEET_HEIGHT, &sheet));
-    const mgn_status status = mgn_image_prepare(sheet, j->sheet_path, &(mgn_image_write_options){.quality = j->quality}, output);
+    const mgn_status status =
+        mgn_image_prepare(sheet, j->sheet_path, &(mgn_image_write_options){.quality = j->quality}, output);
     mgn_image_destroy(sheet);
     return status;
 }
@@ -144,7 +152,8 @@ static mgn_status print_json(const job *j) {
 }
 
 static mgn_status print_text(const job *j) {
-    cli_table *table = cli_table_create(">loss (KL)|>transport cost|>affine optimum|>sliced W2^2 before|>after|>learning|>applying|device");
+    cli_table *table = cli_table_create(
+        ">loss (KL)|>transport cost|>affine optimum|>sliced W2^2 before|>after|>learning|>applying|device");
     cli_table_cell(table, "%.4g", j->figures.loss);
     cli_table_cell(table, "%.4f", j->figures.cost);
     cli_table_cell(table, "%.4f", j->figures.bures);

@@ -49,6 +49,12 @@ static const cli_command commands[] = {
      "mgn devices\n"
      "mgn devices --json\n",
      0, 0, cmd_devices},
+    {"experiment", "run a published experiment and compare with its figures", "NAME [options]",
+     "", /* written from the table of experiments */
+     "mgn experiment gradient-field\n"
+     "mgn experiment gaussian --model cmgn --recipe best --seed 3 --json\n"
+     "mgn experiment colour --data photos\n",
+     1, 1, cmd_experiment},
 };
 
 static void print_help(void) {

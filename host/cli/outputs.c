@@ -39,6 +39,7 @@ bool cli_same_file(const char *a, const char *b) {
 mgn_status cli_check_apart(const char *path, const char *const *inputs, size_t count) {
     for (size_t i = 0; i < count; i++)
         if (cli_same_file(path, inputs[i]))
-            return mgn_fail(MGN_ERR_ARGUMENT, "%s would be written over, and it is an input; give the result another name", path);
+            return mgn_fail(MGN_ERR_ARGUMENT,
+                            "%s would be written over, and it is an input; give the result another name", path);
     return MGN_OK;
 }

@@ -10,7 +10,7 @@
 
 #include "graph/fuse.h"
 
-enum { MOST_LEVELS = 16, MOST_SPD = 8, MOST_PRODUCT = 4096, MOST_FEATURES = 1024 };
+enum { MOST_LEVELS = 16, MOST_SPD = 8, MOST_PRODUCT = 4096, MOST_FEATURES = 1024, MOST_TRIES = 4 };
 
 /* Row values that are dearer to make again than to keep in memory. */
 static bool worth_keeping(const mgn_node *node) {
@@ -33,13 +33,15 @@ static bool reads_as_a_whole(const mgn_fuser *f, const mgn_node *consumer, int i
     case MGN_OP_pad:
     case MGN_OP_concat: return consumer->attributes.axis == 0;
     case MGN_OP_reshape: return consumer->shape.rank == 0 || consumer->shape.dim[0] != f->rows;
-    case MGN_OP_matmul: return i == 1 && !consumer->attributes.kernel.matmul.transpose_a;
+    case MGN_OP_matmul: return i == 1 && consumer->in[1]->shape.rank == 2 && !consumer->attributes.kernel.matmul.transpose_a;
     case MGN_OP_shuffle:
     case MGN_OP_uniform:
     case MGN_OP_normal:
     case MGN_OP_from_unorm8:
     case MGN_OP_advance: return true;
-    default: return false;
+    case MGN_OP_sum:
+    case MGN_OP_max: return false;
+    default: return consumer->shape.rank > consumer->in[i]->shape.rank; /* broadcast: its axes are the last ones */
     }
 }
 
@@ -284,6 +286,15 @@ static void emit_carries(mgn_fuser *f) {
     }
 }
 
+/* Whether a carry writes into the run. */
+static bool is_carried_over(const mgn_fuser *f, mgn_row_run run, int32_t count) {
+    for (int32_t i = 0; i < f->carry_count; i++) {
+        const mgn_row_carry *c = &f->carries[i];
+        if (!c->is_state && run.base < c->to + c->count && c->to < run.base + count) return true;
+    }
+    return false;
+}
+
 static void emit_outputs(mgn_fuser *f) {
     for (int id = 0; id < f->low->node_count && !f->failed; id++) {
         const mgn_node *node = f->graph->nodes[id];
@@ -291,6 +302,12 @@ static void emit_outputs(mgn_fuser *f) {
         if (!f->low->values[id].live || !node->is_output || value->is_row || node->op == MGN_OP_input) continue;
         f->current = &f->sections[2 * f->levels];
         mgn_row_run run = mgn_fuse_as_run(f, value->scalars, value->count, false);
+        if (is_carried_over(f, run, value->count)) { /* part of an input, as it is before the step's end */
+            mgn_scalar *copy = mgn_fuse_scalars(f, value->count);
+            if (!copy) return;
+            mgn_fuse_elementwise(f, MGN_OP_copy, value->count, (const mgn_scalar *const[]){value->scalars, NULL, NULL}, copy);
+            run.base = copy[0].place;
+        }
         f->current = &f->epilogue;
         mgn_row_instruction *i = mgn_fuse_instruction(f, MGN_ROW_STORE);
         i->count = value->count;
@@ -301,14 +318,21 @@ static void emit_outputs(mgn_fuser *f) {
 
 /* ---- the whole ---- */
 
-/* The number of rows that most live nodes have. */
-static int64_t choose_rows(const mgn_lowering *low, const mgn_graph *graph) {
+/* Values whose rows a program may run over: data, not the parameters and the state that steps change. */
+static bool brings_rows(const mgn_lowering *low, const mgn_node *node) {
+    bool source = (node->op == MGN_OP_input && !node->assigned) || node->op == MGN_OP_from_unorm8 || worth_keeping(node);
+    return low->values[node->id].live && source && node->shape.rank > 0 && node->shape.dim[0] >= 2;
+}
+
+/* The number of rows that most live nodes have, of those that were not tried; 0 when there is none left. */
+static int64_t choose_rows(const mgn_lowering *low, const mgn_graph *graph, const int64_t *tried, int tries) {
     int64_t best = 0;
     int best_count = 0;
     for (int id = 0; id < low->node_count; id++) {
         const mgn_node *node = graph->nodes[id];
-        bool source = node->op == MGN_OP_input || node->op == MGN_OP_from_unorm8 || worth_keeping(node);
-        if (!low->values[id].live || !source || node->shape.rank == 0 || node->shape.dim[0] < 2 || node->shape.dim[0] == best) continue;
+        bool known = !brings_rows(low, node) || node->shape.dim[0] == best;
+        for (int i = 0; !known && i < tries; i++) known = node->shape.dim[0] == tried[i];
+        if (known) continue;
         int count = 0;
         for (int other = 0; other < low->node_count; other++)
             count += low->values[other].live && graph->nodes[other]->shape.rank > 0 &&
@@ -318,6 +342,21 @@ static int64_t choose_rows(const mgn_lowering *low, const mgn_graph *graph) {
         best = node->shape.dim[0];
     }
     return best;
+}
+
+/* Finds the number of rows for which the whole graph is a row program with rows in it. */
+static bool choose_and_classify(mgn_fuser *f) {
+    int64_t tried[MOST_TRIES];
+    for (int tries = 0; tries < MOST_TRIES; tries++) {
+        f->rows = tried[tries] = choose_rows(f->low, f->graph, tried, tries);
+        if (f->rows == 0) return false;
+        memset(f->of, 0, (size_t)f->low->node_count * sizeof *f->of);
+        f->levels = 0;
+        bool fits = classify_all(f), rows = false;
+        for (int id = 0; fits && id < f->low->node_count; id++) rows = rows || (f->low->values[id].live && f->of[id].is_row);
+        if (fits && rows) return true;
+    }
+    return false;
 }
 
 static bool allocate(mgn_fuser *f) {
@@ -362,8 +401,8 @@ static bool finish(mgn_fuser *f, mgn_row_program *program) {
 }
 
 bool mgn_fuse(mgn_lowering *low, const mgn_graph *graph, mgn_arena *arena, mgn_row_program *program) {
-    mgn_fuser f = {.arena = arena, .low = low, .graph = graph, .rows = choose_rows(low, graph)};
-    if (f.rows < 2 || !allocate(&f) || !classify_all(&f)) return false;
+    mgn_fuser f = {.arena = arena, .low = low, .graph = graph};
+    if (!allocate(&f) || !choose_and_classify(&f)) return false;
     bool *needed = mgn_arena_alloc(arena, (size_t)low->node_count, sizeof *needed);
     if (!needed) return false;
     for (int level = 0; level <= f.levels && !f.failed; level++) find_needed(&f, level, needed, low);

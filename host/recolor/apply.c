@@ -2,6 +2,8 @@
  * samples and not four times that; grey ones as a whole, since only the whole shows whether the result is still grey. */
 #include "recolor/recolor.h"
 
+#include "image/codec.h"
+
 enum { BAND_PIXELS = 1 << 20 };
 
 static mgn_status apply_bands(mgn_map *map, const mgn_image *source, mgn_image *result) {
@@ -20,12 +22,32 @@ static mgn_status apply_bands(mgn_map *map, const mgn_image *source, mgn_image *
     return status;
 }
 
+/* Bytes saturate and cannot say that a colour is not finite; a grid of colours can, before any pixel is mapped. */
+static mgn_status check_finite(mgn_map *map) {
+    enum { STEPS = 5, POINTS = STEPS * STEPS * STEPS };
+    float grid[3 * POINTS];
+    for (int i = 0; i < POINTS; i++) {
+        grid[3 * i] = (float)(i % STEPS) / (STEPS - 1);
+        grid[3 * i + 1] = (float)(i / STEPS % STEPS) / (STEPS - 1);
+        grid[3 * i + 2] = (float)(i / (STEPS * STEPS)) / (STEPS - 1);
+    }
+    return mgn_map_apply(map, grid, POINTS, grid);
+}
+
+static mgn_status apply_to_bytes(mgn_map *map, const mgn_image *source, mgn_image *result) {
+    MGN_TRY(check_finite(map));
+    return mgn_map_apply_bytes(map, source->pixels, (int64_t)(source->width * source->height), result->pixels);
+}
+
 static mgn_status apply_to_colour(mgn_map *map, const mgn_image *source, mgn_image **result) {
     mgn_image *made = NULL;
     MGN_TRY(mgn_image_clone_colour(source, &made));
-    const mgn_status status = apply_bands(map, source, made);
-    if (status == MGN_OK) *result = made;
-    else mgn_image_destroy(made);
+    const bool bytes = source->channels == 3 && source->depth == 8;
+    const mgn_status status = bytes ? apply_to_bytes(map, source, made) : apply_bands(map, source, made);
+    if (status == MGN_OK)
+        *result = made;
+    else
+        mgn_image_destroy(made);
     return status;
 }
 
@@ -40,8 +62,41 @@ static mgn_status apply_to_grey(mgn_map *map, const mgn_image *source, mgn_image
     return status;
 }
 
+static mgn_status check_dimension(const mgn_map *map) {
+    if (mgn_map_dimension(map) == 3) return MGN_OK;
+    return mgn_fail(MGN_ERR_ARGUMENT, "a map of colours has d = 3; this one has d = %lld",
+                    (long long)mgn_map_dimension(map));
+}
+
 mgn_status mgn_recolor_apply(mgn_map *map, const mgn_image *source, mgn_image **result) {
-    if (mgn_map_dimension(map) != 3)
-        return mgn_fail(MGN_ERR_ARGUMENT, "a map of colours has d = 3; this one has d = %lld", (long long)mgn_map_dimension(map));
+    MGN_TRY(check_dimension(map));
     return source->channels <= 2 ? apply_to_grey(map, source, result) : apply_to_colour(map, source, result);
+}
+
+/* ---- from file to file ---- */
+
+static mgn_status map_band(void *map, unsigned char *rgb, size_t pixels) {
+    return mgn_map_apply_bytes(map, rgb, (int64_t)pixels, rgb);
+}
+
+static mgn_status whole_file(mgn_map *map, const char *source, const char *target,
+                             const mgn_image_write_options *options, size_t *width, size_t *height) {
+    mgn_image *before = NULL, *after = NULL;
+    MGN_TRY(mgn_image_read(source, &before));
+    *width = before->width;
+    *height = before->height;
+    mgn_status status = mgn_recolor_apply(map, before, &after);
+    mgn_image_destroy(before);
+    if (status == MGN_OK) status = mgn_image_write(after, target, options);
+    mgn_image_destroy(after);
+    return status;
+}
+
+mgn_status mgn_recolor_file(mgn_map *map, const char *source, const char *target,
+                            const mgn_image_write_options *options, size_t *width, size_t *height) {
+    bool done = false;
+    MGN_TRY(check_dimension(map));
+    MGN_TRY(check_finite(map));
+    MGN_TRY(mgn_image_stream(source, target, options, map_band, map, width, height, &done));
+    return done ? MGN_OK : whole_file(map, source, target, options, width, height);
 }

@@ -68,7 +68,8 @@ static mgn_status image_of_mean(const mgn_model *model, mgn_device *device, cons
 }
 
 /* Makes g nearly x -> V^T V (x - mean of source) + mean of target. */
-static mgn_status start_near(mgn_model *model, mgn_device *device, const mgn_colour_gaussian *from, const mgn_colour_gaussian *to) {
+static mgn_status start_near(mgn_model *model, mgn_device *device, const mgn_colour_gaussian *from,
+                             const mgn_colour_gaussian *to) {
     const mgn_parameter *parameters = NULL;
     const size_t count = mgn_model_parameters(model, &parameters);
     double *values = mgn_model_values(model);
@@ -86,8 +87,8 @@ static mgn_status start_near(mgn_model *model, mgn_device *device, const mgn_col
 
 /* ---- training ---- */
 
-static mgn_status train(mgn_model *model, mgn_device *device, const mgn_matrix *source, const mgn_colour_gaussian *target,
-                        const mgn_recolor_config *config, mgn_train_result *result) {
+static mgn_status train(mgn_model *model, mgn_device *device, const mgn_matrix *source,
+                        const mgn_colour_gaussian *target, const mgn_recolor_config *config, mgn_train_result *result) {
     const mgn_samples samples = {.x = source->values, .n = source->rows};
     /* Batches of nearly the same size: a last batch of few rows would have no covariance. */
     const int64_t batches = (source->rows + BATCH - 1) / BATCH;
@@ -114,8 +115,8 @@ static mgn_status learn_from(const mgn_matrix *source, const mgn_colour_gaussian
     return train(model, device, source, target, config, result);
 }
 
-mgn_status mgn_recolor_learn(const mgn_image *source, const mgn_image *target, mgn_device *device, const mgn_recolor_config *given,
-                             mgn_model **model, mgn_train_result *result) {
+mgn_status mgn_recolor_learn(const mgn_image *source, const mgn_image *target, mgn_device *device,
+                             const mgn_recolor_config *given, mgn_model **model, mgn_train_result *result) {
     const mgn_recolor_config config = given ? *given : (mgn_recolor_config){0};
     mgn_colour_gaussian gaussian;
     mgn_model_config shape;
@@ -124,12 +125,16 @@ mgn_status mgn_recolor_learn(const mgn_image *source, const mgn_image *target, m
     MGN_TRY(model_config(&config, &shape));
     MGN_TRY(mgn_target_gaussian(target, config.seed, &gaussian));
     MGN_TRY(mgn_model_create(&shape, config.seed, &made));
-    mgn_status status = mgn_recolor_palette(source, config.sample ? config.sample : MGN_RECOLOR_SAMPLE, config.seed, &palette);
+    mgn_status status =
+        mgn_recolor_palette(source, config.sample ? config.sample : MGN_RECOLOR_SAMPLE, config.seed, &palette);
     if (status == MGN_OK && palette.rows < 2)
-        status = mgn_fail(MGN_ERR_ARGUMENT, "the source has a single visible pixel; a palette of at least 2 was expected");
+        status =
+            mgn_fail(MGN_ERR_ARGUMENT, "the source has a single visible pixel; a palette of at least 2 was expected");
     if (status == MGN_OK) status = learn_from(&palette, &gaussian, device, &config, made, result);
     mgn_matrix_free(&palette);
-    if (status == MGN_OK) *model = made;
-    else mgn_model_destroy(made);
+    if (status == MGN_OK)
+        *model = made;
+    else
+        mgn_model_destroy(made);
     return status;
 }

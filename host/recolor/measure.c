@@ -12,8 +12,8 @@ static void clip(float *values, int64_t count) {
     for (int64_t i = 0; i < count; i++) values[i] = MGN_MIN(MGN_MAX(values[i], 0.0f), 1.0f);
 }
 
-static mgn_status measure_moments(mgn_map *map, const mgn_matrix *source, float *mapped, const mgn_colour_gaussian *target,
-                                  mgn_recolor_quality *quality) {
+static mgn_status measure_moments(mgn_map *map, const mgn_matrix *source, float *mapped,
+                                  const mgn_colour_gaussian *target, mgn_recolor_quality *quality) {
     mgn_colour_gaussian before, after;
     MGN_TRY(mgn_map_apply(map, source->values, source->rows, mapped));
     MGN_TRY(mgn_transport_cost(source->values, mapped, source->rows, 3, &quality->cost));
@@ -37,7 +37,8 @@ static mgn_status measure_slices(mgn_map *map, const mgn_matrix *source, const m
 
 static mgn_status check_map(const mgn_map *map) {
     if (mgn_map_dimension(map) == 3) return MGN_OK;
-    return mgn_fail(MGN_ERR_ARGUMENT, "a map of colours has d = 3; this one has d = %lld", (long long)mgn_map_dimension(map));
+    return mgn_fail(MGN_ERR_ARGUMENT, "a map of colours has d = 3; this one has d = %lld",
+                    (long long)mgn_map_dimension(map));
 }
 
 mgn_status mgn_recolor_measure(mgn_map *map, const mgn_image *source, const mgn_image *target, uint64_t seed,

@@ -48,7 +48,8 @@ typedef struct walk {
     uint64_t seed;
 } walk;
 
-static void take_band(const mgn_image *image, size_t first_row, size_t rows, const float *rgb, walk *w, mgn_matrix *palette) {
+static void take_band(const mgn_image *image, size_t first_row, size_t rows, const float *rgb, walk *w,
+                      mgn_matrix *palette) {
     const size_t begin = first_row * image->width, count = rows * image->width;
     int64_t next = w->row < palette->rows ? rank_of(w->row, palette->rows, w->visible, w->seed) : INT64_MAX;
     for (size_t i = 0; i < count && w->row < palette->rows; i++) {
@@ -83,8 +84,10 @@ mgn_status mgn_recolor_palette(const mgn_image *image, int64_t most, uint64_t se
     mgn_matrix made = {0};
     MGN_TRY(mgn_matrix_create(most > 0 ? MGN_MIN(most, w.visible) : w.visible, 3, &made));
     const mgn_status status = fill(image, &w, &made);
-    if (status == MGN_OK) *palette = made;
-    else mgn_matrix_free(&made);
+    if (status == MGN_OK)
+        *palette = made;
+    else
+        mgn_matrix_free(&made);
     return status;
 }
 
@@ -102,7 +105,8 @@ mgn_status mgn_target_gaussian(const mgn_image *target, uint64_t seed, mgn_colou
     MGN_TRY(status);
     double *c = gaussian->covariance;
     if (c[0] + c[4] + c[8] < mgn_rounding_variance)
-        return mgn_fail(MGN_ERR_ARGUMENT, "the target is a single colour (%.3f, %.3f, %.3f), so its covariance is singular and no "
+        return mgn_fail(MGN_ERR_ARGUMENT,
+                        "the target is a single colour (%.3f, %.3f, %.3f), so its covariance is singular and no "
                         "palette can be matched to it; a picture of several colours was expected",
                         gaussian->mean[0], gaussian->mean[1], gaussian->mean[2]);
     for (size_t i = 0; i < 3; i++) c[4 * i] += mgn_rounding_variance;

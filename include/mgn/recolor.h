@@ -57,6 +57,12 @@ MGN_API mgn_status mgn_recolor_measure(mgn_map *map, const mgn_image *source, co
  *  Errors: ARGUMENT (a map that is not of d = 3), NUMERIC (a colour that is not finite), MEMORY, INTERRUPTED. */
 MGN_API mgn_status mgn_recolor_apply(mgn_map *map, const mgn_image *source, mgn_image **result);
 
+/** The same from file to file; an 8-bit colour JPEG that becomes a JPEG goes through in bands, its pixels never all in
+ *  memory. `target` is a whole file or untouched. `options` may be NULL; `width` and `height` get the picture's size.
+ *  Errors: those of mgn_image_read, mgn_recolor_apply and mgn_image_write. */
+MGN_API mgn_status mgn_recolor_file(mgn_map *map, const char *source, const char *target,
+                                    const mgn_image_write_options *options, size_t *width, size_t *height);
+
 #ifdef __cplusplus
 }
 #endif

@@ -1,8 +1,8 @@
 """What the peers share: timing on a machine that others use too, and answering compare's requests.
 
-A peer is a process that lives as long as the comparison, so that it compiles once. It prints {"peer": name, "tasks": [...]}
-and then answers each line {"task": ..., "seconds": ...} on its input with one line: the fastest and the median seconds of
-one unit (a step, a picture), and whether other programs disturbed every sample."""
+A peer is a process that lives as long as the comparison, so that it compiles once. It prints a line
+{"peer": name, "tasks": [...]} and then answers each line {"task": ..., "seconds": ...} on its input with one line: the
+fastest and the median seconds of one unit (a step, a picture), and whether other programs disturbed every sample."""
 import importlib
 import json
 import os

@@ -1,10 +1,10 @@
 /* Program binaries kept between processes.
  *
- * Activation: on by default; MGN_CACHE=off turns it off. The folder is $XDG_CACHE_HOME/mgn, else ~/.cache/mgn; it may be
- * deleted at any time. Without a folder that can be written, every process compiles anew and nothing else changes.
+ * Activation: on by default; MGN_CACHE=off turns it off. The folder is $XDG_CACHE_HOME/mgn, else ~/.cache/mgn; it may
+ * be deleted at any time. Without a folder that can be written, every process compiles anew and nothing else changes.
  *
- * Key: a text with everything that the compiler's output depends on: this library's version, the platform's version, the
- * device's name, the driver's version, the build options and the whole source. The file's name is a hash of it; the
+ * Key: a text with everything that the compiler's output depends on: this library's version, the platform's version,
+ * the device's name, the driver's version, the build options and the whole source. The file's name is a hash of it; the
  * file holds the text itself, so that two keys with one hash cannot be mistaken for each other.
  *
  * File: a header of four words (magic, bytes of the key, bytes of the binary, checksum of key and binary) in the

@@ -1,5 +1,5 @@
-/* Elementwise ops: the axes of a call are joined where its strides allow; what remains contiguous goes to the flat kernel
- * and the rest to the strided one. A program per op and kernel is made from the op's row of the table. */
+/* Elementwise ops: the axes of a call are joined where its strides allow; what remains contiguous goes to the flat
+ * kernel and the rest to the strided one. A program per op and kernel is made from the op's row of the table. */
 #include "backend/opencl/opencl.h"
 
 #include <stdio.h>
@@ -83,8 +83,8 @@ static mgn_status emit_flat(mgn_cl_builder *builder, const layout *l, const char
     const mgn_dtype dtype = call->out.dtype;
     switch (call->inputs) {
     case 1:
-        return mgn_cl_emit(builder, "elementwise", dtype, defines, "flat", groups, "pupuu", place[1], step[1],
-                           place[0], count, chunk);
+        return mgn_cl_emit(builder, "elementwise", dtype, defines, "flat", groups, "pupuu", place[1], step[1], place[0],
+                           count, chunk);
     case 2:
         return mgn_cl_emit(builder, "elementwise", dtype, defines, "flat", groups, "pupupuu", place[1], step[1],
                            place[2], step[2], place[0], count, chunk);
@@ -105,15 +105,15 @@ static mgn_status emit_strided(mgn_cl_builder *builder, const layout *l, const c
     const mgn_dtype dtype = call->out.dtype;
     switch (call->inputs) {
     case 1:
-        return mgn_cl_emit(builder, "elementwise", dtype, defines, "strided", groups, "pqpqquu", place[1],
-                           l->stride[1], place[0], l->stride[0], l->dim, count, chunk);
+        return mgn_cl_emit(builder, "elementwise", dtype, defines, "strided", groups, "pqpqquu", place[1], l->stride[1],
+                           place[0], l->stride[0], l->dim, count, chunk);
     case 2:
         return mgn_cl_emit(builder, "elementwise", dtype, defines, "strided", groups, "pqpqpqquu", place[1],
                            l->stride[1], place[2], l->stride[2], place[0], l->stride[0], l->dim, count, chunk);
     default:
         return mgn_cl_emit(builder, "elementwise", dtype, defines, "strided", groups, "pqpqpqpqquu", place[1],
-                           l->stride[1], place[2], l->stride[2], place[3], l->stride[3], place[0], l->stride[0],
-                           l->dim, count, chunk);
+                           l->stride[1], place[2], l->stride[2], place[3], l->stride[3], place[0], l->stride[0], l->dim,
+                           count, chunk);
     }
 }
 

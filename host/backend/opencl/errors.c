@@ -3,7 +3,8 @@
 
 #include <stdio.h>
 
-#define CODE(code) {code, #code}
+#define CODE(code) \
+    { code, #code }
 
 static const struct {
     cl_int code;

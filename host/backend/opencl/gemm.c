@@ -107,8 +107,8 @@ static mgn_status emit_tall(mgn_cl_builder *builder, const product *p) {
 }
 
 /* Packs one operand: its `extent` rows or columns become panels of `width`. */
-static mgn_status emit_pack(mgn_cl_builder *builder, const product *p, const char *defines, bool of_a,
-                            uint64_t width, mgn_cl_place *panels, uint64_t *step) {
+static mgn_status emit_pack(mgn_cl_builder *builder, const product *p, const char *defines, bool of_a, uint64_t width,
+                            mgn_cl_place *panels, uint64_t *step) {
     const uint64_t *stride = of_a ? p->a_stride : p->b_stride, extent = of_a ? p->m : p->n;
     /* A shared operand is packed once. */
     const uint64_t batch = stride[0] == 0 ? 1 : p->batch, count = mgn_cl_ceil_div(extent, width);
@@ -116,8 +116,8 @@ static mgn_status emit_pack(mgn_cl_builder *builder, const product *p, const cha
     const uint64_t strides[4] = {stride[0], of_a ? stride[1] : stride[2], of_a ? stride[2] : stride[1], 0};
     MGN_TRY(mgn_cl_scratch(builder, p->dtype, batch * count * width * p->k, panels));
     *step = batch == 1 ? 0 : count * width * p->k;
-    return mgn_cl_emit(builder, "matmul", p->dtype, defines, "pack", batch * count, "ppqq", of_a ? p->a : p->b,
-                       *panels, size, strides);
+    return mgn_cl_emit(builder, "matmul", p->dtype, defines, "pack", batch * count, "ppqq", of_a ? p->a : p->b, *panels,
+                       size, strides);
 }
 
 static mgn_status emit_tiled(mgn_cl_builder *builder, const product *p) {
@@ -134,9 +134,8 @@ static mgn_status emit_tiled(mgn_cl_builder *builder, const product *p) {
     MGN_TRY(emit_pack(builder, p, defines, false, columns, &b, &b_step));
     const uint64_t blocks = mgn_cl_ceil_div(mgn_cl_ceil_div(p->m, rows), TILE_BLOCK);
     const uint64_t size[4] = {p->batch, p->m, p->n, p->k};
-    return mgn_cl_emit(builder, "matmul", p->dtype, defines, "tile",
-                       p->batch * blocks * mgn_cl_ceil_div(p->n, columns), "pupupq", a, a_step, b, b_step, p->out,
-                       size);
+    return mgn_cl_emit(builder, "matmul", p->dtype, defines, "tile", p->batch * blocks * mgn_cl_ceil_div(p->n, columns),
+                       "pupupq", a, a_step, b, b_step, p->out, size);
 }
 
 static mgn_status emit_on_cpu(mgn_cl_builder *builder, const product *p) {
@@ -171,10 +170,10 @@ static mgn_status ask_temporary(mgn_cl_builder *builder, mgn_cl_product *p) {
     const size_t a_ld = p->transpose_a ? p->m : p->k, b_ld = p->transpose_b ? p->k : p->n;
     const CLBlastStatusCode code =
         p->dtype == MGN_F64
-            ? CLBlastDGemmTempBufferSize(CLBlastLayoutRowMajor, ta, tb, p->m, p->n, p->k, p->a_at, a_ld, p->b_at,
-                                         b_ld, p->out_at, p->n, &builder->device->queue, &p->temporary_bytes)
-            : CLBlastSGemmTempBufferSize(CLBlastLayoutRowMajor, ta, tb, p->m, p->n, p->k, p->a_at, a_ld, p->b_at,
-                                         b_ld, p->out_at, p->n, &builder->device->queue, &p->temporary_bytes);
+            ? CLBlastDGemmTempBufferSize(CLBlastLayoutRowMajor, ta, tb, p->m, p->n, p->k, p->a_at, a_ld, p->b_at, b_ld,
+                                         p->out_at, p->n, &builder->device->queue, &p->temporary_bytes)
+            : CLBlastSGemmTempBufferSize(CLBlastLayoutRowMajor, ta, tb, p->m, p->n, p->k, p->a_at, a_ld, p->b_at, b_ld,
+                                         p->out_at, p->n, &builder->device->queue, &p->temporary_bytes);
     return mgn_cl_check(builder->device, code, "asking CLBlast about a product of %zu x %zu x %zu", p->m, p->k, p->n);
 }
 
@@ -227,13 +226,11 @@ mgn_status mgn_cl_product_run(mgn_cl_device *device, const mgn_cl_product *p, cl
                                           p->a_stride, p->b, p->b_at, b_ld, p->b_stride, 0, p->out, p->out_at, p->n,
                                           p->m * p->n, p->batch, &device->queue, end);
     else if (f64)
-        code = CLBlastDgemmWithTempBuffer(CLBlastLayoutRowMajor, ta, tb, p->m, p->n, p->k, 1, p->a, p->a_at, a_ld,
-                                          p->b, p->b_at, b_ld, 0, p->out, p->out_at, p->n, &device->queue, end,
-                                          p->temporary);
+        code = CLBlastDgemmWithTempBuffer(CLBlastLayoutRowMajor, ta, tb, p->m, p->n, p->k, 1, p->a, p->a_at, a_ld, p->b,
+                                          p->b_at, b_ld, 0, p->out, p->out_at, p->n, &device->queue, end, p->temporary);
     else
-        code = CLBlastSgemmWithTempBuffer(CLBlastLayoutRowMajor, ta, tb, p->m, p->n, p->k, 1, p->a, p->a_at, a_ld,
-                                          p->b, p->b_at, b_ld, 0, p->out, p->out_at, p->n, &device->queue, end,
-                                          p->temporary);
+        code = CLBlastSgemmWithTempBuffer(CLBlastLayoutRowMajor, ta, tb, p->m, p->n, p->k, 1, p->a, p->a_at, a_ld, p->b,
+                                          p->b_at, b_ld, 0, p->out, p->out_at, p->n, &device->queue, end, p->temporary);
     return mgn_cl_check(device, code, "matmul by CLBlast, %zu x %zu x %zu", p->m, p->k, p->n);
 }
 

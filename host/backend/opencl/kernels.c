@@ -31,14 +31,13 @@ static char *unit_source(const mgn_cl_device *device, const char *text, mgn_dtyp
     static const char *const types[] = {[MGN_F32] = "float", [MGN_F64] = "double", [MGN_U32] = "uint"};
     static const char *const kinds[] = {
         [MGN_F32] = "", [MGN_F64] = "#define MGN_REAL_IS_DOUBLE\n", [MGN_U32] = "#define MGN_REAL_IS_UINT\n"};
-    static const char format[] =
-        "%s#pragma OPENCL FP_CONTRACT OFF\n"
-        "#define MGN_REAL %s\n"
-        "%s"
-        "#define MGN_WIDTH %zu\n"
-        "#define MGN_GROUP %zu\n"
-        "#define MGN_HAS_FMA %d\n"
-        "%s%s%s";
+    static const char format[] = "%s#pragma OPENCL FP_CONTRACT OFF\n"
+                                 "#define MGN_REAL %s\n"
+                                 "%s"
+                                 "#define MGN_WIDTH %zu\n"
+                                 "#define MGN_GROUP %zu\n"
+                                 "#define MGN_HAS_FMA %d\n"
+                                 "%s%s%s";
     const size_t size = sizeof format + strlen(text) + strlen(defines) + strlen(tail) + 256;
     char *source = mgn_alloc(size, 1);
     if (!source) return NULL;
@@ -67,9 +66,8 @@ static cl_program load_program(mgn_cl_device *device, const char *key, const cha
     if (!binary) return NULL;
     cl_int loaded = CL_SUCCESS, code;
     const unsigned char *const binaries[] = {binary};
-    cl_program program =
-        clCreateProgramWithBinary(device->context, 1, &device->id, &bytes, (const unsigned char **)binaries, &loaded,
-                                  &code);
+    cl_program program = clCreateProgramWithBinary(device->context, 1, &device->id, &bytes,
+                                                   (const unsigned char **)binaries, &loaded, &code);
     mgn_free(binary);
     if (code == CL_SUCCESS && loaded == CL_SUCCESS &&
         clBuildProgram(program, 1, &device->id, options, NULL, NULL) == CL_SUCCESS)

@@ -48,8 +48,7 @@ mgn_status mgn_cl_memory_write(mgn_device *handle, mgn_memory *memory, size_t of
         "writing %zu bytes to the device", bytes);
 }
 
-mgn_status mgn_cl_memory_read(mgn_device *handle, const mgn_memory *memory, size_t offset, void *target,
-                              size_t bytes) {
+mgn_status mgn_cl_memory_read(mgn_device *handle, const mgn_memory *memory, size_t offset, void *target, size_t bytes) {
     MGN_TRY(check_range(memory, offset, bytes));
     if (bytes == 0) return MGN_OK;
     mgn_cl_device *device = mgn_cl_of(handle);

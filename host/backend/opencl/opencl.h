@@ -41,8 +41,8 @@ typedef struct mgn_cl_device {
     int native_width;       /* floats in a hardware vector */
     cl_device_fp_config fp; /* of single precision */
     mgn_cl_unit *units;
-    double build_seconds;   /* spent in compilers so far */
-    bool build_noted;       /* the user has been told */
+    double build_seconds; /* spent in compilers so far */
+    bool build_noted;     /* the user has been told */
     /* At most two batches of MGN_CL_BATCH commands are in flight, so that a host that runs far ahead does not fill its
      * memory with commands: `batch_end` is the last command of the batch before the one being enqueued. */
     cl_event batch_end;
@@ -203,8 +203,8 @@ mgn_status mgn_cl_emit_random(mgn_cl_builder *builder);
 mgn_status mgn_cl_emit_unorm8(mgn_cl_builder *builder);
 
 /* Sums (outer, n, inner) over n in a fixed order; also the end of a product cut along k. */
-mgn_status mgn_cl_emit_sum(mgn_cl_builder *builder, mgn_dtype dtype, mgn_cl_place from, mgn_cl_place to,
-                           uint64_t outer, uint64_t n, uint64_t inner);
+mgn_status mgn_cl_emit_sum(mgn_cl_builder *builder, mgn_dtype dtype, mgn_cl_place from, mgn_cl_place to, uint64_t outer,
+                           uint64_t n, uint64_t inner);
 /* Enqueues a product; `end` may be NULL. */
 mgn_status mgn_cl_product_run(mgn_cl_device *device, const mgn_cl_product *product, cl_event *end);
 /* Has CLBlast compile what the product needs. */

@@ -29,8 +29,8 @@ mgn_status mgn_cl_scratch(mgn_cl_builder *builder, mgn_dtype dtype, uint64_t ele
     /* Aligned to whole vectors of the widest kind, so that kernels may use it as such. */
     const uint64_t align = 128, size = mgn_dtype_size(dtype);
     if (elements > (UINT64_MAX / 2 - builder->scratch_used) / size)
-        return mgn_fail(MGN_ERR_MEMORY, "%s needs scratch memory for %llu elements", mgn_op_infos[builder->call->op].label,
-                        (unsigned long long)elements);
+        return mgn_fail(MGN_ERR_MEMORY, "%s needs scratch memory for %llu elements",
+                        mgn_op_infos[builder->call->op].label, (unsigned long long)elements);
     elements = MGN_MAX(elements, 1);
     *place = (mgn_cl_place){NULL, builder->scratch_used / size};
     builder->scratch_used += (elements * size + align - 1) / align * align;
@@ -95,8 +95,7 @@ mgn_status mgn_cl_emit(mgn_cl_builder *builder, const char *family, mgn_dtype dt
     mgn_cl_device *device = builder->device;
     if (groups > SIZE_MAX / device->group)
         return mgn_fail(MGN_ERR_UNSUPPORTED, "%s is too large for one launch", mgn_op_infos[builder->call->op].label);
-    mgn_cl_launch launch = {
-        .op = builder->call->op, .global = (size_t)groups * device->group, .local = device->group};
+    mgn_cl_launch launch = {.op = builder->call->op, .global = (size_t)groups * device->group, .local = device->group};
     MGN_TRY(mgn_cl_kernel_create(device, family, dtype, defines, name, &launch.kernel));
     const mgn_status pushed = push_launch(builder, &launch);
     if (pushed != MGN_OK) {
@@ -201,8 +200,8 @@ void mgn_cl_program_destroy(mgn_device *device, mgn_program *program) {
 /* Enqueues one launch; `end` may be NULL. */
 static mgn_status run_launch(mgn_cl_device *device, const mgn_cl_launch *launch, cl_event *end) {
     if (launch->product) return mgn_cl_product_run(device, launch->product, end);
-    const cl_int code = clEnqueueNDRangeKernel(device->queue, launch->kernel, 1, NULL, &launch->global,
-                                               &launch->local, 0, NULL, end);
+    const cl_int code =
+        clEnqueueNDRangeKernel(device->queue, launch->kernel, 1, NULL, &launch->global, &launch->local, 0, NULL, end);
     return mgn_cl_check(device, code, "running %s", mgn_op_infos[launch->op].label);
 }
 
@@ -239,6 +238,7 @@ static mgn_status run_launches(mgn_cl_device *device, const mgn_program *program
 
 mgn_status mgn_cl_program_run(mgn_device *handle, mgn_program *program, uint64_t times) {
     mgn_cl_device *device = mgn_cl_of(handle);
-    MGN_TRY(program->rows ? mgn_cl_row_program_run(device, program->rows, times) : run_launches(device, program, times));
+    MGN_TRY(program->rows ? mgn_cl_row_program_run(device, program->rows, times)
+                          : run_launches(device, program, times));
     return mgn_cl_check(device, clFlush(device->queue), "handing commands to the device");
 }

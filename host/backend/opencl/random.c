@@ -9,8 +9,8 @@ static mgn_status emit_shuffle(mgn_cl_builder *builder, mgn_cl_place state, mgn_
         return mgn_fail(MGN_ERR_ARGUMENT, "shuffle: %lld steps of %lld rows, %lld apart, from %lld rows",
                         (long long)steps, (long long)batch, (long long)stride, (long long)population);
     return mgn_cl_emit(builder, "random", MGN_F32, "", "shuffle_batch",
-                       mgn_cl_groups(builder->device, (uint64_t)batch, 512), "ppuuuu", state, out,
-                       (uint64_t)population, (uint64_t)batch, (uint64_t)steps, (uint64_t)stride);
+                       mgn_cl_groups(builder->device, (uint64_t)batch, 512), "ppuuuu", state, out, (uint64_t)population,
+                       (uint64_t)batch, (uint64_t)steps, (uint64_t)stride);
 }
 
 mgn_status mgn_cl_emit_random(mgn_cl_builder *builder) {
@@ -25,6 +25,6 @@ mgn_status mgn_cl_emit_random(mgn_cl_builder *builder) {
     const uint64_t items = mgn_cl_ceil_div(count, 4 * mgn_cl_lanes(builder->device, dtype));
     const char *defines =
         call->op == MGN_OP_normal ? "#define MGN_NUMBERS\n#define MGN_NORMAL\n" : "#define MGN_NUMBERS\n";
-    return mgn_cl_emit(builder, "random", dtype, defines, "numbers", mgn_cl_groups(builder->device, items, 16),
-                       "ppuu", state, out, count, (uint64_t)call->attributes.random.stream);
+    return mgn_cl_emit(builder, "random", dtype, defines, "numbers", mgn_cl_groups(builder->device, items, 16), "ppuu",
+                       state, out, count, (uint64_t)call->attributes.random.stream);
 }

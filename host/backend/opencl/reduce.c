@@ -59,20 +59,20 @@ static mgn_status emit_reduction(mgn_cl_builder *builder, reduction r) {
     return emit_level(builder, &r, chunks, 1);
 }
 
-mgn_status mgn_cl_emit_sum(mgn_cl_builder *builder, mgn_dtype dtype, mgn_cl_place from, mgn_cl_place to,
-                           uint64_t outer, uint64_t n, uint64_t inner) {
+mgn_status mgn_cl_emit_sum(mgn_cl_builder *builder, mgn_dtype dtype, mgn_cl_place from, mgn_cl_place to, uint64_t outer,
+                           uint64_t n, uint64_t inner) {
     return emit_reduction(builder, (reduction){dtype, false, from, to, outer, n, inner});
 }
 
 mgn_status mgn_cl_emit_reduce(mgn_cl_builder *builder) {
     const mgn_call *call = builder->call;
     return emit_reduction(builder, (reduction){
-        .dtype = call->out.dtype,
-        .maximum = call->op == MGN_OP_max,
-        .from = mgn_cl_place_of(&call->in[0]),
-        .to = mgn_cl_place_of(&call->out),
-        .outer = (uint64_t)call->attributes.reduce.outer,
-        .n = (uint64_t)call->attributes.reduce.n,
-        .inner = (uint64_t)call->attributes.reduce.inner,
-    });
+                                       .dtype = call->out.dtype,
+                                       .maximum = call->op == MGN_OP_max,
+                                       .from = mgn_cl_place_of(&call->in[0]),
+                                       .to = mgn_cl_place_of(&call->out),
+                                       .outer = (uint64_t)call->attributes.reduce.outer,
+                                       .n = (uint64_t)call->attributes.reduce.n,
+                                       .inner = (uint64_t)call->attributes.reduce.inner,
+                                   });
 }

@@ -9,6 +9,9 @@
 /* Local memory that shared places of a single program may take on a GPU. */
 enum { MOST_LOCAL_BYTES = 12288 };
 
+/* Entries of shuffles that are worked out at a time. */
+enum { MIN_AHEAD_ENTRIES = 2048 };
+
 /* ---- text and table ---- */
 
 static bool grow(mgn_cl_row_text *t, size_t more) {
@@ -52,12 +55,23 @@ int32_t mgn_cl_row_number(mgn_cl_row_text *t, uint64_t value) {
     return t->table_count++;
 }
 
+/* Steps whose shuffles are worked out together: a few thousand entries, which stay in the nearest caches. */
+static uint64_t steps_ahead(const mgn_row_program *program) {
+    return MGN_MAX(1, MIN_AHEAD_ENTRIES / (uint64_t)program->rows);
+}
+
+uint64_t mgn_cl_kept_words(const mgn_cl_row_text *t) {
+    const uint64_t entries = steps_ahead(t->program) * (uint64_t)t->program->rows + (uint64_t)t->width;
+    return (uint64_t)t->program->index_places + (uint64_t)t->ahead * entries;
+}
+
 static void start_table(mgn_cl_row_text *t, uint64_t chunk_rows) {
     const mgn_row_program *program = t->program;
     t->table_count = 0;
     mgn_cl_row_number(t, (uint64_t)program->rows);
     mgn_cl_row_number(t, chunk_rows);
     mgn_cl_row_number(t, mgn_cl_ceil_div((uint64_t)program->rows, chunk_rows));
+    mgn_cl_row_number(t, steps_ahead(program));
     for (int32_t e = 0; e < program->external_count; e++) mgn_cl_row_number(t, (uint64_t)program->externals[e].offset);
 }
 
@@ -119,7 +133,9 @@ static void print_single(mgn_cl_row_text *t) {
     open_kernel(t, "single", -1);
     mgn_cl_print_shared(t, &t->program->prologue);
     mgn_cl_settle(t);
-    mgn_cl_put(t, "for (uint step = 0; step < count; step++) {\n");
+    mgn_cl_put(t, "ulong left = 0, ahead = 0;\nfor (uint step = 0; step < count; step++, ahead += n[%d]) {\n", MGN_CL_ROWS);
+    mgn_cl_print_ahead(t);
+    t->ahead = 0;
     mgn_cl_forget(t);
     print_shared_range(t, 0, t->leading);
     for (int32_t k = 0; k < t->part_count; k++) {

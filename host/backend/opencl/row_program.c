@@ -54,7 +54,7 @@ static mgn_status create_shared(mgn_cl_device *device, const mgn_cl_row_text *t,
 static mgn_status create_memory(mgn_cl_device *device, mgn_cl_row_program *p, const mgn_cl_row_text *t) {
     const uint64_t partial = (uint64_t)mgn_cl_partial_places(t) * p->chunks * mgn_dtype_size(t->program->real);
     MGN_TRY(create_shared(device, t, &p->shared));
-    MGN_TRY(create_buffer(device, (uint64_t)t->program->index_places * sizeof(cl_uint), NULL, 0, &p->index));
+    MGN_TRY(create_buffer(device, mgn_cl_kept_words(t) * sizeof(cl_uint), NULL, 0, &p->index));
     MGN_TRY(create_buffer(device, partial, NULL, 0, &p->partial));
     const size_t bytes = (size_t)t->table_count * sizeof *t->table;
     return create_buffer(device, bytes, t->table, bytes, &p->table);

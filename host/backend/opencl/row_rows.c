@@ -142,6 +142,87 @@ static void print_random(mgn_cl_row_text *t, const mgn_row_instruction *i) {
     t->weight += 100 + 16 * (int64_t)i->count;
 }
 
+/* ---- shuffles ---- */
+
+/* Whether a shuffle's state grows by the same number every step, which `advance` gets. */
+static bool is_regular(const mgn_row_program *program, const mgn_row_instruction *shuffle, uint32_t *advance) {
+    int32_t from = -1;
+    for (int32_t k = 0; k < program->carry_count; k++)
+        if (program->carries[k].is_state && program->carries[k].to == shuffle->state) from = program->carries[k].from;
+    *advance = 0;
+    if (from < 0 || from == shuffle->state) return true;
+    for (int32_t k = 0; k < program->section_count; k++)
+        for (int32_t j = 0; j < program->sections[k].count; j++) {
+            const mgn_row_instruction *i = &program->sections[k].instructions[j];
+            if (i->opcode != MGN_ROW_ADVANCE || i->dst.base != from || i->state != shuffle->state) continue;
+            *advance = i->attributes.advance.steps;
+            return true;
+        }
+    return false;
+}
+
+/* Whether the shuffle is worked out ahead. */
+static bool is_ahead(const mgn_cl_row_text *t, const mgn_row_instruction *i) {
+    uint32_t advance;
+    return t->single && i->opcode == MGN_ROW_SHUFFLE && is_regular(t->program, i, &advance);
+}
+
+/* "kept + 8 + 1 * (n[3] * n[0] + MGN_WIDTH)": the entries of a shuffle worked out ahead. */
+static void print_ahead_place(mgn_cl_row_text *t, int32_t number) {
+    mgn_cl_put(t, "kept + %d + %d * (n[%d] * n[%d] + MGN_WIDTH)", (int)t->program->index_places, (int)number, MGN_CL_AHEAD, MGN_CL_ROWS);
+}
+
+void mgn_cl_print_ahead(mgn_cl_row_text *t) {
+    t->ahead = 0;
+    for (int32_t k = 0; k < t->part_count; k++) {
+        const mgn_row_section *section = &t->program->sections[t->parts[k].section];
+        for (int32_t j = 0; j < section->count; j++) {
+            const mgn_row_instruction *i = &section->instructions[j];
+            uint32_t advance;
+            if (!is_ahead(t, i) || !is_regular(t->program, i, &advance)) continue;
+            const int by = (int)mgn_cl_row_number(t, advance);
+            const int population = (int)mgn_cl_row_number(t, (uint64_t)i->attributes.shuffle.population);
+            const int steps = (int)mgn_cl_row_number(t, (uint64_t)i->attributes.shuffle.steps_per_epoch);
+            const int stride = (int)mgn_cl_row_number(t, (uint64_t)i->attributes.shuffle.stride);
+            if (t->ahead == 0) mgn_cl_put(t, "if (left == 0) {\nleft = min(n[%d], (ulong)(count - step)), ahead = 0;\n", MGN_CL_AHEAD);
+            mgn_cl_put(t, "m_shuffle_ahead(");
+            print_ahead_place(t, t->ahead++);
+            mgn_cl_put(t, ", x + %d, n[%d], n[%d], left, n[%d], n[%d], n[%d]);\n", (int)i->state, by, MGN_CL_ROWS,
+                       population, steps, stride);
+            t->weight += 200;
+        }
+    }
+    if (t->ahead > 0) mgn_cl_put(t, "%s}\nleft--;\n", t->vectors ? "" : "SYNC ");
+}
+
+/* The keys of the shuffles that a section works out itself; all rows share them. */
+static void print_keys(mgn_cl_row_text *t, const mgn_row_section *section) {
+    for (int32_t k = 0; k < section->count; k++) {
+        const mgn_row_instruction *i = &section->instructions[k];
+        if (i->opcode != MGN_ROW_SHUFFLE || is_ahead(t, i)) continue;
+        const int x = (int)i->state, population = (int)mgn_cl_row_number(t, (uint64_t)i->attributes.shuffle.population);
+        const int steps = (int)mgn_cl_row_number(t, (uint64_t)i->attributes.shuffle.steps_per_epoch);
+        const int stride = (int)mgn_cl_row_number(t, (uint64_t)i->attributes.shuffle.stride);
+        mgn_cl_put(t,
+                   "const m_shuffle_key key%d = m_shuffle_start(x[%d], x[%d], m_shuffle_epoch(x[%d], n[%d]), (uint)n[%d]);\n"
+                   "const ulong position%d = m_shuffle_position(x[%d], n[%d], n[%d], 0, (uint)n[%d]);\n",
+                   (int)k, x, x + 1, x + 2, steps, population, (int)k, x + 2, steps, stride, population);
+        t->weight += 200;
+    }
+}
+
+/* Entries of a shuffle: those worked out ahead are numbered through all sections. */
+static void print_shuffle(mgn_cl_row_text *t, const mgn_row_instruction *i, int32_t number) {
+    mgn_cl_put(t, "u%d = ", (int)i->dst.base);
+    if (is_ahead(t, i)) {
+        mgn_cl_put(t, "m_load_words(");
+        print_ahead_place(t, t->ahead++);
+        mgn_cl_put(t, " + ahead + row, lanes);\n");
+    } else {
+        mgn_cl_put(t, "m_shuffle_rows(key%d, position%d + row);\n", (int)number, (int)number);
+    }
+}
+
 /* ---- sections ---- */
 
 static void print_row_instruction(mgn_cl_row_text *t, const mgn_row_instruction *i, int32_t number, int32_t sum) {
@@ -164,24 +245,8 @@ static void print_row_instruction(mgn_cl_row_text *t, const mgn_row_instruction 
     case MGN_ROW_INDEX_STORE:
         mgn_cl_put(t, "m_store_words(u%d, %s + row, lanes);\n", (int)i->src[0].base, external(i).text);
         break;
-    case MGN_ROW_SHUFFLE: mgn_cl_put(t, "u%d = m_shuffle_rows(key%d, position%d + row);\n", to, (int)number, (int)number); break;
+    case MGN_ROW_SHUFFLE: print_shuffle(t, i, number); break;
     default: break; /* the rest belongs to shared sections */
-    }
-}
-
-/* The keys of a section's shuffles, which all rows share. */
-static void print_keys(mgn_cl_row_text *t, const mgn_row_section *section) {
-    for (int32_t k = 0; k < section->count; k++) {
-        const mgn_row_instruction *i = &section->instructions[k];
-        if (i->opcode != MGN_ROW_SHUFFLE) continue;
-        const int x = (int)i->state, population = (int)mgn_cl_row_number(t, (uint64_t)i->attributes.shuffle.population);
-        const int steps = (int)mgn_cl_row_number(t, (uint64_t)i->attributes.shuffle.steps_per_epoch);
-        const int stride = (int)mgn_cl_row_number(t, (uint64_t)i->attributes.shuffle.stride);
-        mgn_cl_put(t,
-                   "const m_shuffle_key key%d = m_shuffle_start(x[%d], x[%d], m_shuffle_epoch(x[%d], n[%d]), (uint)n[%d]);\n"
-                   "const ulong position%d = m_shuffle_position(x[%d], n[%d], n[%d], 0, (uint)n[%d]);\n",
-                   (int)k, x, x + 1, x + 2, steps, population, (int)k, x + 2, steps, stride, population);
-        t->weight += 200;
     }
 }
 

@@ -21,8 +21,9 @@
 #include "backend/opencl/opencl.h"
 #include "backend/row_program.h"
 
-/* Entries of the table n that every program has; the externals' offsets and the rest come behind. */
-enum { MGN_CL_ROWS, MGN_CL_CHUNK_ROWS, MGN_CL_CHUNKS, MGN_CL_FIRST_OFFSET };
+/* Entries of the table n that every program has; the externals' offsets and the rest come behind. AHEAD: steps whose
+ * shuffles a single program works out together. */
+enum { MGN_CL_ROWS, MGN_CL_CHUNK_ROWS, MGN_CL_CHUNKS, MGN_CL_AHEAD, MGN_CL_FIRST_OFFSET };
 
 /* Row sections of a program at most, and sums that a work-group adds up at a time. */
 enum { MGN_CL_MOST_ROW_SECTIONS = 32, MGN_CL_SUMS_AT_ONCE = 16 };
@@ -57,6 +58,7 @@ typedef struct mgn_cl_row_text {
     bool carries_overlap; /* some carry reads what another writes: they go through spare places */
     int32_t spare;        /* how many, behind the shared places */
 
+    int32_t ahead; /* shuffles that are worked out for many steps at a time */
     int32_t names; /* variables named so far */
     /* In vectors: which variable holds a shared place in which lane (-1: none), and whether anybody reads s[place]. */
     int32_t *variable, *lane;
@@ -71,6 +73,8 @@ mgn_status mgn_cl_row_text_make(mgn_cl_row_text *t, const mgn_row_program *progr
 void mgn_cl_row_text_free(mgn_cl_row_text *t);
 /* Places of `partial` that a chunk of rows needs. */
 int32_t mgn_cl_partial_places(const mgn_cl_row_text *t);
+/* Words of `kept`: index places, and shuffles worked out ahead. */
+uint64_t mgn_cl_kept_words(const mgn_cl_row_text *t);
 
 /* ---- between the printers ---- */
 
@@ -81,6 +85,8 @@ int32_t mgn_cl_row_sums(const mgn_row_instruction *i);
 
 /* ---- row_rows.c ---- */
 
+/* single, at the start of a step: the shuffles of the next steps, when those worked out before are used up. */
+void mgn_cl_print_ahead(mgn_cl_row_text *t);
 /* A row section: loop and sums. In split programs the loop alone, or the sums alone. */
 void mgn_cl_print_row_loop(mgn_cl_row_text *t, const mgn_cl_row_part *part);
 /* single: the loop's sums to their places; split: to `partial`. */

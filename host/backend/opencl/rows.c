@@ -20,6 +20,6 @@ mgn_status mgn_cl_emit_rows(mgn_cl_builder *builder) {
     const uint64_t range = mgn_cl_ceil_div(rows, MGN_MIN(wanted, rows)), ranges = mgn_cl_ceil_div(rows, range);
     const uint64_t items = vectors ? ranges : ranges * columns;
     const uint64_t grain = 1 + ranges * 4096 / (source_rows * columns + rows * columns + 1);
-    return mgn_cl_emit(builder, "rows", dtype, "", "scatter", mgn_cl_groups(builder->device, items, grain),
-                       "pppuuuuu", a, index, out, rows, source_rows, columns, range, ranges);
+    return mgn_cl_emit(builder, "rows", dtype, "", "scatter", mgn_cl_groups(builder->device, items, grain), "pppuuuuu",
+                       a, index, out, rows, source_rows, columns, range, ranges);
 }

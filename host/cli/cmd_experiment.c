@@ -1,0 +1,163 @@
+/* `mgn experiment`: runs a published experiment and prints its figures beside the published ones. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <mgn/experiment.h>
+
+#include "cli.h"
+#include "core/progress.h"
+
+typedef struct job {
+    cli_common common;
+    mgn_experiment_config config;
+    const char *label, *model, *recipe;
+    char device[32]; /* its spec */
+    mgn_experiment_report report;
+    mgn_progress progress;
+} job;
+
+/* ---- progress ---- */
+
+static bool show_progress(void *context, const char *label, int64_t done, int64_t total, double loss) {
+    mgn_progress *progress = context;
+    if (done <= 1 || progress->label != label) mgn_progress_begin(progress, label, (uint64_t)total);
+    mgn_progress_update(progress, (uint64_t)done, "loss %.4g", loss);
+    if (done == total) mgn_progress_end(progress);
+    return true;
+}
+
+/* ---- printing ---- */
+
+static bool is_gaussian_start(const mgn_experiment_result *result) { return result->model.v == MGN_V_GAUSSIAN; }
+
+static void add_figures(cJSON *row, const mgn_experiment_result *result) {
+    cJSON *published = cJSON_CreateObject(), *optimum = cJSON_CreateObject();
+    for (size_t i = 0; i < result->count; i++) {
+        const mgn_figure *figure = &result->figures[i];
+        cJSON_AddNumberToObject(row, figure->key, figure->value);
+        if (!isnan(figure->published)) cJSON_AddNumberToObject(published, figure->key, figure->published);
+        if (!isnan(figure->optimum)) cJSON_AddNumberToObject(optimum, figure->key, figure->optimum);
+    }
+    cJSON_AddNumberToObject(row, "seconds", result->seconds);
+    cJSON_AddNumberToObject(row, "steps", (double)result->steps);
+    cJSON_AddItemToObject(row, "published", published);
+    cJSON_AddItemToObject(row, "optimum", optimum);
+}
+
+static mgn_status print_json(const job *j) {
+    cJSON *object = cJSON_CreateObject();
+    cJSON_AddStringToObject(object, "experiment", j->label);
+    cJSON_AddStringToObject(object, "recipe", j->recipe);
+    cJSON_AddStringToObject(object, "device", j->device);
+    cJSON_AddNumberToObject(object, "seed", (double)j->common.seed);
+    if (j->config.field) cJSON_AddStringToObject(object, "field", j->config.field);
+    cJSON *results = cJSON_AddArrayToObject(object, "results");
+    for (size_t i = 0; i < j->report.count; i++) {
+        const mgn_experiment_result *result = &j->report.results[i];
+        cJSON *row = cJSON_CreateObject();
+        cJSON_AddStringToObject(row, "model", result->model.kind);
+        cJSON_AddStringToObject(row, "recipe", result->recipe);
+        cJSON_AddStringToObject(row, "v", is_gaussian_start(result) ? "gaussian" : "orthogonal");
+        cJSON_AddNumberToObject(row, "parameters", (double)result->parameters);
+        add_figures(row, result);
+        cJSON_AddItemToArray(results, row);
+    }
+    return cli_print_json(object);
+}
+
+static void optional_cell(cli_table *table, double value) {
+    if (isnan(value)) cli_table_cell(table, "%s", "");
+    else cli_table_cell(table, "%.4g", value);
+}
+
+/* The first columns: what is the same for all figures of a result. */
+enum { SHARED_COLUMNS = 6 };
+
+static void shared_cells(cli_table *table, const job *j, const mgn_experiment_result *result) {
+    cli_table_cell(table, "%s%s", result->model.kind, is_gaussian_start(result) ? ", Gaussian V" : "");
+    cli_table_cell(table, "%lld", (long long)result->parameters);
+    cli_table_cell(table, "%s", result->recipe);
+    cli_table_cell(table, "%s", j->device);
+    cli_table_cell(table, "%lld", (long long)result->steps);
+    cli_table_cell(table, "%.3g", result->seconds);
+}
+
+static void print_result(cli_table *table, const job *j, const mgn_experiment_result *result) {
+    for (size_t i = 0; i < result->count; i++) {
+        const mgn_figure *figure = &result->figures[i];
+        if (i == 0) shared_cells(table, j, result);
+        for (int column = 0; i > 0 && column < SHARED_COLUMNS; column++) cli_table_cell(table, "%s", "");
+        cli_table_cell(table, "%s", figure->key);
+        optional_cell(table, figure->published);
+        cli_table_cell(table, "%.4g", figure->value);
+        optional_cell(table, figure->optimum);
+    }
+}
+
+static mgn_status print_text(const job *j) {
+    cli_table *table = cli_table_create("model|>parameters|recipe|device|>steps|>seconds|figure|>published|>ours|>optimum");
+    for (size_t i = 0; i < j->report.count; i++) print_result(table, j, &j->report.results[i]);
+    return cli_table_print(table);
+}
+
+/* ---- the command ---- */
+
+/* The experiments in words, for --help. */
+static void describe(char *text, size_t capacity) {
+    size_t used = 0;
+    for (size_t i = 0; mgn_experiment_label(i) && used < capacity; i++)
+        used += (size_t)snprintf(text + used, capacity - used, "%s%s: %s.\n%s", i ? "\n\n" : "", mgn_experiment_label(i),
+                                 mgn_experiment_summary(i), mgn_experiment_details(i));
+}
+
+static mgn_status parse(const cli_command *command, int argc, char **argv, job *j) {
+    const cli_option options[] = {
+        {"model", 'm', CLI_CHOICE, "cmgn|mmgn|all", "which network (default all)", &j->model, 0, 0},
+        {"recipe", 'r', CLI_CHOICE, "published|best|both", "the published recipe, or the best known here (default both)", &j->recipe, 0, 0},
+        {"field", 0, CLI_CHOICE, "report|paper|gravier", "gradient-field: as printed in the report, the convex one of its code, or "
+         "Gravier and Picard's (default report)", &j->config.field, 0, 0},
+        {"epochs", 0, CLI_LONG, "N", "other than the published recipe's 50 epochs", &j->config.epochs, 1, 1000000},
+        {"data", 0, CLI_TEXT, "DIR", "colour: the folder of the published pictures", &j->config.data, 0, 0},
+        {"source", 0, CLI_TEXT, "FILE", "colour: a picture of one's own, together with --like", &j->config.source, 0, 0},
+        {"like", 'l', CLI_TEXT, "FILE", "colour: the picture whose palette is taken", &j->config.like, 0, 0},
+        {"unseen", 0, CLI_TEXT, "FILE", "colour: a third picture to try the map on", &j->config.unseen, 0, 0},
+    };
+    char details[8192];
+    describe(details, sizeof details);
+    cli_command described = *command;
+    described.details = details;
+    return cli_parse(&described, argc, argv, options, MGN_COUNT(options), &j->common);
+}
+
+/* What an experiment would ignore is refused. */
+static mgn_status check(const job *j) {
+    const mgn_experiment_config *c = &j->config;
+    if (c->field && strcmp(j->label, "gradient-field") != 0)
+        return mgn_fail(MGN_ERR_ARGUMENT, "--field is an option of gradient-field, not of %.100s", j->label);
+    if ((c->data || c->source || c->like || c->unseen) && strcmp(j->label, "colour") != 0)
+        return mgn_fail(MGN_ERR_ARGUMENT, "--data, --source, --like and --unseen are options of colour, not of %.100s", j->label);
+    return MGN_OK;
+}
+
+mgn_status cmd_experiment(const cli_command *command, int argc, char **argv) {
+    job j = {.model = "all", .recipe = "both"};
+    MGN_TRY(parse(command, argc, argv, &j));
+    if (j.common.help) return MGN_OK;
+    j.label = j.common.arguments[0];
+    MGN_TRY(mgn_experiment_check(j.label));
+    MGN_TRY(check(&j));
+    j.config.model = strcmp(j.model, "all") == 0 ? NULL : j.model;
+    j.config.recipe = strcmp(j.recipe, "both") == 0 ? NULL : j.recipe;
+    j.config.seed = j.common.seed;
+    j.config.progress = show_progress;
+    j.config.context = &j.progress;
+    mgn_device *device = NULL;
+    MGN_TRY(cli_open_device(&j.common, &device));
+    snprintf(j.device, sizeof j.device, "%s", mgn_device_get_info(device)->spec);
+    const mgn_status status = mgn_experiment_run(j.label, device, &j.config, &j.report);
+    mgn_device_close(device);
+    mgn_bar(NULL);
+    MGN_TRY(status);
+    return j.common.json ? print_json(&j) : print_text(&j);
+}

@@ -1,0 +1,149 @@
+/* The table of experiments, and the way that all of them go: train, stop the clock, judge, next. */
+#include "experiments/experiments.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "core/parse.h"
+
+/* One row per experiment. */
+static const mgn_experiment *const experiments[] = {
+    &mgn_gradient_field_experiment,
+    &mgn_gaussian_experiment,
+    &mgn_colour_experiment,
+};
+
+const char mgn_published[] = "published", mgn_best[] = "best";
+
+const char *mgn_experiment_label(size_t index) { return index < MGN_COUNT(experiments) ? experiments[index]->label : NULL; }
+
+const char *mgn_experiment_summary(size_t index) { return index < MGN_COUNT(experiments) ? experiments[index]->summary : NULL; }
+
+const char *mgn_experiment_details(size_t index) { return index < MGN_COUNT(experiments) ? experiments[index]->details : NULL; }
+
+/* ---- results ---- */
+
+void mgn_add_figure(mgn_experiment_result *result, const char *key, double value, double published, double optimum) {
+    if (result->count == MGN_MOST_FIGURES) return;
+    result->figures[result->count++] = (mgn_figure){key, value, published, optimum};
+}
+
+mgn_status mgn_measure_loss(const mgn_loss_config *config, mgn_device *device, mgn_model *model, const mgn_samples *samples,
+                            double *loss) {
+    const int64_t d = mgn_model_get_config(model)->d;
+    /* Doubles where the device has them. */
+    const mgn_dtype real = mgn_device_get_info(device)->has_f64 ? MGN_F64 : MGN_F32;
+    mgn_graph *graph = NULL;
+    mgn_plan *plan = NULL;
+    MGN_TRY(mgn_graph_create(&graph));
+    mgn_node *flat = mgn_input(graph, "parameters", MGN_REAL, MGN_SHAPE(mgn_model_parameter_count(model)));
+    mgn_node *x = mgn_input(graph, "x", MGN_REAL, MGN_SHAPE(samples->n, d));
+    mgn_node *y = samples->y ? mgn_input(graph, "y", MGN_REAL, MGN_SHAPE(samples->n, d)) : NULL;
+    mgn_node *value = mgn_loss(config, x, mgn_model_forward(model, flat, x), y);
+    mgn_output(value);
+    mgn_status status = mgn_plan_compile(graph, device, real, NULL, 0, &plan);
+    if (status == MGN_OK) status = mgn_tensor_write(mgn_plan_tensor(plan, flat), MGN_F64, mgn_model_values(model));
+    if (status == MGN_OK) status = mgn_tensor_write(mgn_plan_tensor(plan, x), MGN_F32, samples->x);
+    if (status == MGN_OK && y) status = mgn_tensor_write(mgn_plan_tensor(plan, y), MGN_F32, samples->y);
+    if (status == MGN_OK) status = mgn_plan_run(plan, 1);
+    if (status == MGN_OK) status = mgn_tensor_read(mgn_plan_tensor(plan, value), MGN_F64, loss);
+    mgn_plan_destroy(plan);
+    mgn_graph_destroy(graph);
+    return status;
+}
+
+/* ---- trials ---- */
+
+/* Progress of one training, passed on with its label. */
+typedef struct progress {
+    const mgn_experiment_config *config;
+    const char *label;
+} progress;
+
+static bool pass_on(void *context, const mgn_train_report *report) {
+    const progress *p = context;
+    return !p->config->progress || p->config->progress(p->config->context, p->label, report->epoch, report->epochs, report->loss);
+}
+
+mgn_status mgn_train_step(const mgn_run *run, const char *label, mgn_model *model, const mgn_samples *samples,
+                          const mgn_train_config *config, int64_t *steps, double *loss) {
+    progress p = {run->config, label};
+    mgn_train_config with_progress = *config;
+    mgn_train_result result = {0};
+    with_progress.report = pass_on;
+    with_progress.context = &p;
+    const mgn_status status = mgn_train(model, run->device, samples, &with_progress, &result);
+    *steps += result.steps;
+    if (loss) *loss = result.loss;
+    return status;
+}
+
+static mgn_status run_trial(const mgn_run *run, const mgn_protocol *protocol, void *data, const mgn_trial *trial) {
+    if (run->report->count == MGN_MOST_RESULTS) return mgn_fail(MGN_ERR_UNSUPPORTED, "an experiment has more than %d trials", MGN_MOST_RESULTS);
+    mgn_experiment_result *result = &run->report->results[run->report->count];
+    *result = (mgn_experiment_result){.recipe = trial->recipe, .model = trial->model};
+    mgn_model *model = NULL;
+    mgn_map *map = NULL;
+    const double start = mgn_now();
+    mgn_status status = protocol->train(run, data, trial, &model, &result->steps);
+    result->seconds = mgn_now() - start;
+    if (status == MGN_OK) result->parameters = mgn_model_parameter_count(model);
+    if (status == MGN_OK) status = mgn_map_create(model, run->device, MGN_F32, &map);
+    if (status == MGN_OK) status = protocol->judge(run, data, trial, model, map, result);
+    if (status == MGN_OK) run->report->count++;
+    mgn_map_destroy(map);
+    mgn_model_destroy(model);
+    return status;
+}
+
+static bool is_asked_for(const char *asked, const char *found) { return !asked || strcmp(asked, found) == 0; }
+
+mgn_status mgn_run_trials(const mgn_run *run, const mgn_protocol *protocol, void *data) {
+    for (size_t i = 0; i < protocol->count; i++) {
+        const mgn_trial *trial = &protocol->trials[i];
+        if (!is_asked_for(run->config->model, trial->model.kind) || !is_asked_for(run->config->recipe, trial->recipe)) continue;
+        MGN_TRY(run_trial(run, protocol, data, trial));
+    }
+    return MGN_OK;
+}
+
+/* ---- running ---- */
+
+static mgn_status find(const char *label, const mgn_experiment **found) {
+    const char *nearest = NULL;
+    for (size_t i = 0; i < MGN_COUNT(experiments); i++) {
+        if (strcmp(label, experiments[i]->label) == 0) {
+            *found = experiments[i];
+            return MGN_OK;
+        }
+        mgn_nearest(label, experiments[i]->label, &nearest);
+    }
+    return mgn_fail(MGN_ERR_ARGUMENT, "there is no experiment '%.100s'%s%s%s; there are gradient-field, gaussian and colour", label,
+                    nearest ? "; did you mean '" : "", nearest ? nearest : "", nearest ? "'?" : "");
+}
+
+mgn_status mgn_experiment_check(const char *label) {
+    const mgn_experiment *experiment = NULL;
+    return find(label, &experiment);
+}
+
+static mgn_status check(const mgn_experiment_config *config) {
+    if (config->epochs < 0)
+        return mgn_fail(MGN_ERR_ARGUMENT, "a number of epochs from 0 was expected, %lld found", (long long)config->epochs);
+    if (config->recipe && strcmp(config->recipe, mgn_published) != 0 && strcmp(config->recipe, mgn_best) != 0)
+        return mgn_fail(MGN_ERR_ARGUMENT, "the recipe is published or best; '%.100s' was found", config->recipe);
+    if (config->model && strcmp(config->model, "cmgn") != 0 && strcmp(config->model, "mmgn") != 0)
+        return mgn_fail(MGN_ERR_ARGUMENT, "the model is cmgn or mmgn; '%.100s' was found", config->model);
+    return MGN_OK;
+}
+
+mgn_status mgn_experiment_run(const char *label, mgn_device *device, const mgn_experiment_config *config,
+                              mgn_experiment_report *report) {
+    const mgn_experiment_config given = config ? *config : (mgn_experiment_config){0};
+    const mgn_experiment *experiment = NULL;
+    *report = (mgn_experiment_report){0};
+    MGN_TRY(find(label, &experiment));
+    MGN_TRY(check(&given));
+    const mgn_run run = {device, &given, report};
+    return experiment->run(&run);
+}

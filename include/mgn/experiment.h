@@ -1,0 +1,71 @@
+/* The published experiments, each run with the published recipe and with the best one known here, and judged by the same
+ * figures. */
+#ifndef MGN_EXPERIMENT_H
+#define MGN_EXPERIMENT_H
+
+#include <mgn/model.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** One number that an experiment measured, beside what it is compared with. */
+typedef struct mgn_figure {
+    const char *key;  /**< "rmse"; as in JSON */
+    double value;
+    double published; /**< what the report states; NaN where it states nothing */
+    double optimum;   /**< the best that can be reached, known otherwise; NaN where it is not known */
+} mgn_figure;
+
+enum { MGN_MOST_FIGURES = 12, MGN_MOST_RESULTS = 8 };
+
+/** One model, trained with one recipe. */
+typedef struct mgn_experiment_result {
+    const char *recipe; /**< "published" or "best" */
+    mgn_model_config model;
+    int64_t parameters, steps; /**< steps: of the optimizer, restarts included */
+    double seconds;            /**< wall time of everything from the first start value to the trained model */
+    mgn_figure figures[MGN_MOST_FIGURES];
+    size_t count;
+} mgn_experiment_result;
+
+typedef struct mgn_experiment_report {
+    mgn_experiment_result results[MGN_MOST_RESULTS];
+    size_t count;
+} mgn_experiment_report;
+
+/** How far a training is; `label` says which. Return false to stop (status INTERRUPTED). */
+typedef bool mgn_experiment_callback(void *context, const char *label, int64_t done, int64_t total, double loss);
+
+/** All NULL and zero means the defaults. */
+typedef struct mgn_experiment_config {
+    const char *model;  /**< "cmgn" or "mmgn"; NULL: all of them */
+    const char *recipe; /**< "published" or "best"; NULL: both */
+    const char *field;  /**< gradient-field: "report" (NULL), "paper" or "gravier" */
+    const char *source, *like, *unseen; /**< colour: paths of pictures; NULL: see mgn_experiment_details */
+    const char *data;   /**< colour: the folder of the published pictures, if it is at hand */
+    int64_t epochs;     /**< of the published recipe; 0: as published */
+    uint64_t seed;
+    mgn_experiment_callback *progress; /**< optional */
+    void *context;
+} mgn_experiment_config;
+
+/** Names of the experiments there are; NULL past the last. */
+MGN_API const char *mgn_experiment_label(size_t index);
+/** One line on what it is; NULL past the last. */
+MGN_API const char *mgn_experiment_summary(size_t index);
+/** The recipes in words, with everything that the reports leave open; NULL past the last. */
+MGN_API const char *mgn_experiment_details(size_t index);
+
+/** MGN_OK when there is an experiment of that name; ARGUMENT, with the nearest name, when there is none. */
+MGN_API mgn_status mgn_experiment_check(const char *label);
+
+/** Runs the experiment `label` on a device. `report` is filled as far as it came. Errors: ARGUMENT (unknown name, or a
+ *  configuration that makes no sense), IO and FORMAT (pictures), and those of mgn_train. */
+MGN_API mgn_status mgn_experiment_run(const char *label, mgn_device *device, const mgn_experiment_config *config,
+                                      mgn_experiment_report *report);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
