@@ -221,26 +221,21 @@ M_FUNCTION uint32_t m_shuffle_position(uint32_t step, uint64_t steps_per_epoch, 
     return (uint32_t)(((step % steps_per_epoch) * stride + i) % population);
 }
 
-#ifdef __OPENCL_VERSION__
-#define m_shuffle_high(x, y) mul_hi(x, y)
-#else
-#define m_shuffle_high(x, y) ((uint32_t)(((uint64_t)(x) * (y)) >> 32))
-#endif
-
-/* A bijection of 0 .. 2^bits rest - 1, for one uint32_t or a vector of them; HIGH gives the upper words of products. */
-#define M_SHUFFLE_ROUNDS_OF(TYPE, NAME, HIGH)                                                          \
+/* A bijection of 0 .. 2^bits rest - 1, for one uint32_t or a vector of them. A half is at most 2^16, so the upper part of
+ * its product with 16 random bits is as good as one with 32, and needs no wider multiplication. */
+#define M_SHUFFLE_ROUNDS_OF(TYPE, NAME)                                                                \
     M_FUNCTION TYPE NAME(m_shuffle_key key, TYPE x) {                                                  \
         TYPE rest = x >> key.bits, low = x & ((1u << key.bits) - 1u), size = (TYPE)key.rest;           \
         for (int j = 0; j < M_SHUFFLE_ROUNDS; j++) {                                                   \
             TYPE mixed = (low ^ key.round[2 * j]) * 0xD2511F53u;                                       \
-            rest += HIGH((mixed ^ (mixed >> 15)) * 0xCD9E8D57u, size);                                 \
+            rest += ((((mixed ^ (mixed >> 15)) * 0xCD9E8D57u) >> 16) * size) >> 16;                    \
             rest = rest >= size ? rest - size : rest;                                                  \
             mixed = (rest ^ key.round[2 * j + 1]) * 0xD2511F53u;                                       \
             low ^= ((mixed ^ (mixed >> 15)) * 0xCD9E8D57u) >> (32u - key.bits);                        \
         }                                                                                              \
         return (rest << key.bits) | low;                                                               \
     }
-M_SHUFFLE_ROUNDS_OF(uint32_t, m_shuffle_rounds, m_shuffle_high)
+M_SHUFFLE_ROUNDS_OF(uint32_t, m_shuffle_rounds)
 
 /* What stands at `position` < population: round the bijection's cycle until inside. */
 M_FUNCTION uint32_t m_shuffle(m_shuffle_key key, uint32_t position) {

@@ -217,9 +217,7 @@ M_FUNCTION void m_normal_rows(const uint *state, ulong stream, ulong row, uint c
 
 /* ---- shuffles ---- */
 
-/* Some drivers take mul_hi of vectors apart. */
-#define WORD_HIGH(x, y) M_TYPE(convert_uint)((M_TYPE(convert_ulong)(x) * M_TYPE(convert_ulong)(y)) >> 32)
-M_SHUFFLE_ROUNDS_OF(m_word, m_shuffle_words, WORD_HIGH)
+M_SHUFFLE_ROUNDS_OF(m_word, m_shuffle_words)
 
 /* Whether some lane is outside; the driver's any() may be a branch per lane. */
 M_FUNCTION bool m_any_outside(m_word x, uint population) {

@@ -1,5 +1,5 @@
-/* Bad input to `mgn recolor` and `mgn apply`: each row of the table is one command line, its exit code, and words of its
- * sentence. Whatever went wrong, there is exactly one sentence, and the folder is as it was before. */
+/* Bad input to `mgn recolor` and `mgn apply`: each row of the table is one command line, its exit code, and words of
+ * its sentence. Whatever went wrong, there is exactly one sentence, and the folder is as it was before. */
 #include "pictures.h"
 
 #include <stdio.h>

@@ -1,5 +1,5 @@
-/* Models and maps: what the theory promises (symmetric positive semidefinite Jacobians, g = grad phi, invertibility) against
- * finite differences in float64, and the same maps in float32 on every device. Losses are in test_loss.c, files in
+/* Models and maps: what the theory promises (symmetric positive semidefinite Jacobians, g = grad phi, invertibility)
+ * against finite differences in float64, and the same maps in float32 on every device. Losses are in test_loss.c, files in
  * test_model_file.c. */
 #include "harness.h"
 
@@ -36,7 +36,7 @@ static mgn_model *make_model(size_t index, uint64_t seed) {
 static const char *name_of(size_t index) {
     static char text[64];
     const mgn_model_config *c = &configs[index];
-    snprintf(text, sizeof text, "%s d=%d h=%d layers=%d %s", c->kind, (int)c->d, (int)c->h, (int)c->layers,
+    snprintf(text, sizeof text, "%.15s d=%d h=%d layers=%d %.15s", c->kind, (int)c->d, (int)c->h, (int)c->layers,
              mgn_activation_name(c->activation));
     return text;
 }

@@ -1,4 +1,4 @@
-/* Recolouring through the library: palettes, what a learned map promises, and how it is applied to every kind of picture. */
+/* Recolouring through the library: palettes, what a learned map promises, and applying it to every kind of picture. */
 #include "pictures.h"
 
 #include <mgn/ot.h>
@@ -305,7 +305,7 @@ END_TEST
 
 /* ---- applying ---- */
 
-/* A map of d = 3 that bends a little and moves each channel elsewhere, so that grey becomes coloured and some colours clip. */
+/* A map of d = 3 that bends a little and moves each channel elsewhere: grey becomes coloured and some colours clip. */
 static mgn_map *bent_map(mgn_device *device) {
     static const double offset[3] = {-0.3, 0, 0.3};
     const mgn_model_config config = {"cmgn", 3, 4, 2, MGN_LOGISTIC, MGN_V_ORTHOGONAL};

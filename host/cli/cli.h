@@ -21,6 +21,7 @@ mgn_status cli_print_versions(bool json);
 /* ---- the commands: host/cli/cmd_<name>.c, one function each ---- */
 
 mgn_status cmd_apply(const cli_command *command, int argc, char **argv);
+mgn_status cmd_bench(const cli_command *command, int argc, char **argv);
 mgn_status cmd_check(const cli_command *command, int argc, char **argv);
 mgn_status cmd_devices(const cli_command *command, int argc, char **argv);
 mgn_status cmd_experiment(const cli_command *command, int argc, char **argv);

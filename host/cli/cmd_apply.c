@@ -1,5 +1,5 @@
-/* `mgn apply`: a saved map on any number of pictures. Names, clashes and the map are checked before the first picture is
- * read; each result is a whole file or none. */
+/* `mgn apply`: a saved map on any number of pictures. Names, clashes and the map are checked before the first picture
+ * is read; each result is a whole file or none. */
 #include <mgn/recolor.h>
 
 #include <stdio.h>

@@ -43,6 +43,17 @@ static const cli_command commands[] = {
      "mgn check --device cpu --op tanh --seed 7\n"
      "mgn check --json > check.json\n",
      0, 0, cmd_check},
+    {"bench", "measure how fast a device is", "[options]",
+     "Times the ops, training steps, applying a map to a picture, matrix products and the making of plans on one "
+     "device. A figure is the fastest of the samples that fit into its measuring time; the median stands beside it. "
+     "\"disturbed\" marks figures for which other programs used the processors during every sample.\n"
+     "\n"
+     "\"of limit\" is the share of what the machine can do: of copying memory or of multiplying matrices, whichever "
+     "bounds the op. Figures depend on the machine; nothing is judged.",
+     "mgn bench\n"
+     "mgn bench --filter step --seconds 1\n"
+     "mgn bench --filter tanh --device opencl --json\n",
+     0, 0, cmd_bench},
     {"devices", "list the devices, and which one the commands take", "[options]",
      "Shows what --device and MGN_DEVICE may name: the CPU backend and every OpenCL device, with its driver, its "
      "memory and whether it has float64.",

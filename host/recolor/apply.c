@@ -1,5 +1,5 @@
 /* Applying a map to pictures. Coloured ones are worked off in bands of rows, so that a picture takes the memory of its
- * samples and not four times that; grey ones as a whole, since only the whole shows whether the result is still grey. */
+ * samples and not four times that; grey ones as a whole, since only the whole shows whether the result is grey. */
 #include "recolor/recolor.h"
 
 #include "image/codec.h"

@@ -1,9 +1,10 @@
-/* Learning a map between two palettes: a start with the right mean, and the right spread along the target's principal axes;
- * then Adam on the Kullback-Leibler divergence of batches.
+/* Learning a map between two palettes: a start with the right mean, and the right spread along the target's principal
+ * axes; then Adam on the Kullback-Leibler divergence of batches.
  *
  * Palettes are flat: their variances differ by factors of a thousand, and so do the divergence's gradients along them.
  * With V's rows along the target's axes each row meets one of these scales, and Adam, which scales every entry by
- * itself, takes them all at the same pace. From a random orthogonal V it has not arrived after four times the steps. */
+ * itself, takes them all at the same pace: after 480 steps on a flat palette the divergence is 10 to 100 times smaller
+ * than from a random orthogonal V. */
 #include "recolor/recolor.h"
 
 #include <math.h>

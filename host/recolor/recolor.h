@@ -17,8 +17,8 @@ extern const double mgn_rounding_variance;
 /* The Gaussian of rows (n, 3). */
 mgn_status mgn_colour_gaussian_of(const mgn_matrix *palette, mgn_colour_gaussian *gaussian);
 
-/* The Gaussian of a target picture: all of its pixels, 2^24 at most. A single colour is refused; a palette that varies in
- * one or two directions only (grey, sepia) is widened by what rounding to 8 bits hides, so that it has a density. */
+/* The Gaussian of a target picture: all of its pixels, 2^24 at most. A single colour is refused; a palette that varies
+ * in one or two directions only (grey, sepia) is widened by what rounding to 8 bits hides, so that it has a density. */
 mgn_status mgn_target_gaussian(const mgn_image *target, uint64_t seed, mgn_colour_gaussian *gaussian);
 
 #endif

@@ -32,7 +32,8 @@ enum { MGN_RECOLOR_SAMPLE = 65536 };
 
 /** Learns a map whose image of the source's palette has the mean and the covariance of the target's palette, by the
  *  Kullback-Leibler divergence of Gaussians and with little transport: its cost is close to the squared Bures
- *  distance, which no map with exactly these moments can undercut. The caller destroys `model` (d = 3). `result` may be NULL.
+ *  distance, which no map with exactly these moments can undercut. The caller destroys `model` (d = 3); `result` may be
+ *  NULL.
  *  Errors: ARGUMENT (a target of a single colour), and those of mgn_train. After INTERRUPTED there is no model. */
 MGN_API mgn_status mgn_recolor_learn(const mgn_image *source, const mgn_image *target, mgn_device *device,
                                      const mgn_recolor_config *config, mgn_model **model, mgn_train_result *result);

@@ -45,7 +45,8 @@ static mgn_status choose(const variant **chosen) {
         if (asked && strcmp(asked, variants[i].label) == 0) return MGN_OK;
     }
     if (!asked) return MGN_OK;
-    return mgn_fail(MGN_ERR_ARGUMENT, "MGN_ISA: baseline, avx2 or avx512 was expected, as far as this machine goes (%s); '%s' found",
+    return mgn_fail(MGN_ERR_ARGUMENT,
+                    "MGN_ISA: baseline, avx2 or avx512 was expected, as far as this machine goes (%s); '%s' found",
                     (*chosen)->label, asked);
 }
 
@@ -75,7 +76,8 @@ static mgn_status cpu_list(mgn_device_info *infos, size_t capacity, size_t *coun
         snprintf(info->spec, sizeof info->spec, "cpu");
         read_name(info->name, sizeof info->name);
         snprintf(info->platform, sizeof info->platform, "host");
-        snprintf(info->version, sizeof info->version, "%s kernels, OpenBLAS %s", best->description, openblas_get_corename());
+        snprintf(info->version, sizeof info->version, "%s kernels, OpenBLAS %s", best->description,
+                 openblas_get_corename());
         long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE), cores = sysconf(_SC_NPROCESSORS_ONLN);
         info->memory_bytes = pages > 0 && page > 0 ? (uint64_t)pages * (uint64_t)page : 0;
         info->compute_units = cores > 0 && cores < 65536 ? (int)cores : 1;

@@ -1,7 +1,7 @@
 /* Matrix products out = op(a) op(b), batched, row-major; part of kernels.c.
  *
- * A BLAS call costs a fraction of a microsecond before it does anything, and models of plane fields and colours multiply
- * matrices of a few entries, so small ones have loops of their own, with 16 independent results side by side: 16 of the
+ * A BLAS call costs a fraction of a microsecond before it does anything, and models of plane fields and colours
+ * multiply matrices of a few entries, so small ones have loops of their own, with 16 independent results side by side: 16 of the
  * batch, 16 rows, or 16 terms of a long sum. The rest is CBLAS on one thread; threads come from the chunks. */
 
 #ifdef MGN_REAL_IS_DOUBLE

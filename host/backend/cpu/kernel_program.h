@@ -98,19 +98,28 @@ static void step_matmul(const mgn_cpu_step *step, const mgn_cpu_frame *frame) {
     }
 }
 
+/* out[r] = the entries in[i * step + r], i < inner, combined; `inner` is known to the compiler where it is small. */
 #define STEP_REDUCE(label, combine)                                                                \
+    static inline __attribute__((always_inline)) void label##_of_rows(const R *in, int64_t step, int32_t inner, R *out, \
+                                                                      int32_t rows) {              \
+        _Pragma("omp simd") for (int32_t r = 0; r < rows; r++) {                                   \
+            R total = in[r];                                                                       \
+            for (int32_t i = 1; i < inner; i++) {                                                  \
+                const R next = in[i * step + r];                                                   \
+                total = combine;                                                                   \
+            }                                                                                      \
+            out[r] = total;                                                                        \
+        }                                                                                          \
+    }                                                                                              \
     static void step_##label(const mgn_cpu_step *step, const mgn_cpu_frame *frame) {               \
         const R *in = STEP_IN(step, frame, 0);                                                     \
         R *out = STEP_OUT(step, frame);                                                            \
         const int32_t rows = step->n; /* 1 for shared places */                                    \
         for (int32_t j = 0; j < step->count; j++, in += step->stride, out += rows) {               \
-            _Pragma("omp simd") for (int32_t r = 0; r < rows; r++) {                               \
-                R total = in[r];                                                                   \
-                for (int32_t i = 1; i < step->inner; i++) {                                        \
-                    const R next = in[i * step->step + r];                                         \
-                    total = combine;                                                               \
-                }                                                                                  \
-                out[r] = total;                                                                    \
+            switch (step->inner) {                                                                 \
+            case 2: label##_of_rows(in, step->step, 2, out, rows); break;                          \
+            case 3: label##_of_rows(in, step->step, 3, out, rows); break;                          \
+            default: label##_of_rows(in, step->step, step->inner, out, rows);                      \
             }                                                                                      \
         }                                                                                          \
     }
@@ -119,31 +128,40 @@ STEP_REDUCE(max, (next > total || next != next) ? next : total)
 
 /* ---- sums over rows: one partial sum per lane, joined at the end of a chunk (finish_sums) ---- */
 
-/* 1 for rows that exist, 0 for the others; of a block that is not full. */
-#define EXISTS(frame, r) ((R)((r) < (frame)->valid))
+/* One vector of lanes; the compiler makes as many registers of it as the instruction set asks for. */
+typedef R lane_vector __attribute__((vector_size(MGN_CPU_ROW_LANES * sizeof(R)), aligned(sizeof(R)), may_alias));
+
+/* sums += in, over the rows of a block that exist. */
+static inline void add_rows(const mgn_cpu_frame *frame, const R *in, R *sums) {
+    const int32_t whole = WHOLE_LANES(frame->valid);
+    lane_vector total = *(const lane_vector *)sums;
+    for (int32_t row = 0; row < whole; row += MGN_CPU_ROW_LANES) total += *(const lane_vector *)(in + row);
+    *(lane_vector *)sums = total;
+    for (int32_t row = whole; row < frame->valid; row++) sums[row - whole] += in[row];
+}
+
+/* sums += a * b, likewise. */
+static inline void add_products(const mgn_cpu_frame *frame, const R *a, const R *b, R *sums) {
+    const int32_t whole = WHOLE_LANES(frame->valid);
+    lane_vector total = *(const lane_vector *)sums;
+    for (int32_t row = 0; row < whole; row += MGN_CPU_ROW_LANES)
+        total += *(const lane_vector *)(a + row) * *(const lane_vector *)(b + row);
+    *(lane_vector *)sums = total;
+    for (int32_t row = whole; row < frame->valid; row++) sums[row - whole] += a[row] * b[row];
+}
 
 static void step_column_sum(const mgn_cpu_step *step, const mgn_cpu_frame *frame) {
     const R *in = STEP_IN(step, frame, 0);
     R *sums = (R *)frame->sums + step->out;
-    bool full = frame->valid == frame->block;
-    for (int32_t j = 0; j < step->count; j++, in += frame->block, sums += MGN_CPU_ROW_LANES)
-        for (int32_t row = 0; row < frame->block; row += MGN_CPU_ROW_LANES) {
-            if (full) FOR_LANES sums[l] += in[row + l];
-            else FOR_LANES sums[l] += row + l < frame->valid ? in[row + l] : (R)0;
-        }
+    for (int32_t j = 0; j < step->count; j++, in += frame->block, sums += MGN_CPU_ROW_LANES) add_rows(frame, in, sums);
 }
 
 static void step_column_product(const mgn_cpu_step *step, const mgn_cpu_frame *frame) {
     const R *a = STEP_IN(step, frame, 0), *all_b = STEP_IN(step, frame, 1);
     R *sums = (R *)frame->sums + step->out;
-    bool full = frame->valid == frame->block;
     for (int32_t i = 0; i < step->inner; i++, a += frame->block) {
         const R *b = all_b;
-        for (int32_t j = 0; j < step->count; j++, b += frame->block, sums += MGN_CPU_ROW_LANES)
-            for (int32_t row = 0; row < frame->block; row += MGN_CPU_ROW_LANES) {
-                if (full) FOR_LANES sums[l] += a[row + l] * b[row + l];
-                else FOR_LANES sums[l] += row + l < frame->valid ? a[row + l] * b[row + l] : (R)0;
-            }
+        for (int32_t j = 0; j < step->count; j++, b += frame->block, sums += MGN_CPU_ROW_LANES) add_products(frame, a, b, sums);
     }
 }
 
@@ -326,13 +344,19 @@ static void step_shuffle(const mgn_cpu_step *step, const mgn_cpu_frame *frame) {
     uint32_t *out = (uint32_t *)(void *)STEP_OUT(step, frame);
     m_shuffle_key key = key_of_epoch(step, state, m_shuffle_epoch(state[2], steps), population);
     uint32_t position = m_shuffle_position(state[2], steps, (uint64_t)step->attributes.shuffle.stride, (uint64_t)frame->first, population);
-    for (int32_t r = 0; r < frame->block; r++) {
-        uint64_t at = (uint64_t)position + (uint64_t)r;
-        out[r] = (uint32_t)(at < population ? at : at % population);
+    const int32_t block = frame->block;
+    if (position <= population - (uint32_t)block && population > (uint32_t)block) {
+        for (int32_t r = 0; r < WHOLE_LANES(block); r++) out[r] = position + (uint32_t)r;
+    } else { /* over the end, where positions start again */
+        for (int32_t r = 0; r < block; r++) out[r] = (uint32_t)(((uint64_t)position + (uint64_t)r) % population);
     }
-#pragma omp simd
-    for (int32_t r = 0; r < WHOLE_LANES(frame->block); r++) out[r] = m_shuffle_rounds(key, out[r]);
-    for (int32_t r = 0; r < frame->block; r++)
+    uint32_t largest = 0;
+#pragma omp simd reduction(max : largest)
+    for (int32_t r = 0; r < WHOLE_LANES(block); r++) {
+        out[r] = m_shuffle_rounds(key, out[r]);
+        largest = MGN_MAX(largest, out[r]);
+    }
+    for (int32_t r = 0; largest >= population && r < block; r++)
         if (out[r] >= population) out[r] = m_shuffle(key, out[r]);
 }
 
