@@ -528,6 +528,7 @@ static void close_devices(void) {
     mgn_device_close(other_shape);
     mgn_device_close(opencl);
     mgn_device_close(cpu);
+    cpu = opencl = other_shape = NULL;
 }
 
 START_TEST(rows_on_the_cpu) {
@@ -555,12 +556,15 @@ END_TEST
 
 static Suite *suite(void) {
     Suite *suite = suite_create("rows");
-    TCase *t = tcase_create("rows");
-    tcase_add_unchecked_fixture(t, open_devices, close_devices);
-    tcase_add_loop_test(t, rows_on_the_cpu, 0, CASES);
-    tcase_add_loop_test(t, rows_on_opencl, 0, CASES);
-    tcase_add_loop_test(t, rows_in_the_other_shape, 0, CASES);
-    suite_add_tcase(suite, t);
+    TCase *on_cpu = tcase_create("cpu"), *on_opencl = tcase_create("opencl"), *other = tcase_create("other shape");
+    tcase_add_loop_test(on_cpu, rows_on_the_cpu, 0, CASES);
+    tcase_add_loop_test(on_opencl, rows_on_opencl, 0, CASES);
+    tcase_add_loop_test(other, rows_in_the_other_shape, 0, CASES);
+    TCase *const all[] = {on_cpu, on_opencl, other};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        tcase_add_unchecked_fixture(all[i], open_devices, close_devices);
+        suite_add_tcase(suite, all[i]);
+    }
     return suite;
 }
 

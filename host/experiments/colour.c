@@ -36,14 +36,16 @@ static const char published_source[] = "day_street_bus_lane.png", published_targ
                   published_unseen[] = "day_street_petrol_station.png";
 static const char own_source[] = "assets/day_picos_mountains.jpg", own_target[] = "assets/sunset_hilltop.jpg";
 
-enum { MOST_PATH = 4096 };
+enum { MOST_PATH = 4096, SLICED_PIXELS = 65536, DIRECTIONS = 256 };
 
 typedef struct pictures {
     char source_path[MOST_PATH], target_path[MOST_PATH], unseen_path[MOST_PATH]; /* "": no unseen picture */
     bool as_published;
-    mgn_image *source, *target, *unseen;
-    mgn_matrix pixels; /* of the source, all of them */
+    mgn_image *source, *target;
+    mgn_matrix pixels, unseen; /* all of the source's and of the unseen picture's */
+    mgn_matrix few, aims;      /* of source and target, for sliced distances */
     mgn_colour_gaussian aim;
+    double bures, w2_before;   /* the least cost of any map with the target's moments; squared sliced distance */
 } pictures;
 
 /* ---- pictures ---- */
@@ -75,13 +77,28 @@ static mgn_status read_picture(const char *path, const mgn_experiment_config *co
                                 "pictures, --data a folder with the published ones", path);
 }
 
+static mgn_status read_unseen(const mgn_run *run, pictures *p) {
+    mgn_image *image = NULL;
+    MGN_TRY(read_picture(p->unseen_path, run->config, &image));
+    const mgn_status status = mgn_recolor_palette(image, 0, run->config->seed, &p->unseen);
+    mgn_image_destroy(image);
+    return status;
+}
+
 static mgn_status read_pictures(const mgn_run *run, pictures *p) {
+    const uint64_t seed = run->config->seed;
     MGN_TRY(choose_pictures(run->config, p));
     MGN_TRY(read_picture(p->source_path, run->config, &p->source));
     MGN_TRY(read_picture(p->target_path, run->config, &p->target));
-    if (*p->unseen_path) MGN_TRY(read_picture(p->unseen_path, run->config, &p->unseen));
-    MGN_TRY(mgn_target_gaussian(p->target, run->config->seed, &p->aim));
-    return mgn_recolor_palette(p->source, 0, run->config->seed, &p->pixels);
+    if (*p->unseen_path) MGN_TRY(read_unseen(run, p));
+    MGN_TRY(mgn_target_gaussian(p->target, seed, &p->aim));
+    MGN_TRY(mgn_recolor_palette(p->source, 0, seed, &p->pixels));
+    MGN_TRY(mgn_recolor_palette(p->source, SLICED_PIXELS, seed + 1, &p->few));
+    MGN_TRY(mgn_recolor_palette(p->target, SLICED_PIXELS, seed + 2, &p->aims));
+    mgn_colour_gaussian before;
+    MGN_TRY(mgn_colour_gaussian_of(&p->pixels, &before));
+    MGN_TRY(mgn_bures_w2(before.mean, before.covariance, p->aim.mean, p->aim.covariance, 3, &p->bures));
+    return mgn_sliced_w2(p->few.values, p->few.rows, p->aims.values, p->aims.rows, 3, DIRECTIONS, seed, &p->w2_before);
 }
 
 /* ---- recipes ---- */
@@ -121,39 +138,56 @@ static mgn_status train(const mgn_run *run, void *data, const mgn_trial *trial, 
 
 /* ---- judging ---- */
 
-/* On all pixels of the source; the picture quality figures on mgn_recolor_measure's samples. */
-static mgn_status measure(const mgn_run *run, const pictures *p, mgn_map *map, mgn_recolor_quality *quality) {
+typedef struct fit {
+    double loss, cost;
+} fit;
+
+/* Over all rows of a palette. */
+static mgn_status measure_fit(mgn_map *map, const mgn_matrix *palette, const mgn_colour_gaussian *aim, fit *f) {
     mgn_matrix mapped = {0};
     mgn_colour_gaussian after;
-    MGN_TRY(mgn_recolor_measure(map, p->source, p->target, run->config->seed, quality));
-    MGN_TRY(mgn_matrix_create(p->pixels.rows, 3, &mapped));
-    mgn_status status = mgn_map_apply(map, p->pixels.values, p->pixels.rows, mapped.values);
-    if (status == MGN_OK) status = mgn_transport_cost(p->pixels.values, mapped.values, p->pixels.rows, 3, &quality->cost);
+    MGN_TRY(mgn_matrix_create(palette->rows, 3, &mapped));
+    mgn_status status = mgn_map_apply(map, palette->values, palette->rows, mapped.values);
+    if (status == MGN_OK) status = mgn_transport_cost(palette->values, mapped.values, palette->rows, 3, &f->cost);
     if (status == MGN_OK) status = mgn_colour_gaussian_of(&mapped, &after);
     mgn_matrix_free(&mapped);
     MGN_TRY(status);
     for (size_t i = 0; i < 3; i++) after.covariance[4 * i] += 1e-6; /* as the loss does */
-    return mgn_gaussian_kl(after.mean, after.covariance, p->aim.mean, p->aim.covariance, 3, &quality->loss);
+    return mgn_gaussian_kl(after.mean, after.covariance, aim->mean, aim->covariance, 3, &f->loss);
+}
+
+/* Sliced distance of the mapped palette, clipped as in a picture, to the target's. */
+static mgn_status measure_slices(mgn_map *map, const pictures *p, uint64_t seed, double *squared) {
+    mgn_matrix mapped = {0};
+    MGN_TRY(mgn_matrix_create(p->few.rows, 3, &mapped));
+    mgn_status status = mgn_map_apply(map, p->few.values, p->few.rows, mapped.values);
+    for (int64_t i = 0; i < 3 * mapped.rows; i++) mapped.values[i] = MGN_MIN(MGN_MAX(mapped.values[i], 0.0f), 1.0f);
+    if (status == MGN_OK)
+        status = mgn_sliced_w2(mapped.values, mapped.rows, p->aims.values, p->aims.rows, 3, DIRECTIONS, seed, squared);
+    mgn_matrix_free(&mapped);
+    return status;
 }
 
 static mgn_status judge(const mgn_run *run, void *data, const mgn_trial *trial, mgn_model *model, mgn_map *map,
                         mgn_experiment_result *result) {
     (void)model;
     const pictures *p = data;
-    mgn_recolor_quality quality, unseen;
-    double loss = NAN, cost = NAN;
+    fit seen, unseen;
+    double w2, loss = NAN, cost = NAN;
     for (size_t i = 0; p->as_published && i < MGN_COUNT(statements); i++)
         if (strcmp(statements[i].kind, trial->model.kind) == 0 && statements[i].v == trial->model.v) {
             loss = statements[i].loss;
             cost = statements[i].cost;
         }
-    MGN_TRY(measure(run, p, map, &quality));
-    mgn_add_figure(result, "loss", quality.loss, loss, 0);
-    mgn_add_figure(result, "cost", quality.cost, cost, quality.bures);
-    mgn_add_figure(result, "w2_after", quality.w2_after, NAN, NAN);
-    mgn_add_figure(result, "w2_before", quality.w2_before, NAN, NAN);
-    if (!p->unseen) return MGN_OK;
-    MGN_TRY(mgn_recolor_measure(map, p->unseen, p->target, run->config->seed, &unseen));
+    MGN_TRY(measure_fit(map, &p->pixels, &p->aim, &seen));
+    MGN_TRY(measure_slices(map, p, run->config->seed, &w2));
+    mgn_add_figure(result, "loss", seen.loss, loss, 0);
+    mgn_add_figure(result, "cost", seen.cost, cost, p->bures);
+    mgn_add_figure(result, "bures", p->bures, NAN, NAN);
+    mgn_add_figure(result, "w2_before", p->w2_before, NAN, NAN);
+    mgn_add_figure(result, "w2_after", w2, NAN, NAN);
+    if (!p->unseen.rows) return MGN_OK;
+    MGN_TRY(measure_fit(map, &p->unseen, &p->aim, &unseen));
     mgn_add_figure(result, "unseen_cost", unseen.cost, NAN, NAN);
     mgn_add_figure(result, "unseen_loss", unseen.loss, NAN, NAN);
     return MGN_OK;
@@ -164,10 +198,10 @@ static mgn_status run_experiment(const mgn_run *run) {
     pictures p = {0};
     mgn_status status = read_pictures(run, &p);
     if (status == MGN_OK) status = mgn_run_trials(run, &protocol, &p);
-    mgn_matrix_free(&p.pixels);
+    mgn_matrix *const matrices[] = {&p.pixels, &p.unseen, &p.few, &p.aims};
+    for (size_t i = 0; i < MGN_COUNT(matrices); i++) mgn_matrix_free(matrices[i]);
     mgn_image_destroy(p.source);
     mgn_image_destroy(p.target);
-    mgn_image_destroy(p.unseen);
     return status;
 }
 
