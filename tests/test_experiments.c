@@ -36,13 +36,14 @@ static const mgn_figure *figure(const mgn_experiment_result *result, const char 
 
 static void check_below(const mgn_experiment_result *result, const char *key, double limit) {
     const double value = figure(result, key)->value;
-    ck_assert_msg(value <= limit, "%s, %s: %s is %g, at most %g was expected", result->model.kind, result->recipe, key, value, limit);
+    ck_assert_msg(value <= limit, "%s, %s: %s is %g, at most %g was expected", result->model.kind, result->recipe, key,
+                  value, limit);
 }
 
 static void check_near(const mgn_experiment_result *result, const char *key, double allowed) {
     const mgn_figure *f = figure(result, key);
-    ck_assert_msg(fabs(f->value - f->optimum) <= allowed, "%s, %s: %s is %g, within %g of %g was expected", result->model.kind,
-                  result->recipe, key, f->value, allowed, f->optimum);
+    ck_assert_msg(fabs(f->value - f->optimum) <= allowed, "%s, %s: %s is %g, within %g of %g was expected",
+                  result->model.kind, result->recipe, key, f->value, allowed, f->optimum);
 }
 
 static int compare(const void *a, const void *b) {
@@ -57,8 +58,9 @@ START_TEST(published_recipe_learns_the_field) {
     for (size_t m = 0; m < MGN_COUNT(models); m++) {
         double rmse[5];
         for (size_t seed = 0; seed < MGN_COUNT(rmse); seed++) {
-            const mgn_experiment_report report = run("gradient-field", "cpu", (mgn_experiment_config){
-                .model = models[m], .recipe = "published", .seed = seed});
+            const mgn_experiment_report report =
+                run("gradient-field", "cpu",
+                    (mgn_experiment_config){.model = models[m], .recipe = "published", .seed = seed});
             ck_assert_uint_eq(report.count, 1);
             ck_assert_int_eq(report.results[0].steps, 15650);
             rmse[seed] = figure(&report.results[0], "rmse")->value;
@@ -71,7 +73,8 @@ END_TEST
 
 START_TEST(best_recipe_learns_the_field) {
     for (uint64_t seed = 0; seed < 2; seed++) {
-        const mgn_experiment_report report = run("gradient-field", "cpu", (mgn_experiment_config){.recipe = "best", .seed = seed});
+        const mgn_experiment_report report =
+            run("gradient-field", "cpu", (mgn_experiment_config){.recipe = "best", .seed = seed});
         ck_assert_uint_eq(report.count, 2);
         check_below(&report.results[0], "rmse", 0.031);
         check_below(&report.results[1], "rmse", 0.0145);
@@ -88,8 +91,9 @@ START_TEST(other_fields) {
         double limit;
     } rows[] = {{"paper", 0.031}, {"gravier", 0.031}};
     for (size_t i = 0; i < MGN_COUNT(rows); i++) {
-        const mgn_experiment_report report = run("gradient-field", "cpu", (mgn_experiment_config){
-            .model = "cmgn", .recipe = "best", .field = rows[i].field});
+        const mgn_experiment_report report =
+            run("gradient-field", "cpu",
+                (mgn_experiment_config){.model = "cmgn", .recipe = "best", .field = rows[i].field});
         check_below(&report.results[0], "rmse", rows[i].limit);
         ck_assert(isnan(figure(&report.results[0], "rmse")->published));
     }
@@ -120,7 +124,8 @@ START_TEST(starts_are_chosen_well) {
             double loss = 0;
             MGN_ASSERT_OK(mgn_measure_loss(&(mgn_loss_config){.kind = "mse"}, device, models[i], &samples, &loss));
             ck_assert_msg(loss < 5, "%s: start %zu leaves a mean squared error of %g", configs[c].kind, i, loss);
-            ck_assert_msg(loss >= last * (1 - 1e-6), "%s: start %zu (%g) is better than the one before (%g)", configs[c].kind, i, loss, last);
+            ck_assert_msg(loss >= last * (1 - 1e-6), "%s: start %zu (%g) is better than the one before (%g)",
+                          configs[c].kind, i, loss, last);
             last = loss;
             mgn_model_destroy(models[i]);
         }
@@ -133,7 +138,8 @@ END_TEST
 
 START_TEST(gaussian_reaches_the_optimum) {
     for (uint64_t seed = 0; seed < 3; seed++) {
-        const mgn_experiment_report report = run("gaussian", "cpu", (mgn_experiment_config){.recipe = "best", .seed = seed});
+        const mgn_experiment_report report =
+            run("gaussian", "cpu", (mgn_experiment_config){.recipe = "best", .seed = seed});
         ck_assert_uint_eq(report.count, 2);
         for (size_t i = 0; i < report.count; i++) {
             const mgn_experiment_result *result = &report.results[i];
@@ -168,7 +174,8 @@ START_TEST(colours_are_adapted) {
     const char *day = mgn_test_path("day.png"), *sunset = mgn_test_path("sunset.png");
     shrink(mgn_test_source("assets/day_picos_mountains.jpg"), day);
     shrink(mgn_test_source("assets/sunset_hilltop.jpg"), sunset);
-    const mgn_experiment_report report = run("colour", "cpu", (mgn_experiment_config){.source = day, .like = sunset, .unseen = sunset, .seed = 1});
+    const mgn_experiment_report report =
+        run("colour", "cpu", (mgn_experiment_config){.source = day, .like = sunset, .unseen = sunset, .seed = 1});
     ck_assert_uint_eq(report.count, 5);
     ck_assert_str_eq(report.results[0].recipe, "published");
     ck_assert_str_eq(report.results[3].recipe, "best");
@@ -191,8 +198,9 @@ START_TEST(threads_change_nothing) {
     double rmse[2];
     for (int i = 0; i < 2; i++) {
         mgn_set_threads(i == 0 ? 1 : 3);
-        const mgn_experiment_report report = run("gradient-field", "cpu", (mgn_experiment_config){
-            .model = "mmgn", .recipe = "published", .epochs = 3, .seed = 5});
+        const mgn_experiment_report report =
+            run("gradient-field", "cpu",
+                (mgn_experiment_config){.model = "mmgn", .recipe = "published", .epochs = 3, .seed = 5});
         rmse[i] = figure(&report.results[0], "rmse")->value;
     }
     mgn_set_threads(0);
@@ -203,7 +211,8 @@ END_TEST
 START_TEST(devices_agree) {
     const char *spec = mgn_test_opencl_spec();
     if (!spec) MGN_TEST_SKIP("no OpenCL device");
-    const mgn_experiment_config field = {.recipe = "published", .epochs = 1, .seed = 2}, gaussian = {.recipe = "best", .seed = 2};
+    const mgn_experiment_config field = {.recipe = "published", .epochs = 1, .seed = 2},
+                                gaussian = {.recipe = "best", .seed = 2};
     const mgn_experiment_report a = run("gradient-field", "cpu", field), b = run("gradient-field", spec, field),
                                 c = run("gaussian", "cpu", gaussian), d = run("gaussian", spec, gaussian);
     for (size_t i = 0; i < 2; i++) {
@@ -226,7 +235,10 @@ START_TEST(refuses_what_makes_no_sense) {
         {"gaussian", {.model = "icnn"}, MGN_ERR_ARGUMENT, "the model is cmgn or mmgn; 'icnn' was found"},
         {"gaussian", {.recipe = "quick"}, MGN_ERR_ARGUMENT, "the recipe is published or best; 'quick' was found"},
         {"gaussian", {.epochs = -1}, MGN_ERR_ARGUMENT, "epochs"},
-        {"gradient-field", {.field = "flat"}, MGN_ERR_ARGUMENT, "the field is report, paper or gravier; 'flat' was found"},
+        {"gradient-field",
+         {.field = "flat"},
+         MGN_ERR_ARGUMENT,
+         "the field is report, paper or gravier; 'flat' was found"},
         {"colour", {.source = "a.png"}, MGN_ERR_ARGUMENT, "only one of them was given"},
         {"colour", {.source = "a.png", .like = "b.png", .data = "c"}, MGN_ERR_ARGUMENT, "both were given"},
         {"colour", {.data = "/nonexistent"}, MGN_ERR_IO, "/nonexistent/day_street_bus_lane.png"},
@@ -234,7 +246,8 @@ START_TEST(refuses_what_makes_no_sense) {
     mgn_device *device = open_device("cpu");
     for (size_t i = 0; i < MGN_COUNT(rows); i++) {
         mgn_experiment_report report;
-        MGN_ASSERT_FAILS(mgn_experiment_run(rows[i].label, device, &rows[i].config, &report), rows[i].status, rows[i].sentence);
+        MGN_ASSERT_FAILS(mgn_experiment_run(rows[i].label, device, &rows[i].config, &report), rows[i].status,
+                         rows[i].sentence);
         ck_assert_uint_eq(report.count, 0);
     }
     mgn_device_close(device);
@@ -254,7 +267,8 @@ START_TEST(stops_when_asked) {
         int left = calls[i];
         mgn_experiment_report report;
         const mgn_experiment_config config = {.recipe = "best", .progress = stop_after, .context = &left};
-        MGN_ASSERT_FAILS(mgn_experiment_run("gradient-field", device, &config, &report), MGN_ERR_INTERRUPTED, "stopped after epoch");
+        MGN_ASSERT_FAILS(mgn_experiment_run("gradient-field", device, &config, &report), MGN_ERR_INTERRUPTED,
+                         "stopped after epoch");
         ck_assert_int_eq(left, 0);
     }
     mgn_device_close(device);
@@ -264,7 +278,8 @@ END_TEST
 /* ---- the command ---- */
 
 START_TEST(command_prints_json) {
-    mgn_test_process process = mgn_test_command("experiment gradient-field --model cmgn --recipe published --seed 3 --device cpu --json -q");
+    mgn_test_process process =
+        mgn_test_command("experiment gradient-field --model cmgn --recipe published --seed 3 --device cpu --json -q");
     ck_assert_msg(process.code == 0, "%s", process.err);
     cJSON *object = cJSON_Parse(process.out);
     ck_assert(object);
@@ -276,7 +291,8 @@ START_TEST(command_prints_json) {
     ck_assert_int_eq(cJSON_GetArraySize(results), 1);
     ck_assert_str_eq(cJSON_GetStringValue(cJSON_GetObjectItem(row, "model")), "cmgn");
     static const char *const numbers[] = {"parameters", "loss", "rmse", "mae", "seconds", "steps"};
-    for (size_t i = 0; i < MGN_COUNT(numbers); i++) ck_assert_msg(cJSON_IsNumber(cJSON_GetObjectItem(row, numbers[i])), "%s", numbers[i]);
+    for (size_t i = 0; i < MGN_COUNT(numbers); i++)
+        ck_assert_msg(cJSON_IsNumber(cJSON_GetObjectItem(row, numbers[i])), "%s", numbers[i]);
     ck_assert_double_eq(cJSON_GetNumberValue(cJSON_GetObjectItem(cJSON_GetObjectItem(row, "published"), "rmse")), 0.09);
     cJSON_Delete(object);
     mgn_test_process_free(&process);
@@ -287,7 +303,8 @@ START_TEST(command_prints_a_table) {
     mgn_test_process process = mgn_test_command("experiment gaussian --epochs 1 --device cpu -q");
     ck_assert_msg(process.code == 0, "%s", process.err);
     static const char *const words[] = {"published", "optimum", "cmgn", "mmgn", "best", "nll", "uvp", "5.422", "cpu"};
-    for (size_t i = 0; i < MGN_COUNT(words); i++) ck_assert_msg(strstr(process.out, words[i]), "%s: %s", words[i], process.out);
+    for (size_t i = 0; i < MGN_COUNT(words); i++)
+        ck_assert_msg(strstr(process.out, words[i]), "%s: %s", words[i], process.out);
     mgn_test_process_free(&process);
 }
 END_TEST
@@ -295,9 +312,19 @@ END_TEST
 static Suite *suite(void) {
     Suite *suite = suite_create("experiments");
     const TTest *const tests[] = {
-        published_recipe_learns_the_field, best_recipe_learns_the_field, other_fields, starts_are_chosen_well,
-        gaussian_reaches_the_optimum, gaussian_by_the_published_recipe, colours_are_adapted, threads_change_nothing, devices_agree,
-        refuses_what_makes_no_sense, stops_when_asked, command_prints_json, command_prints_a_table,
+        published_recipe_learns_the_field,
+        best_recipe_learns_the_field,
+        other_fields,
+        starts_are_chosen_well,
+        gaussian_reaches_the_optimum,
+        gaussian_by_the_published_recipe,
+        colours_are_adapted,
+        threads_change_nothing,
+        devices_agree,
+        refuses_what_makes_no_sense,
+        stops_when_asked,
+        command_prints_json,
+        command_prints_a_table,
     };
     TCase *tcase = tcase_create("experiments");
     for (size_t i = 0; i < MGN_COUNT(tests); i++) tcase_add_test(tcase, tests[i]);

@@ -1,6 +1,6 @@
 /* Models and maps: what the theory promises (symmetric positive semidefinite Jacobians, g = grad phi, invertibility)
- * against finite differences in float64, and the same maps in float32 on every device. Losses are in test_loss.c, files in
- * test_model_file.c. */
+ * against finite differences in float64, and the same maps in float32 on every device. Losses are in test_loss.c,
+ * files in test_model_file.c. */
 #include "harness.h"
 
 #include <math.h>

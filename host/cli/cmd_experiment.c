@@ -51,7 +51,8 @@ static mgn_status print_json(const job *j) {
     cJSON_AddStringToObject(object, "recipe", j->recipe);
     cJSON_AddStringToObject(object, "device", j->device);
     cJSON_AddNumberToObject(object, "seed", (double)j->common.seed);
-    if (j->config.field) cJSON_AddStringToObject(object, "field", j->config.field);
+    if (strcmp(j->label, "gradient-field") == 0)
+        cJSON_AddStringToObject(object, "field", j->config.field ? j->config.field : "report");
     cJSON *results = cJSON_AddArrayToObject(object, "results");
     for (size_t i = 0; i < j->report.count; i++) {
         const mgn_experiment_result *result = &j->report.results[i];
@@ -67,8 +68,10 @@ static mgn_status print_json(const job *j) {
 }
 
 static void optional_cell(cli_table *table, double value) {
-    if (isnan(value)) cli_table_cell(table, "%s", "");
-    else cli_table_cell(table, "%.4g", value);
+    if (isnan(value))
+        cli_table_cell(table, "%s", "");
+    else
+        cli_table_cell(table, "%.4g", value);
 }
 
 /* The first columns: what is the same for all figures of a result. */
@@ -96,7 +99,8 @@ static void print_result(cli_table *table, const job *j, const mgn_experiment_re
 }
 
 static mgn_status print_text(const job *j) {
-    cli_table *table = cli_table_create("model|>parameters|recipe|device|>steps|>seconds|figure|>published|>ours|>optimum");
+    cli_table *table =
+        cli_table_create("model|>parameters|recipe|device|>steps|>seconds|figure|>published|>ours|>optimum");
     for (size_t i = 0; i < j->report.count; i++) print_result(table, j, &j->report.results[i]);
     return cli_table_print(table);
 }
@@ -107,19 +111,23 @@ static mgn_status print_text(const job *j) {
 static void describe(char *text, size_t capacity) {
     size_t used = 0;
     for (size_t i = 0; mgn_experiment_label(i) && used < capacity; i++)
-        used += (size_t)snprintf(text + used, capacity - used, "%s%s: %s.\n%s", i ? "\n\n" : "", mgn_experiment_label(i),
-                                 mgn_experiment_summary(i), mgn_experiment_details(i));
+        used += (size_t)snprintf(text + used, capacity - used, "%s%s: %s.\n%s", i ? "\n\n" : "",
+                                 mgn_experiment_label(i), mgn_experiment_summary(i), mgn_experiment_details(i));
 }
 
 static mgn_status parse(const cli_command *command, int argc, char **argv, job *j) {
     const cli_option options[] = {
         {"model", 'm', CLI_CHOICE, "cmgn|mmgn|all", "which network (default all)", &j->model, 0, 0},
-        {"recipe", 'r', CLI_CHOICE, "published|best|both", "the published recipe, or the best known here (default both)", &j->recipe, 0, 0},
-        {"field", 0, CLI_CHOICE, "report|paper|gravier", "gradient-field: as printed in the report, the convex one of its code, or "
-         "Gravier and Picard's (default report)", &j->config.field, 0, 0},
+        {"recipe", 'r', CLI_CHOICE, "published|best|both",
+         "the published recipe, or the best known here (default both)", &j->recipe, 0, 0},
+        {"field", 0, CLI_CHOICE, "report|paper|gravier",
+         "gradient-field: as printed in the report, the convex one of its code, or "
+         "Gravier and Picard's (default report)",
+         &j->config.field, 0, 0},
         {"epochs", 0, CLI_LONG, "N", "other than the published recipe's 50 epochs", &j->config.epochs, 1, 1000000},
         {"data", 0, CLI_TEXT, "DIR", "colour: the folder of the published pictures", &j->config.data, 0, 0},
-        {"source", 0, CLI_TEXT, "FILE", "colour: a picture of one's own, together with --like", &j->config.source, 0, 0},
+        {"source", 0, CLI_TEXT, "FILE", "colour: a picture of one's own, together with --like", &j->config.source, 0,
+         0},
         {"like", 'l', CLI_TEXT, "FILE", "colour: the picture whose palette is taken", &j->config.like, 0, 0},
         {"unseen", 0, CLI_TEXT, "FILE", "colour: a third picture to try the map on", &j->config.unseen, 0, 0},
     };
@@ -136,7 +144,8 @@ static mgn_status check(const job *j) {
     if (c->field && strcmp(j->label, "gradient-field") != 0)
         return mgn_fail(MGN_ERR_ARGUMENT, "--field is an option of gradient-field, not of %.100s", j->label);
     if ((c->data || c->source || c->like || c->unseen) && strcmp(j->label, "colour") != 0)
-        return mgn_fail(MGN_ERR_ARGUMENT, "--data, --source, --like and --unseen are options of colour, not of %.100s", j->label);
+        return mgn_fail(MGN_ERR_ARGUMENT, "--data, --source, --like and --unseen are options of colour, not of %.100s",
+                        j->label);
     return MGN_OK;
 }
 

@@ -45,22 +45,26 @@ typedef struct pictures {
     mgn_matrix pixels, unseen; /* all of the source's and of the unseen picture's */
     mgn_matrix few, aims;      /* of source and target, for sliced distances */
     mgn_colour_gaussian aim;
-    double bures, w2_before;   /* the least cost of any map with the target's moments; squared sliced distance */
+    double bures, w2_before; /* the least cost of any map with the target's moments; squared sliced distance */
 } pictures;
 
 /* ---- pictures ---- */
 
 static mgn_status set_path(char path[MOST_PATH], const char *folder, const char *file) {
     const int length = snprintf(path, MOST_PATH, "%s%s%s", folder ? folder : "", folder ? "/" : "", file);
-    if (length < 0 || length >= MOST_PATH) return mgn_fail(MGN_ERR_ARGUMENT, "a path of less than %d characters was expected", MOST_PATH);
+    if (length < 0 || length >= MOST_PATH)
+        return mgn_fail(MGN_ERR_ARGUMENT, "a path of less than %d characters was expected", MOST_PATH);
     return MGN_OK;
 }
 
 static mgn_status choose_pictures(const mgn_experiment_config *config, pictures *p) {
     if (!config->source != !config->like)
-        return mgn_fail(MGN_ERR_ARGUMENT, "colour: a source and a picture to be like were expected; only one of them was given");
+        return mgn_fail(MGN_ERR_ARGUMENT,
+                        "colour: a source and a picture to be like were expected; only one of them was given");
     if (config->source && config->data)
-        return mgn_fail(MGN_ERR_ARGUMENT, "colour: either a folder of the published pictures or a pair of one's own was expected, both were given");
+        return mgn_fail(
+            MGN_ERR_ARGUMENT,
+            "colour: either a folder of the published pictures or a pair of one's own was expected, both were given");
     p->as_published = config->data && !config->source;
     const char *source = config->source ? config->source : config->data ? published_source : own_source;
     const char *target = config->like ? config->like : config->data ? published_target : own_target;
@@ -73,8 +77,11 @@ static mgn_status choose_pictures(const mgn_experiment_config *config, pictures 
 static mgn_status read_picture(const char *path, const mgn_experiment_config *config, mgn_image **image) {
     const mgn_status status = mgn_image_read(path, image);
     if (status != MGN_ERR_IO || config->source || config->data) return status;
-    return mgn_fail(MGN_ERR_IO, "%s, which comes with the source code, is not to be found from here; --source and --like name other "
-                                "pictures, --data a folder with the published ones", path);
+    return mgn_fail(
+        MGN_ERR_IO,
+        "%s, which comes with the source code, is not to be found from here; --source and --like name other "
+        "pictures, --data a folder with the published ones",
+        path);
 }
 
 static mgn_status read_unseen(const mgn_run *run, pictures *p) {
@@ -104,7 +111,8 @@ static mgn_status read_pictures(const mgn_run *run, pictures *p) {
 /* ---- recipes ---- */
 
 /* Adam .01, weight decay .05, gradients clipped at 1, 50 epochs of 4 steps on all pixels. */
-static mgn_status train_published(const mgn_run *run, const pictures *p, const mgn_trial *trial, mgn_model **model, int64_t *steps) {
+static mgn_status train_published(const mgn_run *run, const pictures *p, const mgn_trial *trial, mgn_model **model,
+                                  int64_t *steps) {
     const mgn_train_config config = {
         .loss = {.kind = "kl", .mean = p->aim.mean, .covariance = p->aim.covariance},
         .optimizer = {.kind = "adam", .lr = 0.01, .weight_decay = 0.05, .clip_norm = 1},
@@ -113,18 +121,24 @@ static mgn_status train_published(const mgn_run *run, const pictures *p, const m
         .seed = run->config->seed,
     };
     MGN_TRY(mgn_model_create(&trial->model, run->config->seed, model));
-    return mgn_train_step(run, "published recipe", *model, &(mgn_samples){p->pixels.values, NULL, p->pixels.rows}, &config, steps, NULL);
+    return mgn_train_step(run, "published recipe", *model, &(mgn_samples){p->pixels.values, NULL, p->pixels.rows},
+                          &config, steps, NULL);
 }
 
 static bool pass_on(void *context, const mgn_train_report *report) {
     const mgn_experiment_config *config = context;
-    return !config->progress || config->progress(config->context, "best recipe", report->epoch, report->epochs, report->loss);
+    return !config->progress ||
+           config->progress(config->context, "best recipe", report->epoch, report->epochs, report->loss);
 }
 
-static mgn_status train_best(const mgn_run *run, const pictures *p, const mgn_trial *trial, mgn_model **model, int64_t *steps) {
+static mgn_status train_best(const mgn_run *run, const pictures *p, const mgn_trial *trial, mgn_model **model,
+                             int64_t *steps) {
     mgn_experiment_config passed = *run->config;
-    mgn_recolor_config config = {
-        .h = trial->model.h, .layers = trial->model.layers, .seed = run->config->seed, .report = pass_on, .context = &passed};
+    mgn_recolor_config config = {.h = trial->model.h,
+                                 .layers = trial->model.layers,
+                                 .seed = run->config->seed,
+                                 .report = pass_on,
+                                 .context = &passed};
     memcpy(config.kind, trial->model.kind, sizeof config.kind);
     mgn_train_result result = {0};
     MGN_TRY(mgn_recolor_learn(p->source, p->target, run->device, &config, model, &result));
@@ -133,7 +147,8 @@ static mgn_status train_best(const mgn_run *run, const pictures *p, const mgn_tr
 }
 
 static mgn_status train(const mgn_run *run, void *data, const mgn_trial *trial, mgn_model **model, int64_t *steps) {
-    return trial->recipe == mgn_published ? train_published(run, data, trial, model, steps) : train_best(run, data, trial, model, steps);
+    return trial->recipe == mgn_published ? train_published(run, data, trial, model, steps)
+                                          : train_best(run, data, trial, model, steps);
 }
 
 /* ---- judging ---- */
@@ -208,11 +223,16 @@ static mgn_status run_experiment(const mgn_run *run) {
 const mgn_experiment mgn_colour_experiment = {
     .label = "colour",
     .summary = "the palette of one picture to the Gaussian of another's, by the Kullback-Leibler divergence",
-    .details = "Published recipe: Adam with learning rate .01, weight decay .05 (L2), gradients clipped at norm 1, 50 epochs of 4 steps on all "
-               "pixels, V orthogonal or Gaussian. Best recipe: that of `mgn recolor`. --data names the folder of the published pictures "
-               "(day_street_bus_lane.png, sunset_red_sky.jpg, day_street_petrol_station.png); --source and --like take others, and without any "
-               "the pair in assets/ is taken. loss: Kullback-Leibler divergence of the mapped palette's Gaussian to the target's, in nats, on "
-               "all pixels; cost: E|x - g(x)|^2 against the least of any map with these moments; w2: squared sliced Wasserstein distance "
+    .details = "Published recipe: Adam with learning rate .01, weight decay .05 (L2), gradients clipped at norm 1, 50 "
+               "epochs of 4 steps on all "
+               "pixels, V orthogonal or Gaussian. Best recipe: that of `mgn recolor`. --data names the folder of the "
+               "published pictures "
+               "(day_street_bus_lane.png, sunset_red_sky.jpg, day_street_petrol_station.png); --source and --like take "
+               "others, and without any "
+               "the pair in assets/ is taken. loss: Kullback-Leibler divergence of the mapped palette's Gaussian to "
+               "the target's, in nats, on "
+               "all pixels; cost: E|x - g(x)|^2 against the least of any map with these moments; w2: squared sliced "
+               "Wasserstein distance "
                "of the palettes; unseen: the same map on --unseen.",
     .run = run_experiment,
 };

@@ -15,11 +15,17 @@ static const mgn_experiment *const experiments[] = {
 
 const char mgn_published[] = "published", mgn_best[] = "best";
 
-const char *mgn_experiment_label(size_t index) { return index < MGN_COUNT(experiments) ? experiments[index]->label : NULL; }
+const char *mgn_experiment_label(size_t index) {
+    return index < MGN_COUNT(experiments) ? experiments[index]->label : NULL;
+}
 
-const char *mgn_experiment_summary(size_t index) { return index < MGN_COUNT(experiments) ? experiments[index]->summary : NULL; }
+const char *mgn_experiment_summary(size_t index) {
+    return index < MGN_COUNT(experiments) ? experiments[index]->summary : NULL;
+}
 
-const char *mgn_experiment_details(size_t index) { return index < MGN_COUNT(experiments) ? experiments[index]->details : NULL; }
+const char *mgn_experiment_details(size_t index) {
+    return index < MGN_COUNT(experiments) ? experiments[index]->details : NULL;
+}
 
 /* ---- results ---- */
 
@@ -28,8 +34,8 @@ void mgn_add_figure(mgn_experiment_result *result, const char *key, double value
     result->figures[result->count++] = (mgn_figure){key, value, published, optimum};
 }
 
-mgn_status mgn_measure_loss(const mgn_loss_config *config, mgn_device *device, mgn_model *model, const mgn_samples *samples,
-                            double *loss) {
+mgn_status mgn_measure_loss(const mgn_loss_config *config, mgn_device *device, mgn_model *model,
+                            const mgn_samples *samples, double *loss) {
     const int64_t d = mgn_model_get_config(model)->d;
     /* Doubles where the device has them. */
     const mgn_dtype real = mgn_device_get_info(device)->has_f64 ? MGN_F64 : MGN_F32;
@@ -62,7 +68,8 @@ typedef struct progress {
 
 static bool pass_on(void *context, const mgn_train_report *report) {
     const progress *p = context;
-    return !p->config->progress || p->config->progress(p->config->context, p->label, report->epoch, report->epochs, report->loss);
+    return !p->config->progress ||
+           p->config->progress(p->config->context, p->label, report->epoch, report->epochs, report->loss);
 }
 
 mgn_status mgn_train_step(const mgn_run *run, const char *label, mgn_model *model, const mgn_samples *samples,
@@ -79,7 +86,8 @@ mgn_status mgn_train_step(const mgn_run *run, const char *label, mgn_model *mode
 }
 
 static mgn_status run_trial(const mgn_run *run, const mgn_protocol *protocol, void *data, const mgn_trial *trial) {
-    if (run->report->count == MGN_MOST_RESULTS) return mgn_fail(MGN_ERR_UNSUPPORTED, "an experiment has more than %d trials", MGN_MOST_RESULTS);
+    if (run->report->count == MGN_MOST_RESULTS)
+        return mgn_fail(MGN_ERR_UNSUPPORTED, "an experiment has more than %d trials", MGN_MOST_RESULTS);
     mgn_experiment_result *result = &run->report->results[run->report->count];
     *result = (mgn_experiment_result){.recipe = trial->recipe, .model = trial->model};
     mgn_model *model = NULL;
@@ -101,7 +109,8 @@ static bool is_asked_for(const char *asked, const char *found) { return !asked |
 mgn_status mgn_run_trials(const mgn_run *run, const mgn_protocol *protocol, void *data) {
     for (size_t i = 0; i < protocol->count; i++) {
         const mgn_trial *trial = &protocol->trials[i];
-        if (!is_asked_for(run->config->model, trial->model.kind) || !is_asked_for(run->config->recipe, trial->recipe)) continue;
+        if (!is_asked_for(run->config->model, trial->model.kind) || !is_asked_for(run->config->recipe, trial->recipe))
+            continue;
         MGN_TRY(run_trial(run, protocol, data, trial));
     }
     return MGN_OK;
@@ -118,8 +127,8 @@ static mgn_status find(const char *label, const mgn_experiment **found) {
         }
         mgn_nearest(label, experiments[i]->label, &nearest);
     }
-    return mgn_fail(MGN_ERR_ARGUMENT, "there is no experiment '%.100s'%s%s%s; there are gradient-field, gaussian and colour", label,
-                    nearest ? "; did you mean '" : "", nearest ? nearest : "", nearest ? "'?" : "");
+    return mgn_fail(MGN_ERR_ARGUMENT, "there is no experiment '%.100s', but gradient-field, gaussian and colour%s%s%s",
+                    label, nearest ? "; did you mean '" : "", nearest ? nearest : "", nearest ? "'?" : "");
 }
 
 mgn_status mgn_experiment_check(const char *label) {
@@ -129,7 +138,8 @@ mgn_status mgn_experiment_check(const char *label) {
 
 static mgn_status check(const mgn_experiment_config *config) {
     if (config->epochs < 0)
-        return mgn_fail(MGN_ERR_ARGUMENT, "a number of epochs from 0 was expected, %lld found", (long long)config->epochs);
+        return mgn_fail(MGN_ERR_ARGUMENT, "a number of epochs from 0 was expected, %lld found",
+                        (long long)config->epochs);
     if (config->recipe && strcmp(config->recipe, mgn_published) != 0 && strcmp(config->recipe, mgn_best) != 0)
         return mgn_fail(MGN_ERR_ARGUMENT, "the recipe is published or best; '%.100s' was found", config->recipe);
     if (config->model && strcmp(config->model, "cmgn") != 0 && strcmp(config->model, "mmgn") != 0)

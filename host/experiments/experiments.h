@@ -53,8 +53,8 @@ mgn_status mgn_train_step(const mgn_run *run, const char *label, mgn_model *mode
                           const mgn_train_config *config, int64_t *steps, double *loss);
 
 /* A loss over all rows, in double, at the model's parameters; `y` only where the loss needs pairs. */
-mgn_status mgn_measure_loss(const mgn_loss_config *config, mgn_device *device, mgn_model *model, const mgn_samples *samples,
-                            double *loss);
+mgn_status mgn_measure_loss(const mgn_loss_config *config, mgn_device *device, mgn_model *model,
+                            const mgn_samples *samples, double *loss);
 
 /* ---- searching among start values, for pairs (start.c) ---- */
 
@@ -66,12 +66,12 @@ typedef struct mgn_round {
 
 /* Of `candidates` random models the `count` best ones by what the best affine part leaves over, best first, each with
  * that affine part. The caller destroys `models`. */
-mgn_status mgn_choose_starts(const mgn_model_config *config, mgn_device *device, const mgn_samples *samples, int64_t candidates,
-                             uint64_t seed, mgn_model **models, int64_t count);
+mgn_status mgn_choose_starts(const mgn_model_config *config, mgn_device *device, const mgn_samples *samples,
+                             int64_t candidates, uint64_t seed, mgn_model **models, int64_t count);
 
 /* Successive halving: each round trains what the one before left, and keeps the best by the training loss. */
-mgn_status mgn_search(const mgn_run *run, const mgn_model_config *config, const mgn_samples *samples, int64_t candidates,
-                      const mgn_train_config *training, const mgn_round *rounds, size_t round_count, mgn_model **model,
-                      int64_t *steps);
+mgn_status mgn_search(const mgn_run *run, const mgn_model_config *config, const mgn_samples *samples,
+                      int64_t candidates, const mgn_train_config *training, const mgn_round *rounds, size_t round_count,
+                      mgn_model **model, int64_t *steps);
 
 #endif

@@ -73,13 +73,15 @@ static mgn_status train(const mgn_run *run, void *data, const mgn_trial *trial, 
         .optimizer = {.kind = "adam", .lr = published ? 1e-3 : 0.05, .beta2 = published ? 0 : 0.99},
         .schedule = {.kind = published ? MGN_SCHEDULE_CONSTANT : MGN_SCHEDULE_COSINE},
         .batch = published ? 32 : 500,
-        .epochs = !published ? 60 : run->config->epochs ? run->config->epochs : 50,
+        .epochs = !published            ? 60
+                  : run->config->epochs ? run->config->epochs
+                                        : 50,
         .seed = run->config->seed,
     };
     MGN_TRY(mgn_model_create(&trial->model, run->config->seed, model));
     if (!published) shrink_units(*model);
-    return mgn_train_step(run, published ? "published recipe" : "best recipe", *model, &(mgn_samples){c->learn.values, NULL, ROWS}, &config,
-                          steps, NULL);
+    return mgn_train_step(run, published ? "published recipe" : "best recipe", *model,
+                          &(mgn_samples){c->learn.values, NULL, ROWS}, &config, steps, NULL);
 }
 
 static mgn_status judge(const mgn_run *run, void *data, const mgn_trial *trial, mgn_model *model, mgn_map *map,
@@ -87,7 +89,8 @@ static mgn_status judge(const mgn_run *run, void *data, const mgn_trial *trial, 
     clouds *c = data;
     double nll, cost, uvp;
     const bool is_cascade = strcmp(trial->model.kind, "cmgn") == 0;
-    MGN_TRY(mgn_measure_loss(&(mgn_loss_config){.kind = "nll"}, run->device, model, &(mgn_samples){c->learn.values, NULL, ROWS}, &nll));
+    MGN_TRY(mgn_measure_loss(&(mgn_loss_config){.kind = "nll"}, run->device, model,
+                             &(mgn_samples){c->learn.values, NULL, ROWS}, &nll));
     mgn_matrix mapped = {0};
     MGN_TRY(mgn_matrix_create(FRESH_ROWS, D, &mapped));
     mgn_status status = mgn_map_apply(map, c->fresh.values, FRESH_ROWS, mapped.values);
@@ -116,10 +119,14 @@ static mgn_status run_experiment(const mgn_run *run) {
 const mgn_experiment mgn_gaussian_experiment = {
     .label = "gaussian",
     .summary = "N([2,1], [[1,-.8],[-.8,1]]) to N(0, I) by maximum likelihood, from 10,000 samples",
-    .details = "Published recipe: negative log-likelihood; the reports state no more, so Adam with learning rate 1e-3, batches of 32 and "
-               "50 epochs are taken from the gradient field. Best recipe: batches of 500, beta2 .99, a cosine schedule, small units at the start. "
-               "nll: on the training samples, where the best affine map reaches the optimum that is shown; cost: E|x - g(x)|^2 over them, "
-               "against the squared Wasserstein distance of the two distributions; uvp: mean squared distance to the optimal map on 100,000 fresh "
+    .details = "Published recipe: negative log-likelihood; the reports state no more, so Adam with learning rate 1e-3, "
+               "batches of 32 and "
+               "50 epochs are taken from the gradient field. Best recipe: batches of 500, beta2 .99, a cosine "
+               "schedule, small units at the start. "
+               "nll: on the training samples, where the best affine map reaches the optimum that is shown; cost: E|x - "
+               "g(x)|^2 over them, "
+               "against the squared Wasserstein distance of the two distributions; uvp: mean squared distance to the "
+               "optimal map on 100,000 fresh "
                "samples, in percent of the target's variance.",
     .run = run_experiment,
 };

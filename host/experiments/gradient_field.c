@@ -72,7 +72,8 @@ static bool is_cascade(const mgn_trial *trial) { return strcmp(trial->model.kind
 
 /* Adam 1e-3, L1, batches of 32, 50 epochs. From N(0, 1) parameters two of three C-MGN never bend their two units within so
  * many such steps, and end at RMSE .47; so its start is chosen. M-MGN needs no choice. */
-static mgn_status train_published(const mgn_run *run, const mgn_samples *samples, const mgn_trial *trial, mgn_model **model, int64_t *steps) {
+static mgn_status train_published(const mgn_run *run, const mgn_samples *samples, const mgn_trial *trial,
+                                  mgn_model **model, int64_t *steps) {
     const uint64_t seed = run->config->seed;
     const mgn_train_config config = {
         .loss = {.kind = "l1"},
@@ -81,16 +82,20 @@ static mgn_status train_published(const mgn_run *run, const mgn_samples *samples
         .epochs = run->config->epochs ? run->config->epochs : 50,
         .seed = seed,
     };
-    if (is_cascade(trial)) MGN_TRY(mgn_choose_starts(&trial->model, run->device, samples, CANDIDATES, seed, model, 1));
-    else MGN_TRY(mgn_model_create(&trial->model, seed, model));
+    if (is_cascade(trial))
+        MGN_TRY(mgn_choose_starts(&trial->model, run->device, samples, CANDIDATES, seed, model, 1));
+    else
+        MGN_TRY(mgn_model_create(&trial->model, seed, model));
     return mgn_train_step(run, "published recipe", *model, samples, &config, steps, NULL);
 }
 
 /* Mean squared error and full steps on a few rows; Adam with more momentum and a shorter memory of squared gradients than
  * usual, which follows the narrow valleys of so few parameters several times as fast; cosine to nothing in every round. */
-static mgn_status train_best(const mgn_run *run, const mgn_samples *samples, const mgn_trial *trial, mgn_model **model, int64_t *steps) {
+static mgn_status train_best(const mgn_run *run, const mgn_samples *samples, const mgn_trial *trial, mgn_model **model,
+                             int64_t *steps) {
     static const mgn_round cascade[] = {{12, 256, 400, .06}, {3, 256, 1500, .06}, {1, 1000, 1500, .02}};
-    static const mgn_round modules[] = {{40, 128, 1200, .03}, {10, 128, 3500, .02}, {3, 256, 4000, .015}, {1, 512, 8000, .01}};
+    static const mgn_round modules[] = {
+        {40, 128, 1200, .03}, {10, 128, 3500, .02}, {3, 256, 4000, .015}, {1, 512, 8000, .01}};
     const mgn_train_config config = {
         .loss = {.kind = "mse"},
         .optimizer = {.kind = "adam", .lr = 1, .beta1 = 0.97, .beta2 = 0.99},
@@ -98,7 +103,8 @@ static mgn_status train_best(const mgn_run *run, const mgn_samples *samples, con
     };
     return is_cascade(trial)
                ? mgn_search(run, &trial->model, samples, CANDIDATES, &config, cascade, MGN_COUNT(cascade), model, steps)
-               : mgn_search(run, &trial->model, samples, 4 * CANDIDATES, &config, modules, MGN_COUNT(modules), model, steps);
+               : mgn_search(run, &trial->model, samples, 4 * CANDIDATES, &config, modules, MGN_COUNT(modules), model,
+                            steps);
 }
 
 static mgn_status train(const mgn_run *run, void *data, const mgn_trial *trial, mgn_model **model, int64_t *steps) {
@@ -116,7 +122,8 @@ static mgn_status judge(const mgn_run *run, void *data, const mgn_trial *trial, 
     double loss, rmse, mae;
     const bool is_report = p->field == &fields[0];
     const mgn_loss_config l1 = {.kind = "l1"}, mse = {.kind = "mse"};
-    MGN_TRY(mgn_measure_loss(trial->recipe == mgn_published ? &l1 : &mse, run->device, model, &(mgn_samples){p->x.values, p->y.values, ROWS}, &loss));
+    MGN_TRY(mgn_measure_loss(trial->recipe == mgn_published ? &l1 : &mse, run->device, model,
+                             &(mgn_samples){p->x.values, p->y.values, ROWS}, &loss));
     mgn_matrix mapped = {0};
     MGN_TRY(mgn_matrix_create(ROWS, 2, &mapped));
     mgn_status status = mgn_map_apply(map, p->fresh_x.values, ROWS, mapped.values);
@@ -124,7 +131,10 @@ static mgn_status judge(const mgn_run *run, void *data, const mgn_trial *trial, 
     if (status == MGN_OK) status = mgn_mae(mapped.values, p->fresh_y.values, ROWS, 2, &mae);
     mgn_matrix_free(&mapped);
     MGN_TRY(status);
-    mgn_add_figure(result, "rmse", rmse, is_report ? 0.09 : NAN, !is_report ? NAN : is_cascade(trial) ? 0.0287 : 0.0123);
+    mgn_add_figure(result, "rmse", rmse, is_report ? 0.09 : NAN,
+                   !is_report          ? NAN
+                   : is_cascade(trial) ? 0.0287
+                                       : 0.0123);
     mgn_add_figure(result, "mae", mae, NAN, NAN);
     mgn_add_figure(result, "loss", loss, NAN, NAN);
     return MGN_OK;
@@ -150,10 +160,15 @@ static mgn_status run_experiment(const mgn_run *run) {
 const mgn_experiment mgn_gradient_field_experiment = {
     .label = "gradient-field",
     .summary = "a known gradient field on the unit square, from 10,000 pairs",
-    .details = "Published recipe: Adam with learning rate 1e-3, L1, batches of 32, 50 epochs. The report does not say how parameters "
-               "start: M-MGN starts at random; of 512 random C-MGN the one is taken whose units leave the least over after an affine fit. "
-               "Nothing is restarted. Best recipe: mean squared error, Adam with betas .97 and .99 and a cosine schedule, successive "
-               "halving among starts by the training loss. rmse: root of the mean squared Euclidean error; mae: mean over "
-               "components; both on 10,000 fresh points. loss: L1 (published) or mean squared error (best) on the training points.",
+    .details =
+        "Published recipe: Adam with learning rate 1e-3, L1, batches of 32, 50 epochs. The report does not say how "
+        "parameters "
+        "start: M-MGN starts at random; of 512 random C-MGN the one is taken whose units leave the least over after an "
+        "affine fit. "
+        "Nothing is restarted. Best recipe: mean squared error, Adam with betas .97 and .99 and a cosine schedule, "
+        "successive "
+        "halving among starts by the training loss. rmse: root of the mean squared Euclidean error; mae: mean over "
+        "components; both on 10,000 fresh points. loss: L1 (published) or mean squared error (best) on the training "
+        "points.",
     .run = run_experiment,
 };

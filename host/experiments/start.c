@@ -32,13 +32,13 @@ enum { STREAM_SATURATION = 0x73617475 };
 typedef struct judge {
     int64_t n, d;
     const float *x, *y;
-    double *centred;     /* (n, d), x minus its mean */
-    double *mean;        /* (d) */
-    double *inverse;     /* (d, d), of the sum of products of `centred` */
-    double *rest;        /* (n, d), what the units leave of y */
-    double *cross, *a;   /* (d, d) each: least squares, and its positive semidefinite part */
+    double *centred;                   /* (n, d), x minus its mean */
+    double *mean;                      /* (d) */
+    double *inverse;                   /* (d, d), of the sum of products of `centred` */
+    double *rest;                      /* (n, d), what the units leave of y */
+    double *cross, *a;                 /* (d, d) each: least squares, and its positive semidefinite part */
     double *values, *vectors, *offset; /* (d), (d, d), (d) */
-    float *units;        /* (n, d) */
+    float *units;                      /* (n, d) */
     mgn_graph *graph;
     mgn_plan *plan;
     mgn_tensor *parameters, *output;
@@ -105,7 +105,8 @@ static mgn_status draw(const mgn_model_config *config, double spread, uint64_t s
 /* ---- judging ---- */
 
 static void free_judge(judge *j) {
-    double *const blocks[] = {j->centred, j->mean, j->inverse, j->rest, j->cross, j->a, j->values, j->vectors, j->offset};
+    double *const blocks[] = {j->centred, j->mean,   j->inverse, j->rest,  j->cross,
+                              j->a,       j->values, j->vectors, j->offset};
     for (size_t i = 0; i < MGN_COUNT(blocks); i++) mgn_free(blocks[i]);
     mgn_free(j->units);
     mgn_plan_destroy(j->plan);
@@ -117,7 +118,8 @@ static bool allocate(judge *j) {
     j->centred = mgn_alloc(rows, sizeof(double));
     j->rest = mgn_alloc(rows, sizeof(double));
     j->units = mgn_alloc(rows, sizeof(float));
-    double **const squares[] = {&j->inverse, &j->cross, &j->a, &j->vectors}, **const vectors[] = {&j->mean, &j->values, &j->offset};
+    double **const squares[] = {&j->inverse, &j->cross, &j->a, &j->vectors},
+                   **const vectors[] = {&j->mean, &j->values, &j->offset};
     bool all = j->centred && j->rest && j->units;
     for (size_t i = 0; i < MGN_COUNT(squares); i++) all = (*squares[i] = mgn_alloc(d * d, sizeof(double))) && all;
     for (size_t i = 0; i < MGN_COUNT(vectors); i++) all = (*vectors[i] = mgn_alloc(d, sizeof(double))) && all;
@@ -143,7 +145,8 @@ static mgn_status prepare(judge *j, const mgn_model *model, mgn_device *device, 
     MGN_TRY(mgn_moments(j->x, j->n, j->d, false, j->mean, j->cross));
     for (int64_t i = 0; i < j->d; i++) trace += j->cross[i * j->d + i];
     *spread = sqrt(trace / (double)j->d);
-    if (!(*spread > 0)) return mgn_fail(MGN_ERR_ARGUMENT, "all rows to learn from are the same point; there is no field to learn");
+    if (!(*spread > 0))
+        return mgn_fail(MGN_ERR_ARGUMENT, "all rows to learn from are the same point; there is no field to learn");
     MGN_TRY(mgn_spd_sqrt(j->cross, j->d, NULL, j->a));
     for (int64_t p = 0; p < j->d; p++)
         for (int64_t q = 0; q < j->d; q++) {
@@ -242,7 +245,8 @@ static void rank(ranking *r, mgn_model *model, double score) {
 /* The seed of candidate `i`: far from those of other seeds. */
 static uint64_t candidate_seed(uint64_t seed, int64_t i) { return seed * 0x9e3779b97f4a7c15u + (uint64_t)i; }
 
-static mgn_status choose(judge *j, const mgn_model_config *config, mgn_device *device, int64_t candidates, uint64_t seed, ranking *r) {
+static mgn_status choose(judge *j, const mgn_model_config *config, mgn_device *device, int64_t candidates,
+                         uint64_t seed, ranking *r) {
     double spread = 1;
     for (int64_t i = 0; i < candidates; i++) {
         mgn_model *model = NULL;
@@ -256,16 +260,19 @@ static mgn_status choose(judge *j, const mgn_model_config *config, mgn_device *d
         }
         MGN_TRY(draw(config, spread, candidate_seed(seed, i), &model));
         status = judge_start(j, model, &score);
-        if (status == MGN_OK && mgn_interrupted()) status = mgn_fail(MGN_ERR_INTERRUPTED, "interrupted while starts were chosen");
-        if (status == MGN_OK) rank(r, model, score);
-        else mgn_model_destroy(model);
+        if (status == MGN_OK && mgn_interrupted())
+            status = mgn_fail(MGN_ERR_INTERRUPTED, "interrupted while starts were chosen");
+        if (status == MGN_OK)
+            rank(r, model, score);
+        else
+            mgn_model_destroy(model);
         MGN_TRY(status);
     }
     return MGN_OK;
 }
 
-mgn_status mgn_choose_starts(const mgn_model_config *config, mgn_device *device, const mgn_samples *samples, int64_t candidates,
-                             uint64_t seed, mgn_model **models, int64_t count) {
+mgn_status mgn_choose_starts(const mgn_model_config *config, mgn_device *device, const mgn_samples *samples,
+                             int64_t candidates, uint64_t seed, mgn_model **models, int64_t count) {
     judge j = {.n = MGN_MIN(samples->n, JUDGING_ROWS), .d = config->d, .x = samples->x, .y = samples->y};
     ranking r = {.models = models, .capacity = count};
     r.scores = mgn_alloc((size_t)count, sizeof *r.scores);
@@ -279,8 +286,8 @@ mgn_status mgn_choose_starts(const mgn_model_config *config, mgn_device *device,
 
 /* ---- successive halving ---- */
 
-static mgn_status train_round(const mgn_run *run, const mgn_round *round, const mgn_samples *samples, const mgn_train_config *training,
-                              ranking *r, int64_t *steps) {
+static mgn_status train_round(const mgn_run *run, const mgn_round *round, const mgn_samples *samples,
+                              const mgn_train_config *training, ranking *r, int64_t *steps) {
     const int64_t count = MGN_MIN(round->models, r->count);
     const mgn_samples some = {samples->x, samples->y, MGN_MIN(round->rows, samples->n)};
     mgn_train_config config = *training;
@@ -303,17 +310,19 @@ static mgn_status train_round(const mgn_run *run, const mgn_round *round, const 
     return MGN_OK;
 }
 
-mgn_status mgn_search(const mgn_run *run, const mgn_model_config *config, const mgn_samples *samples, int64_t candidates,
-                      const mgn_train_config *training, const mgn_round *rounds, size_t round_count, mgn_model **model,
-                      int64_t *steps) {
+mgn_status mgn_search(const mgn_run *run, const mgn_model_config *config, const mgn_samples *samples,
+                      int64_t candidates, const mgn_train_config *training, const mgn_round *rounds, size_t round_count,
+                      mgn_model **model, int64_t *steps) {
     const int64_t count = rounds[0].models;
     ranking r = {.capacity = count};
     r.models = mgn_alloc((size_t)count, sizeof(mgn_model *));
     r.scores = mgn_alloc((size_t)count, sizeof *r.scores);
     mgn_status status = r.models && r.scores ? MGN_OK : MGN_ERR_MEMORY;
-    if (status == MGN_OK) status = mgn_choose_starts(config, run->device, samples, candidates, run->config->seed, r.models, count);
+    if (status == MGN_OK)
+        status = mgn_choose_starts(config, run->device, samples, candidates, run->config->seed, r.models, count);
     if (status == MGN_OK) r.count = count;
-    for (size_t i = 0; status == MGN_OK && i < round_count; i++) status = train_round(run, &rounds[i], samples, training, &r, steps);
+    for (size_t i = 0; status == MGN_OK && i < round_count; i++)
+        status = train_round(run, &rounds[i], samples, training, &r, steps);
     for (int64_t i = status == MGN_OK ? 1 : 0; i < r.count; i++) mgn_model_destroy(r.models[i]);
     if (status == MGN_OK) *model = r.models[0];
     mgn_free(r.models);

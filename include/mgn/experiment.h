@@ -11,7 +11,7 @@ extern "C" {
 
 /** One number that an experiment measured, beside what it is compared with. */
 typedef struct mgn_figure {
-    const char *key;  /**< "rmse"; as in JSON */
+    const char *key; /**< "rmse"; as in JSON */
     double value;
     double published; /**< what the report states; NaN where it states nothing */
     double optimum;   /**< the best that can be reached, known otherwise; NaN where it is not known */
@@ -39,12 +39,12 @@ typedef bool mgn_experiment_callback(void *context, const char *label, int64_t d
 
 /** All NULL and zero means the defaults. */
 typedef struct mgn_experiment_config {
-    const char *model;  /**< "cmgn" or "mmgn"; NULL: all of them */
-    const char *recipe; /**< "published" or "best"; NULL: both */
-    const char *field;  /**< gradient-field: "report" (NULL), "paper" or "gravier" */
+    const char *model;                  /**< "cmgn" or "mmgn"; NULL: all of them */
+    const char *recipe;                 /**< "published" or "best"; NULL: both */
+    const char *field;                  /**< gradient-field: "report" (NULL), "paper" or "gravier" */
     const char *source, *like, *unseen; /**< colour: paths of pictures; NULL: see mgn_experiment_details */
-    const char *data;   /**< colour: the folder of the published pictures, if it is at hand */
-    int64_t epochs;     /**< of the published recipe; 0: as published */
+    const char *data;                   /**< colour: the folder of the published pictures, if it is at hand */
+    int64_t epochs;                     /**< of the published recipe; 0: as published */
     uint64_t seed;
     mgn_experiment_callback *progress; /**< optional */
     void *context;

@@ -341,17 +341,14 @@ static void print_vector_sums(mgn_cl_row_text *t, const mgn_cl_row_part *part) {
 /* Over a work-group: through local memory, several sums at a time. */
 static void print_group_sums(mgn_cl_row_text *t, const mgn_cl_row_part *part, bool to_partial) {
     sum_group g = {.section = &t->program->sections[part->section], .most = MGN_CL_SUMS_AT_ONCE};
-    for (int32_t number = 0; next_group(&g); number++) {
-        if (number > 0) mgn_cl_put(t, "SYNC\n");
-        for (int32_t k = 0; k < g.count; k++) mgn_cl_put(t, "q[%d * MGN_GROUP + item] = t%d;\n", (int)k,
-                       (int)(part->first_sum + g.first + k));
+    while (next_group(&g)) {
+        for (int32_t k = 0; k < g.count; k++)
+            mgn_cl_put(t, "q[%d * MGN_GROUP + item] = t%d;\n", (int)k, (int)(part->first_sum + g.first + k));
         mgn_cl_put(t, "m_sum_group(q, %d);\nif (item < %d) ", (int)g.count, (int)g.count);
-        if (to_partial) {
+        if (to_partial)
             mgn_cl_put(t, "partial[(%d + item) * n[%d] + get_group_id(0)] = q[item * MGN_GROUP];\n", (int)g.first, MGN_CL_CHUNKS);
-        } else {
-            mgn_cl_put(t, "s[%d + item] = q[item * MGN_GROUP];\n", (int)g.place);
-            mgn_cl_wrote(t, g.place, g.count);
-        }
+        else mgn_cl_put(t, "s[%d + item] = q[item * MGN_GROUP];\n", (int)g.place);
+        mgn_cl_put(t, "SYNC\n");
     }
 }
 
