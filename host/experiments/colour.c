@@ -223,16 +223,13 @@ static mgn_status run_experiment(const mgn_run *run) {
 const mgn_experiment mgn_colour_experiment = {
     .label = "colour",
     .summary = "the palette of one picture to the Gaussian of another's, by the Kullback-Leibler divergence",
-    .details = "Published recipe: Adam with learning rate .01, weight decay .05 (L2), gradients clipped at norm 1, 50 "
-               "epochs of 4 steps on all "
-               "pixels, V orthogonal or Gaussian. Best recipe: that of `mgn recolor`. --data names the folder of the "
-               "published pictures "
-               "(day_street_bus_lane.png, sunset_red_sky.jpg, day_street_petrol_station.png); --source and --like take "
-               "others, and without any "
-               "the pair in assets/ is taken. loss: Kullback-Leibler divergence of the mapped palette's Gaussian to "
-               "the target's, in nats, on "
-               "all pixels; cost: E|x - g(x)|^2 against the least of any map with these moments; w2: squared sliced "
-               "Wasserstein distance "
-               "of the palettes; unseen: the same map on --unseen.",
+    .details =
+        "Published recipe: Adam with learning rate .01, weight decay .05 (L2), gradients clipped at norm 1, 50 "
+        "epochs of 4 steps on all pixels, V orthogonal or Gaussian. Best recipe: that of `mgn recolor`. --data "
+        "names the folder of the published pictures (day_street_bus_lane.png, sunset_red_sky.jpg, "
+        "day_street_petrol_station.png); --source and --like take others, and without any the pair in assets/ is "
+        "taken. loss: Kullback-Leibler divergence of the mapped palette's Gaussian to the target's, in nats, on "
+        "all pixels; cost: E|x - g(x)|^2 against the least of any map with these moments; w2: squared sliced "
+        "Wasserstein distance of the palettes; unseen: the same map on --unseen.",
     .run = run_experiment,
 };

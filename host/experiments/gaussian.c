@@ -119,14 +119,12 @@ static mgn_status run_experiment(const mgn_run *run) {
 const mgn_experiment mgn_gaussian_experiment = {
     .label = "gaussian",
     .summary = "N([2,1], [[1,-.8],[-.8,1]]) to N(0, I) by maximum likelihood, from 10,000 samples",
-    .details = "Published recipe: negative log-likelihood; the reports state no more, so Adam with learning rate 1e-3, "
-               "batches of 32 and "
-               "50 epochs are taken from the gradient field. Best recipe: batches of 500, beta2 .99, a cosine "
-               "schedule, small units at the start. "
-               "nll: on the training samples, where the best affine map reaches the optimum that is shown; cost: E|x - "
-               "g(x)|^2 over them, "
-               "against the squared Wasserstein distance of the two distributions; uvp: mean squared distance to the "
-               "optimal map on 100,000 fresh "
-               "samples, in percent of the target's variance.",
+    .details =
+        "Published recipe: negative log-likelihood; the reports state no more, so Adam with learning rate 1e-3, "
+        "batches of 32 and 50 epochs are taken from the gradient field. Best recipe: batches of 500, beta2 .99, a "
+        "cosine schedule, small units at the start. nll: on the training samples, where the best affine map "
+        "reaches the optimum that is shown; cost: E|x - g(x)|^2 over them, against the squared Wasserstein "
+        "distance of the two distributions; uvp: mean squared distance to the optimal map on 100,000 fresh "
+        "samples, in percent of the target's variance.",
     .run = run_experiment,
 };

@@ -14,7 +14,7 @@ typedef struct mgn_figure {
     const char *key; /**< "rmse"; as in JSON */
     double value;
     double published; /**< what the report states; NaN where it states nothing */
-    double optimum;   /**< the best that can be reached, known otherwise; NaN where it is not known */
+    double optimum;   /**< the closed form, or the best known from elsewhere; NaN where there is none */
 } mgn_figure;
 
 enum { MGN_MOST_FIGURES = 12, MGN_MOST_RESULTS = 8 };
