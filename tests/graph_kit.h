@@ -38,10 +38,10 @@ static inline void close_devices(void) {
 }
 
 /* Loop tests run with _i = 0 for the CPU, 1 for OpenCL. */
-#define DEVICE_OR_SKIP(device)                                      \
-    mgn_device *device = _i ? opencl : cpu;                         \
-    do {                                                            \
-        if (!device) MGN_TEST_SKIP("no OpenCL device");             \
+#define DEVICE_OR_SKIP(device)                          \
+    mgn_device *device = _i ? opencl : cpu;             \
+    do {                                                \
+        if (!device) MGN_TEST_SKIP("no OpenCL device"); \
     } while (0)
 
 static inline mgn_dtype widest(mgn_device *device) { return mgn_device_get_info(device)->has_f64 ? MGN_F64 : MGN_F32; }
@@ -83,10 +83,10 @@ static inline void draw(mgn_test_random *random, double *values, int count, doub
     for (int i = 0; i < count; i++) values[i] = mgn_test_uniform(random, low, high);
 }
 
-#define ASSERT_CLOSE(found, expected, tolerance)                                                                         \
-    do {                                                                                                                 \
-        double mgn_f = (found), mgn_e = (expected);                                                                      \
-        ck_assert_msg(fabs(mgn_f - mgn_e) <= (tolerance), "%s is %.17g, expected %.17g", #found, mgn_f, mgn_e);          \
+#define ASSERT_CLOSE(found, expected, tolerance)                                                                \
+    do {                                                                                                        \
+        double mgn_f = (found), mgn_e = (expected);                                                             \
+        ck_assert_msg(fabs(mgn_f - mgn_e) <= (tolerance), "%s is %.17g, expected %.17g", #found, mgn_f, mgn_e); \
     } while (0)
 
 /* tanh(x W1 + b1) W2 + b2. */

@@ -20,7 +20,7 @@ enum { COMBINATIONS = 64, SUBJECTS = MGN_OP_COUNT + COMBINATIONS };
 
 typedef struct tally {
     size_t results[SUBJECTS][2], failures[SUBJECTS][2];
-    bool show; /* print failures */
+    bool show;               /* print failures */
     double errors[SUBJECTS]; /* sum of all finite errors of an op */
 } tally;
 
@@ -41,8 +41,8 @@ static void count_result(void *context, const mgn_check_result *result) {
     t->failures[op][wide] += !result->ok;
     if (isfinite(result->error)) t->errors[op] += result->error;
     if (t->show && !result->ok)
-        printf("FAIL %s on %s in %s, %s: error %g, allowed %g: %s\n", result->op, result->device, result->dtype, result->kind,
-               result->error, result->allowed, result->detail);
+        printf("FAIL %s on %s in %s, %s: error %g, allowed %g: %s\n", result->op, result->device, result->dtype,
+               result->kind, result->error, result->allowed, result->detail);
 }
 
 static void run_on(const char *device, bool has_f64) {
@@ -85,8 +85,10 @@ START_TEST(wrong_reference_fails_for_every_op) {
     char label[48];
     for (int op = 0; subject(op, label); op++)
         for (int wide = 0; wide < 2 && op != MGN_OP_shuffle; wide++) /* a shuffle has no reference: see below */
-            ck_assert_msg(t.failures[op][wide] >= (op < MGN_OP_COUNT ? 1u : wide ? 2u : 3u), "%s in %s passes against a wrong reference",
-                          label, wide ? "float64" : "float32");
+            ck_assert_msg(t.failures[op][wide] >= (op < MGN_OP_COUNT ? 1u
+                                                   : wide            ? 2u
+                                                                     : 3u),
+                          "%s in %s passes against a wrong reference", label, wide ? "float64" : "float32");
 }
 END_TEST
 
@@ -234,13 +236,10 @@ START_TEST(oracle_keeps_the_tails) {
         mgn_exact value;
     } rows[] = {
         {MGN_OP_softplus, -80, 1.80485138784541517e-35L}, /* e^-80 - e^-160 / 2 */
-        {MGN_OP_logistic, -80, 1.80485138784541517e-35L},
-        {MGN_OP_softplus, 80, 80.0L},
+        {MGN_OP_logistic, -80, 1.80485138784541517e-35L},     {MGN_OP_softplus, 80, 80.0L},
         {MGN_OP_logcosh, 1e-4, 4.9999999916666666889e-9L}, /* x^2/2 - x^4/12 + x^6/45 */
-        {MGN_OP_logcosh, 100, 99.30685281944005469L},
-        {MGN_OP_tanh, 1e-8, 9.99999999999999966666667e-9L},
-        {MGN_OP_log1p, 1e-10, 9.9999999995000000000333e-11L},
-        {MGN_OP_tanh, 1, 0.761594155955764888119458L},
+        {MGN_OP_logcosh, 100, 99.30685281944005469L},         {MGN_OP_tanh, 1e-8, 9.99999999999999966666667e-9L},
+        {MGN_OP_log1p, 1e-10, 9.9999999995000000000333e-11L}, {MGN_OP_tanh, 1, 0.761594155955764888119458L},
         {MGN_OP_logistic, 1, 0.731058578630004879251159L},
     };
     for (size_t i = 0; i < MGN_COUNT(rows); i++) {
@@ -253,12 +252,13 @@ END_TEST
 
 /* The Hilbert matrix of order 4: det 1/6048000, an inverse of whole numbers. */
 START_TEST(oracle_of_the_hilbert_matrix) {
-    static const double inverse[16] = {16,  -120, 240,   -140,  -120, 1200,  -2700, 1680,
+    static const double inverse[16] = {16,  -120,  240,  -140,  -120, 1200, -2700, 1680,
                                        240, -2700, 6480, -4200, -140, 1680, -4200, 2800};
     mgn_exact a[16], out[16];
     for (int i = 0; i < 16; i++) a[i] = 1.0L / (mgn_exact)(i / 4 + i % 4 + 1);
     const mgn_exact *in[] = {a, NULL, NULL};
-    mgn_check_case c = {.op = MGN_OP_spd_inverse, .inputs = 1, .in = {{.shape = MGN_SHAPE(4, 4)}}, .shape = MGN_SHAPE(4, 4)};
+    mgn_check_case c = {
+        .op = MGN_OP_spd_inverse, .inputs = 1, .in = {{.shape = MGN_SHAPE(4, 4)}}, .shape = MGN_SHAPE(4, 4)};
     mgn_oracle_inverse(&c, in, out, NULL);
     for (int i = 0; i < 16; i++) ck_assert(fabsl(out[i] - (mgn_exact)inverse[i]) < 1e-12L * 6480);
     c.shape = MGN_SCALAR;

@@ -28,17 +28,19 @@ typedef struct subject {
     double *reals[MGN_MAX_INPUTS];
     uint32_t *words[MGN_MAX_INPUTS];
     size_t sizes[MGN_MAX_INPUTS]; /* elements */
-    size_t out_size;     /* elements of the result's memory */
+    size_t out_size;              /* elements of the result's memory */
     size_t scratch_size;
-    int64_t *places;     /* where the elements of a result with gaps lie; NULL: one after the other */
-    size_t count;        /* elements of the result, where places is set */
+    int64_t *places; /* where the elements of a result with gaps lie; NULL: one after the other */
+    size_t count;    /* elements of the result, where places is set */
 } subject;
 
 static mgn_status open_cpu(const char *isa, mgn_device **device) {
     mgn_device_info info;
     size_t count = 0;
-    if (isa) setenv("MGN_ISA", isa, 1);
-    else unsetenv("MGN_ISA");
+    if (isa)
+        setenv("MGN_ISA", isa, 1);
+    else
+        unsetenv("MGN_ISA");
     MGN_TRY(mgn_cpu_backend.list(&info, 1, &count));
     return mgn_cpu_backend.open(&info, device);
 }
@@ -124,8 +126,8 @@ static void compare(const subject *s, mgn_dtype dtype, const void *result, const
         real error = fabsl(found - want[i]), allowed = (real)ulps * unit * fabsl(magnitude[i]) + tiny;
         if (!(error <= allowed))
             ck_abort_msg("%s (%s): element %zu of %zu is %.17g, expected %.17g, off by %.3g of the allowed error",
-                      mgn_op_infos[s->call.op].label, mgn_dtype_name(dtype), i, count, (double)found, (double)want[i],
-                      (double)(error / allowed));
+                         mgn_op_infos[s->call.op].label, mgn_dtype_name(dtype), i, count, (double)found,
+                         (double)want[i], (double)(error / allowed));
     }
     for (size_t i = 0; i < s->out_size * width; i++) {
         if (!written[i / width] && ((const unsigned char *)result)[i] != 0xAB)
@@ -207,29 +209,29 @@ static real *reals_of(size_t count) { return calloc(count + 1, sizeof(real)); }
 
 static real want_of(mgn_op op, real a, real b, real c) {
     switch ((int)op) {
-        case MGN_OP_copy: return a;
-        case MGN_OP_neg: return 0 - a;
-        case MGN_OP_square: return powl(a, 2);
-        case MGN_OP_sqrt: return powl(a, 0.5L);
-        case MGN_OP_abs: return fabsl(a);
-        case MGN_OP_sign: return (a > 0) - (a < 0);
-        case MGN_OP_exp: return expl(a);
-        case MGN_OP_log: return logl(a);
-        case MGN_OP_log1p: return log1pl(a);
-        case MGN_OP_tanh: return -expm1l(-2 * a) / (2 + expm1l(-2 * a));
-        case MGN_OP_logistic: return expl(a) / (1 + expl(a));
-        case MGN_OP_softplus: return log1pl(expl(a));
-        case MGN_OP_logcosh: return log1pl(2 * powl(sinhl(a / 2), 2));
-        case MGN_OP_add: return a + b;
-        case MGN_OP_sub: return a - b;
-        case MGN_OP_mul: return a * b;
-        case MGN_OP_div: return a / b;
-        case MGN_OP_maximum: return fmaxl(a, b);
-        case MGN_OP_minimum: return fminl(a, b);
-        case MGN_OP_greater: return a > b;
-        case MGN_OP_equal: return a == b;
-        case MGN_OP_select: return a != 0 ? b : c;
-        default: ck_abort_msg("op %s has no reference here", mgn_op_infos[op].label); return 0;
+    case MGN_OP_copy: return a;
+    case MGN_OP_neg: return 0 - a;
+    case MGN_OP_square: return powl(a, 2);
+    case MGN_OP_sqrt: return powl(a, 0.5L);
+    case MGN_OP_abs: return fabsl(a);
+    case MGN_OP_sign: return (a > 0) - (a < 0);
+    case MGN_OP_exp: return expl(a);
+    case MGN_OP_log: return logl(a);
+    case MGN_OP_log1p: return log1pl(a);
+    case MGN_OP_tanh: return -expm1l(-2 * a) / (2 + expm1l(-2 * a));
+    case MGN_OP_logistic: return expl(a) / (1 + expl(a));
+    case MGN_OP_softplus: return log1pl(expl(a));
+    case MGN_OP_logcosh: return log1pl(2 * powl(sinhl(a / 2), 2));
+    case MGN_OP_add: return a + b;
+    case MGN_OP_sub: return a - b;
+    case MGN_OP_mul: return a * b;
+    case MGN_OP_div: return a / b;
+    case MGN_OP_maximum: return fmaxl(a, b);
+    case MGN_OP_minimum: return fminl(a, b);
+    case MGN_OP_greater: return a > b;
+    case MGN_OP_equal: return a == b;
+    case MGN_OP_select: return a != 0 ? b : c;
+    default: ck_abort_msg("op %s has no reference here", mgn_op_infos[op].label); return 0;
     }
 }
 
@@ -374,9 +376,9 @@ static void check_reduce(mgn_test_random *random, mgn_op op, int64_t outer, int6
 START_TEST(reductions) {
     mgn_test_random random = MGN_TEST_RANDOM();
     static const int64_t shapes[][3] = {
-        {1, 0, 1},     {3, 0, 2},    {0, 5, 3},     {4, 5, 0},     {1, 1, 1},     {7, 93, 1},  {93, 7, 1},
-        {1, 4096, 1},  {5, 4096, 3}, {2, 93, 40},   {1, 200003, 3}, {300, 9, 1},  {1, 70000, 33}, {2, 300, 5000},
-        {4000, 3, 4},  {1, 32, 2},   {1, 300000, 1}, {6, 15, 31},  {257, 600, 32}, {1, 17, 700}, {20000, 12, 1},
+        {1, 0, 1},    {3, 0, 2},    {0, 5, 3},      {4, 5, 0},      {1, 1, 1},      {7, 93, 1},     {93, 7, 1},
+        {1, 4096, 1}, {5, 4096, 3}, {2, 93, 40},    {1, 200003, 3}, {300, 9, 1},    {1, 70000, 33}, {2, 300, 5000},
+        {4000, 3, 4}, {1, 32, 2},   {1, 300000, 1}, {6, 15, 31},    {257, 600, 32}, {1, 17, 700},   {20000, 12, 1},
     };
     for (size_t i = 0; i < MGN_COUNT(shapes); i++) {
         const int64_t *x = shapes[i];
@@ -441,10 +443,11 @@ static void check_matmul(mgn_test_random *random, const int64_t *size, bool ta, 
 START_TEST(products) {
     mgn_test_random random = MGN_TEST_RANDOM();
     static const int64_t sizes[][4] = {
-        {1, 0, 3, 2},    {1, 3, 0, 2},    {2, 3, 2, 0},     {0, 3, 2, 4},    {1, 1, 1, 1},    {1, 32, 2, 2},
-        {1, 93, 3, 3},   {37, 2, 2, 2},   {100, 3, 3, 3},   {21, 7, 1, 7},   {3, 93, 7, 5},   {1, 2, 2, 4096},
-        {1, 7, 3, 93},   {2, 8, 8, 1000}, {1, 16, 16, 40},  {1, 93, 93, 93}, {2, 1, 93, 300}, {1, 300, 1, 93},
-        {1, 7, 4096, 7}, {1, 4096, 4, 4}, {1, 20, 30, 17000}, {1, 300, 200, 100}, {40, 20, 20, 20}, {1, 600, 17, 16}, {1, 60, 700, 50},
+        {1, 0, 3, 2},       {1, 3, 0, 2},       {2, 3, 2, 0},     {0, 3, 2, 4},     {1, 1, 1, 1},
+        {1, 32, 2, 2},      {1, 93, 3, 3},      {37, 2, 2, 2},    {100, 3, 3, 3},   {21, 7, 1, 7},
+        {3, 93, 7, 5},      {1, 2, 2, 4096},    {1, 7, 3, 93},    {2, 8, 8, 1000},  {1, 16, 16, 40},
+        {1, 93, 93, 93},    {2, 1, 93, 300},    {1, 300, 1, 93},  {1, 7, 4096, 7},  {1, 4096, 4, 4},
+        {1, 20, 30, 17000}, {1, 300, 200, 100}, {40, 20, 20, 20}, {1, 600, 17, 16}, {1, 60, 700, 50},
     };
     for (size_t i = 0; i < MGN_COUNT(sizes); i++) {
         for (int variant = 0; variant < 4; variant++) {
@@ -532,7 +535,7 @@ static void check_spd(mgn_test_random *random, mgn_op op, int64_t batch, int64_t
 
 START_TEST(definite_matrices) {
     mgn_test_random random = MGN_TEST_RANDOM();
-    static const int64_t sizes[][3] = {{0, 3, 2}, {3, 0, 2}, {1, 1, 1},  {7, 2, 3},  {93, 3, 1}, {4096, 2, 2},
+    static const int64_t sizes[][3] = {{0, 3, 2}, {3, 0, 2},   {1, 1, 1},  {7, 2, 3},  {93, 3, 1}, {4096, 2, 2},
                                        {5, 7, 0}, {20, 16, 5}, {4, 17, 3}, {3, 40, 7}, {1, 93, 2}};
     for (size_t i = 0; i < MGN_COUNT(sizes); i++) {
         check_spd(&random, MGN_OP_spd_logdet, sizes[i][0], sizes[i][1], sizes[i][2]);
@@ -576,7 +579,7 @@ static void check_rows(mgn_test_random *random, bool gather, int64_t rows, int64
 
 START_TEST(rows_by_index) {
     mgn_test_random random = MGN_TEST_RANDOM();
-    static const int64_t sizes[][3] = {{0, 4, 3}, {4, 0, 3}, {3, 4, 0}, {1, 1, 1},    {7, 93, 2},
+    static const int64_t sizes[][3] = {{0, 4, 3},   {4, 0, 3},     {3, 4, 0},        {1, 1, 1},        {7, 93, 2},
                                        {93, 7, 40}, {4096, 93, 3}, {500, 4096, 100}, {20000, 20000, 7}};
     for (size_t i = 0; i < MGN_COUNT(sizes); i++) {
         check_rows(&random, true, sizes[i][0], sizes[i][1], sizes[i][2]);

@@ -11,25 +11,39 @@ typedef mgn_node *wrong(mgn_node *a, mgn_node *b, mgn_node *index);
 static mgn_node *wrong_add(mgn_node *a, mgn_node *b, mgn_node *i) { return (void)i, mgn_add(a, b); }
 static mgn_node *wrong_kind(mgn_node *a, mgn_node *b, mgn_node *i) { return (void)b, mgn_mul(a, i); }
 static mgn_node *wrong_matmul(mgn_node *a, mgn_node *b, mgn_node *i) { return (void)i, mgn_matmul(a, b); }
-static mgn_node *wrong_rank(mgn_node *a, mgn_node *b, mgn_node *i) { return (void)b, (void)i, mgn_matmul(a, mgn_sum(a, 1)); }
+static mgn_node *wrong_rank(mgn_node *a, mgn_node *b, mgn_node *i) {
+    return (void)b, (void)i, mgn_matmul(a, mgn_sum(a, 1));
+}
 static mgn_node *wrong_slice(mgn_node *a, mgn_node *b, mgn_node *i) { return (void)b, (void)i, mgn_slice(a, 0, 2, 2); }
 static mgn_node *wrong_begin(mgn_node *a, mgn_node *b, mgn_node *i) { return (void)b, (void)i, mgn_slice(a, 0, -1, 2); }
 static mgn_node *wrong_axis(mgn_node *a, mgn_node *b, mgn_node *i) { return (void)b, (void)i, mgn_slice(a, 2, 0, 1); }
 static mgn_node *wrong_pad(mgn_node *a, mgn_node *b, mgn_node *i) { return (void)b, (void)i, mgn_pad(a, 1, 3, 6); }
-static mgn_node *wrong_reshape(mgn_node *a, mgn_node *b, mgn_node *i) { return (void)b, (void)i, mgn_reshape(a, MGN_SHAPE(5)); }
-static mgn_node *wrong_broadcast(mgn_node *a, mgn_node *b, mgn_node *i) { return (void)b, (void)i, mgn_broadcast(a, MGN_SHAPE(4, 4)); }
-static mgn_node *wrong_concat(mgn_node *a, mgn_node *b, mgn_node *i) { return (void)i, mgn_concat((mgn_node *[]){a, b}, 2, 1); }
+static mgn_node *wrong_reshape(mgn_node *a, mgn_node *b, mgn_node *i) {
+    return (void)b, (void)i, mgn_reshape(a, MGN_SHAPE(5));
+}
+static mgn_node *wrong_broadcast(mgn_node *a, mgn_node *b, mgn_node *i) {
+    return (void)b, (void)i, mgn_broadcast(a, MGN_SHAPE(4, 4));
+}
+static mgn_node *wrong_concat(mgn_node *a, mgn_node *b, mgn_node *i) {
+    return (void)i, mgn_concat((mgn_node *[]){a, b}, 2, 1);
+}
 static mgn_node *wrong_sum(mgn_node *a, mgn_node *b, mgn_node *i) { return (void)b, (void)i, mgn_sum(a, 4); }
 static mgn_node *wrong_spd(mgn_node *a, mgn_node *b, mgn_node *i) { return (void)b, (void)i, mgn_spd_logdet(a); }
-static mgn_node *wrong_solve(mgn_node *a, mgn_node *b, mgn_node *i) { return (void)i, mgn_spd_solve(mgn_matmul(a, mgn_transpose(a)), b); }
+static mgn_node *wrong_solve(mgn_node *a, mgn_node *b, mgn_node *i) {
+    return (void)i, mgn_spd_solve(mgn_matmul(a, mgn_transpose(a)), b);
+}
 static mgn_node *wrong_gather(mgn_node *a, mgn_node *b, mgn_node *i) { return (void)i, mgn_gather_rows(a, b); }
 static mgn_node *wrong_scatter(mgn_node *a, mgn_node *b, mgn_node *i) { return (void)a, mgn_scatter_rows(b, i, 9); }
-static mgn_node *wrong_state(mgn_node *a, mgn_node *b, mgn_node *i) { return (void)b, (void)i, mgn_normal(a, MGN_SHAPE(3), 0); }
+static mgn_node *wrong_state(mgn_node *a, mgn_node *b, mgn_node *i) {
+    return (void)b, (void)i, mgn_normal(a, MGN_SHAPE(3), 0);
+}
 static mgn_node *wrong_shuffle(mgn_node *a, mgn_node *b, mgn_node *i) {
     (void)b, (void)i;
     return mgn_shuffle(mgn_input(mgn_node_graph(a), "state", MGN_INDEX, MGN_SHAPE(4)), 10, 40, 3, 4);
 }
-static mgn_node *wrong_order(mgn_node *a, mgn_node *b, mgn_node *i) { return (void)b, (void)i, mgn_permute(a, (int[]){0, 0}); }
+static mgn_node *wrong_order(mgn_node *a, mgn_node *b, mgn_node *i) {
+    return (void)b, (void)i, mgn_permute(a, (int[]){0, 0});
+}
 static mgn_node *wrong_size(mgn_node *a, mgn_node *b, mgn_node *i) {
     (void)b, (void)i;
     return mgn_input(mgn_node_graph(a), "huge", MGN_REAL, MGN_SHAPE(INT64_MAX / 2, 8));
@@ -44,13 +58,27 @@ static const struct {
     wrong *build;
     const char *sentence, *also;
 } mistakes[] = {
-    {wrong_add, "(3, 4)", "(2, 4)"},      {wrong_kind, "mul", "index"},         {wrong_matmul, "matmul", "(3, 4)"},
-    {wrong_rank, "matmul", "rank"},       {wrong_slice, "slice", "3"},          {wrong_begin, "slice", "-1"},
-    {wrong_axis, "axis 2", "rank 2"},     {wrong_pad, "pad", "6"},              {wrong_reshape, "(3, 4)", "(5)"},
-    {wrong_concat, "(3, 4)", "axis 1"},   {wrong_broadcast, "(4, 4)", "(3, 4)"}, {wrong_sum, "sum", "rank 2"},        {wrong_spd, "spd_logdet", "(3, 4)"},
-    {wrong_solve, "spd_solve", "(2, 4)"}, {wrong_gather, "gather_rows", "(2, 4)"}, {wrong_scatter, "scatter_rows", "(3)"},
-    {wrong_state, "normal", "state"},     {wrong_shuffle, "shuffle", "10"},     {wrong_order, "permute", "axes"},
-    {wrong_size, "input", "shape"},       {wrong_negative, "input", "-1"},
+    {wrong_add, "(3, 4)", "(2, 4)"},
+    {wrong_kind, "mul", "index"},
+    {wrong_matmul, "matmul", "(3, 4)"},
+    {wrong_rank, "matmul", "rank"},
+    {wrong_slice, "slice", "3"},
+    {wrong_begin, "slice", "-1"},
+    {wrong_axis, "axis 2", "rank 2"},
+    {wrong_pad, "pad", "6"},
+    {wrong_reshape, "(3, 4)", "(5)"},
+    {wrong_concat, "(3, 4)", "axis 1"},
+    {wrong_broadcast, "(4, 4)", "(3, 4)"},
+    {wrong_sum, "sum", "rank 2"},
+    {wrong_spd, "spd_logdet", "(3, 4)"},
+    {wrong_solve, "spd_solve", "(2, 4)"},
+    {wrong_gather, "gather_rows", "(2, 4)"},
+    {wrong_scatter, "scatter_rows", "(3)"},
+    {wrong_state, "normal", "state"},
+    {wrong_shuffle, "shuffle", "10"},
+    {wrong_order, "permute", "axes"},
+    {wrong_size, "input", "shape"},
+    {wrong_negative, "input", "-1"},
 };
 
 START_TEST(mistakes_give_sentences) {
@@ -152,7 +180,8 @@ END_TEST
 /* The first smooth case of an op that is small; NULL when it has none. */
 static const mgn_check_case *smooth_case(const mgn_case_list *list) {
     for (int i = 0; i < list->count; i++)
-        if ((list->items[i].flags & MGN_CASE_DERIVATIVES) && mgn_shape_count(list->items[i].shape) > 1) return &list->items[i];
+        if ((list->items[i].flags & MGN_CASE_DERIVATIVES) && mgn_shape_count(list->items[i].shape) > 1)
+            return &list->items[i];
     return NULL;
 }
 
@@ -378,7 +407,8 @@ START_TEST(derivatives_at_ties) {
     MGN_ASSERT_OK(mgn_grad(mgn_sum(mgn_abs(mgn_sub(x, y)), -1), &x, 1, g + 5));
     for (int i = 0; i < 6; i++) mgn_output(g[i]);
     mgn_plan *plan = compiled(cpu, MGN_F64);
-    const double xv[4] = {3, 1, 3, -2}, yv[4] = {3, 2, 0, -2}, shared[4] = {0.5, 0, 0.5, 0}, distance[4] = {0, -1, 1, 0};
+    const double xv[4] = {3, 1, 3, -2}, yv[4] = {3, 2, 0, -2}, shared[4] = {0.5, 0, 0.5, 0},
+                 distance[4] = {0, -1, 1, 0};
     double found[6][4];
     put(plan, x, xv), put(plan, y, yv);
     MGN_ASSERT_OK(mgn_plan_run(plan, 1));
@@ -399,7 +429,8 @@ START_TEST(derivatives_of_shared_slices) {
     function f = {.inputs = 0};
     begin();
     mgn_node *p = variable(&f, &random, MGN_SHAPE(40), -1, 1);
-    mgn_node *a = mgn_reshape(mgn_slice(p, 0, 3, 12), MGN_SHAPE(3, 4)), *b = mgn_reshape(mgn_slice(p, 0, 15, 12), MGN_SHAPE(3, 4));
+    mgn_node *a = mgn_reshape(mgn_slice(p, 0, 3, 12), MGN_SHAPE(3, 4)),
+             *b = mgn_reshape(mgn_slice(p, 0, 15, 12), MGN_SHAPE(3, 4));
     mgn_node *overlapping = mgn_reshape(mgn_slice(p, 0, 10, 12), MGN_SHAPE(4, 3));
     mgn_node *c = mgn_concat((mgn_node *[]){mgn_mul(a, b), mgn_transpose(overlapping)}, 2, 0);
     mgn_node *d = mgn_stack((mgn_node *[]){mgn_tanh(a), mgn_mul(b, b)}, 2, 1);

@@ -21,8 +21,8 @@ enum { CHUNK = 4096 };
 
 typedef void loop_function(const float *in, float *out);
 
-#define LOOP(f) \
-    static void loop_##f(const float *in, float *out) { \
+#define LOOP(f)                                                \
+    static void loop_##f(const float *in, float *out) {        \
         for (int i = 0; i < CHUNK; i++) out[i] = m_##f(in[i]); \
     }
 LOOP(sqrt)
@@ -165,7 +165,8 @@ START_TEST(special_values) {
     ck_assert(m_softplus(-80.0f) > 0);
     ck_assert(m_softplus(-100.0f) > 0 && m_softplus(-100.0f) < FLT_MIN);
     ck_assert(m_logistic(-100.0f) > 0 && m_logistic(-100.0f) < FLT_MIN);
-    IS(m_logcosh(inf), inf), IS(m_logcosh(-inf), inf), IS(m_logcosh(0.0f), 0), IS(m_logcosh(1e-10f), 1e-10f * 1e-10f / 2);
+    IS(m_logcosh(inf), inf), IS(m_logcosh(-inf), inf), IS(m_logcosh(0.0f), 0),
+        IS(m_logcosh(1e-10f), 1e-10f * 1e-10f / 2);
     IS(m_sqrt(0.0f), 0), IS(m_sqrt(inf), inf), IS_NAN(m_sqrt(-1.0f));
     for (int i = 0; i < SUBJECTS; i++) {
         float in[CHUNK], out[CHUNK];

@@ -34,7 +34,8 @@ START_TEST(round_trips) {
     for (int i = 0; i < 9; i++) {
         get(plan, y[i], found);
         for (int k = 0; k < 72; k++)
-            ck_assert_msg(found[k] == values[k], "round trip %d: element %d is %g, expected %g", i, k, found[k], values[k]);
+            ck_assert_msg(found[k] == values[k], "round trip %d: element %d is %g, expected %g", i, k, found[k],
+                          values[k]);
     }
     mgn_plan_destroy(plan);
     end();
@@ -47,7 +48,8 @@ START_TEST(assignment_shows_the_old_value_inside_a_run) {
     DEVICE_OR_SKIP(device);
     begin();
     mgn_node *a = real("a", MGN_SHAPE(3)), *b = real("b", MGN_SHAPE(3)), *count = real("count", MGN_SCALAR);
-    mgn_node *m = real("m", MGN_SHAPE(2, 3, 3)), *early = mgn_scale(a, 10), *late = mgn_add(mgn_add(a, b), mgn_scale(count, 0));
+    mgn_node *m = real("m", MGN_SHAPE(2, 3, 3)), *early = mgn_scale(a, 10),
+             *late = mgn_add(mgn_add(a, b), mgn_scale(count, 0));
     mgn_assign(a, b); /* a swap */
     mgn_assign(b, a);
     mgn_assign(count, mgn_shift(count, 1));
@@ -272,7 +274,8 @@ static mgn_node *random_step(mgn_test_random *random, mgn_node *const *known, in
     case 9: return mgn_sub(a, mgn_max(b, 1));
     case 10: return mgn_reshape(mgn_permute(mgn_reshape(a, MGN_SHAPE(2, 3, 6)), (int[]){1, 0, 2}), MGN_SHAPE(6, 6));
     case 11: return mgn_softplus(mgn_sub(a, b));
-    case 12: return mgn_spd_inverse(mgn_add(mgn_matmul_t(mgn_tanh(a), false, mgn_tanh(a), true), mgn_identity(graph, 6)));
+    case 12:
+        return mgn_spd_inverse(mgn_add(mgn_matmul_t(mgn_tanh(a), false, mgn_tanh(a), true), mgn_identity(graph, 6)));
     default: return mgn_maximum(a, mgn_broadcast(mgn_slice(b, 0, 2, 1), MGN_SHAPE(6, 6)));
     }
 }
@@ -296,7 +299,8 @@ static void random_graph(uint64_t seed, mgn_node **inputs, mgn_node **outputs) {
     for (int i = 0; i < 6; i++) mgn_output(outputs[i]);
 }
 
-static void run_random_graph(mgn_device *device, mgn_dtype dtype, uint64_t seed, bool all_outputs, double found[9][36]) {
+static void run_random_graph(mgn_device *device, mgn_dtype dtype, uint64_t seed, bool all_outputs,
+                             double found[9][36]) {
     mgn_node *inputs[3], *outputs[6];
     begin();
     random_graph(seed, inputs, outputs);

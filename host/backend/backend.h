@@ -30,25 +30,35 @@ enum { MGN_MAX_INPUTS = 3 };
 
 /* What an op needs to know besides its operands. */
 typedef union mgn_attributes {
-    struct { int64_t outer, n, inner; } reduce;  /* sum, max: (outer, n, inner) -> (outer, inner) */
     struct {
-        int64_t batch, m, n, k;              /* out (batch, m, n) = op(a) op(b), row-major */
-        int64_t stride_a, stride_b;          /* elements from one matrix of the batch to the next; 0: shared */
-        bool transpose_a, transpose_b;       /* a is (k, m), b is (n, k) */
+        int64_t outer, n, inner;
+    } reduce; /* sum, max: (outer, n, inner) -> (outer, inner) */
+    struct {
+        int64_t batch, m, n, k;        /* out (batch, m, n) = op(a) op(b), row-major */
+        int64_t stride_a, stride_b;    /* elements from one matrix of the batch to the next; 0: shared */
+        bool transpose_a, transpose_b; /* a is (k, m), b is (n, k) */
     } matmul;
-    struct { int64_t batch, d, columns; } spd; /* a (batch, d, d); solve: b and out (batch, d, columns).
+    struct {
+        int64_t batch, d, columns;
+    } spd; /* a (batch, d, d); solve: b and out (batch, d, columns).
                                                   Only (a + a^T) / 2 counts. Not positive definite: NaN */
-    struct { int64_t rows, source_rows, columns; } rows;
-                                             /* gather: a (source_rows, columns), index (rows) -> (rows, columns)
+    struct {
+        int64_t rows, source_rows, columns;
+    } rows;
+    /* gather: a (source_rows, columns), index (rows) -> (rows, columns)
                                                 scatter: a (source_rows, columns), index (source_rows) -> (rows, columns),
                                                 added in the order of the index. Rows outside are not touched:
                                                 gather gives NaN there, scatter skips them */
-    struct { uint32_t stream; } random;      /* uniform, normal: element i is number i % 4 of Philox block
+    struct {
+        uint32_t stream;
+    } random; /* uniform, normal: element i is number i % 4 of Philox block
                                                 {i / 4, state[2], state[3] ^ stream, 0} under key {state[0], state[1]} */
     struct {
         int64_t population, batch, steps_per_epoch, stride; /* see mgn_shuffle */
     } shuffle;
-    struct { uint32_t steps; } advance;
+    struct {
+        uint32_t steps;
+    } advance;
 } mgn_attributes;
 
 typedef struct mgn_call {

@@ -11,7 +11,9 @@ enum { MOST_DEVICES = 64 };
 
 size_t mgn_dtype_size(mgn_dtype dtype) { return dtype == MGN_F64 ? 8 : 4; }
 
-const char *mgn_dtype_name(mgn_dtype dtype) { return dtype == MGN_F64 ? "float64" : dtype == MGN_F32 ? "float32" : "uint32"; }
+const char *mgn_dtype_name(mgn_dtype dtype) {
+    return dtype == MGN_F64 ? "float64" : dtype == MGN_F32 ? "float32" : "uint32";
+}
 
 mgn_status mgn_device_list(mgn_device_info *infos, size_t capacity, size_t *count) {
     *count = 0;
@@ -43,19 +45,23 @@ mgn_status mgn_device_open(const char *spec, mgn_device **device) {
     if (!spec) spec = mgn_environment("MGN_DEVICE");
     if (!spec) spec = "auto";
     if (!spec_is_known(spec))
-        return mgn_fail(MGN_ERR_ARGUMENT, "%s: auto, cpu, opencl or opencl:PLATFORM:DEVICE was expected, '%s' found", source, spec);
+        return mgn_fail(MGN_ERR_ARGUMENT, "%s: auto, cpu, opencl or opencl:PLATFORM:DEVICE was expected, '%s' found",
+                        source, spec);
     mgn_device_info infos[MOST_DEVICES];
     size_t count = 0;
-    if (strcmp(spec, "cpu") == 0) MGN_TRY(mgn_cpu_backend.list(infos, MOST_DEVICES, &count)); /* wakes no driver */
-    else MGN_TRY(mgn_device_list(infos, MOST_DEVICES, &count));
+    if (strcmp(spec, "cpu") == 0)
+        MGN_TRY(mgn_cpu_backend.list(infos, MOST_DEVICES, &count)); /* wakes no driver */
+    else
+        MGN_TRY(mgn_device_list(infos, MOST_DEVICES, &count));
     const mgn_device_info *best = NULL;
     for (size_t i = 0; i < MGN_MIN(count, MOST_DEVICES); i++)
         if (wanted(spec, &infos[i]) > (best ? wanted(spec, best) : 0)) best = &infos[i];
     if (!best)
-        return mgn_fail(MGN_ERR_ARGUMENT, "there is no device '%s' here; `mgn devices` lists the %zu there %s", spec, count,
-                        count == 1 ? "is" : "are");
+        return mgn_fail(MGN_ERR_ARGUMENT, "there is no device '%s' here; `mgn devices` lists the %zu there %s", spec,
+                        count, count == 1 ? "is" : "are");
     for (size_t i = 0; i < MGN_COUNT(backends); i++)
-        if (strncmp(best->spec, backends[i]->label, strlen(backends[i]->label)) == 0) return backends[i]->open(best, device);
+        if (strncmp(best->spec, backends[i]->label, strlen(backends[i]->label)) == 0)
+            return backends[i]->open(best, device);
     return mgn_fail(MGN_ERR_DEVICE, "no backend serves '%s'", best->spec);
 }
 
@@ -73,8 +79,8 @@ mgn_status mgn_tensor_create(mgn_device *device, mgn_dtype dtype, mgn_shape shap
     int64_t count = 1;
     for (int i = 0; i < shape.rank; i++)
         if (shape.dim[i] < 0 || __builtin_mul_overflow(count, shape.dim[i], &count) || count > INT64_MAX / 8)
-            return mgn_fail(MGN_ERR_ARGUMENT, "a tensor of rank %d and size %lld along axis %d cannot be made", shape.rank,
-                            (long long)shape.dim[i], i);
+            return mgn_fail(MGN_ERR_ARGUMENT, "a tensor of rank %d and size %lld along axis %d cannot be made",
+                            shape.rank, (long long)shape.dim[i], i);
     if (dtype == MGN_F64 && !device->info.has_f64)
         return mgn_fail(MGN_ERR_UNSUPPORTED, "%s (%s) has no float64", device->info.spec, device->info.name);
     mgn_tensor *t = mgn_alloc(1, sizeof *t);
@@ -111,7 +117,8 @@ mgn_operand mgn_operand_of(const mgn_tensor *tensor) {
 }
 
 static void convert(void *target, mgn_dtype to, const void *source, mgn_dtype from, size_t count) {
-    if (to == from) memcpy(target, source, count * mgn_dtype_size(to));
+    if (to == from)
+        memcpy(target, source, count * mgn_dtype_size(to));
     else if (to == MGN_F32)
         for (size_t i = 0; i < count; i++) ((float *)target)[i] = (float)((const double *)source)[i];
     else

@@ -22,13 +22,13 @@
 #include "backend/backend.h"
 
 typedef enum mgn_row_opcode {
-    MGN_ROW_ELEMENTWISE,    /* dst[j] = op(src[0][j], ...), j < count; op of graph/ops.def. Row result: operands of either
+    MGN_ROW_ELEMENTWISE, /* dst[j] = op(src[0][j], ...), j < count; op of graph/ops.def. Row result: operands of either
                                sort; shared result: shared operands */
-    MGN_ROW_MATMUL,         /* dst[j] = sum_i a[i] b[i, j], i < inner: a at src[0].base + i * src[0].stride;
+    MGN_ROW_MATMUL,      /* dst[j] = sum_i a[i] b[i, j], i < inner: a at src[0].base + i * src[0].stride;
                                b shared, at src[1].base + i * step + j * src[1].stride. a row or shared, like dst */
-    MGN_ROW_SUM,            /* dst[j] = sum_i a[i, j], a at src[0].base + i * step + j * src[0].stride, i < inner */
-    MGN_ROW_MAX,            /* the same with the maximum */
-    MGN_ROW_COLUMN_SUM,     /* row section: shared dst[j] = sum over rows of row src[0][j] */
+    MGN_ROW_SUM,         /* dst[j] = sum_i a[i, j], a at src[0].base + i * step + j * src[0].stride, i < inner */
+    MGN_ROW_MAX,         /* the same with the maximum */
+    MGN_ROW_COLUMN_SUM,  /* row section: shared dst[j] = sum over rows of row src[0][j] */
     MGN_ROW_COLUMN_PRODUCT, /* row section: shared dst[i * count + j] = sum over rows of src[0][i] * src[1][j], i < inner;
                                operands of rows */
     MGN_ROW_LOAD,           /* row section: dst[j] = external[row, j]; prologue: dst[j] = external[j] (shared).
@@ -40,30 +40,30 @@ typedef enum mgn_row_opcode {
     MGN_ROW_INDEX_STORE,    /* as STORE, of uint32 bits */
     MGN_ROW_BYTES_LOAD,     /* row section: dst[j] = byte row * count + j of the external, divided by 255 */
     MGN_ROW_BYTES_STORE,    /* row section: that byte = src[0][j], as op to_unorm8 rounds it */
-    MGN_ROW_SHUFFLE,        /* row section: row place dst gets the bits of entry `row` of op shuffle; attributes.shuffle;
+    MGN_ROW_SHUFFLE,     /* row section: row place dst gets the bits of entry `row` of op shuffle; attributes.shuffle;
                                state in index places state .. state+3 */
-    MGN_ROW_UNIFORM,        /* row section: dst[j] = element row * count + j of op uniform; attributes.random; state */
-    MGN_ROW_NORMAL,         /* the same of op normal */
-    MGN_ROW_STATE_LOAD,     /* prologue: index places state .. state+3 = external (uint32) */
-    MGN_ROW_STATE_STORE,    /* epilogue: external = index places state .. state+3 */
-    MGN_ROW_ADVANCE         /* index places dst .. dst+3 = those at `state`, the step (the third) raised by attributes.advance.steps */
+    MGN_ROW_UNIFORM,     /* row section: dst[j] = element row * count + j of op uniform; attributes.random; state */
+    MGN_ROW_NORMAL,      /* the same of op normal */
+    MGN_ROW_STATE_LOAD,  /* prologue: index places state .. state+3 = external (uint32) */
+    MGN_ROW_STATE_STORE, /* epilogue: external = index places state .. state+3 */
+    MGN_ROW_ADVANCE /* index places dst .. dst+3 = those at `state`, the step (the third) raised by attributes.advance.steps */
 } mgn_row_opcode;
 
 /* A run of places. */
 typedef struct mgn_row_run {
-    bool is_row;     /* row places; else shared places */
+    bool is_row; /* row places; else shared places */
     int32_t base;
-    int32_t stride;  /* 0 or 1, except in MATMUL, SUM and MAX, where it may be anything */
+    int32_t stride; /* 0 or 1, except in MATMUL, SUM and MAX, where it may be anything */
 } mgn_row_run;
 
 typedef struct mgn_row_instruction {
     mgn_row_opcode opcode;
-    mgn_op op;            /* ELEMENTWISE */
+    mgn_op op; /* ELEMENTWISE */
     int32_t count, inner, step;
-    mgn_row_run dst;      /* stride 1 */
+    mgn_row_run dst; /* stride 1 */
     mgn_row_run src[MGN_MAX_INPUTS];
-    int32_t external;     /* LOAD, STORE, GATHER, ..: number of the external */
-    int32_t state;        /* SHUFFLE, UNIFORM, NORMAL, ADVANCE, STATE_*: first index place */
+    int32_t external; /* LOAD, STORE, GATHER, ..: number of the external */
+    int32_t state;    /* SHUFFLE, UNIFORM, NORMAL, ADVANCE, STATE_*: first index place */
     mgn_attributes attributes;
 } mgn_row_instruction;
 
@@ -83,7 +83,7 @@ typedef struct mgn_row_carry {
 /* Device memory outside. */
 typedef struct mgn_row_external {
     mgn_memory *memory;
-    int64_t offset;  /* elements */
+    int64_t offset; /* elements */
     mgn_dtype dtype;
     int64_t rows;    /* of a row external; 1 for shared ones */
     int32_t columns; /* elements a row, contiguous */
@@ -91,12 +91,12 @@ typedef struct mgn_row_external {
 
 typedef struct mgn_row_program {
     mgn_dtype real;
-    int64_t rows;                 /* that row sections run over */
-    int32_t shared_places;        /* places 0 .. constants-1 hold `constant_values`, never written */
+    int64_t rows;          /* that row sections run over */
+    int32_t shared_places; /* places 0 .. constants-1 hold `constant_values`, never written */
     int32_t constants;
     const double *constant_values;
-    int32_t index_places;         /* uint32, for random states */
-    int32_t row_places;           /* the most that a row section needs */
+    int32_t index_places; /* uint32, for random states */
+    int32_t row_places;   /* the most that a row section needs */
     mgn_row_section prologue, epilogue;
     const mgn_row_section *sections;
     int32_t section_count;

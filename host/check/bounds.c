@@ -28,14 +28,18 @@ typedef struct bounds_call {
 } bounds_call;
 
 static void store(unsigned char *bytes, mgn_dtype dtype, size_t i, double value) {
-    if (dtype == MGN_F64) ((double *)(void *)bytes)[i] = value;
-    else if (dtype == MGN_F32) ((float *)(void *)bytes)[i] = (float)value;
-    else ((uint32_t *)(void *)bytes)[i] = (uint32_t)value;
+    if (dtype == MGN_F64)
+        ((double *)(void *)bytes)[i] = value;
+    else if (dtype == MGN_F32)
+        ((float *)(void *)bytes)[i] = (float)value;
+    else
+        ((uint32_t *)(void *)bytes)[i] = (uint32_t)value;
 }
 
 static double load(const unsigned char *bytes, mgn_dtype dtype, size_t i) {
     if (dtype == MGN_F64) return ((const double *)(const void *)bytes)[i];
-    return dtype == MGN_F32 ? (double)((const float *)(const void *)bytes)[i] : ((const uint32_t *)(const void *)bytes)[i];
+    return dtype == MGN_F32 ? (double)((const float *)(const void *)bytes)[i]
+                            : ((const uint32_t *)(const void *)bytes)[i];
 }
 
 /* Contiguous, or with a gap behind each row of a matrix. Returns the number of elements from first to last, gaps too. */
@@ -60,14 +64,16 @@ static size_t position(const mgn_operand *operand, int64_t flat) {
 }
 
 /* Memory for `elements` between guards; values NULL: nothing but guards. */
-static mgn_status place(mgn_device *device, guarded *g, mgn_operand *operand, size_t elements, const double *values, bool result) {
+static mgn_status place(mgn_device *device, guarded *g, mgn_operand *operand, size_t elements, const double *values,
+                        bool result) {
     mgn_dtype dtype = operand->dtype;
     g->count = elements + 2 * GUARD;
     g->bytes = mgn_alloc_aligned(g->count, mgn_dtype_size(dtype));
     if (!g->bytes) return MGN_ERR_MEMORY;
     for (size_t i = 0; i < g->count; i++)
         store(g->bytes, dtype, i, dtype == MGN_U32 ? guard_index : result ? guard_value : (double)NAN);
-    for (int64_t i = 0; values && i < mgn_shape_count(operand->shape); i++) store(g->bytes, dtype, position(operand, i), values[i]);
+    for (int64_t i = 0; values && i < mgn_shape_count(operand->shape); i++)
+        store(g->bytes, dtype, position(operand, i), values[i]);
     MGN_TRY(device->backend->memory_create(device, g->count * mgn_dtype_size(dtype), &g->memory));
     operand->memory = g->memory;
     return device->backend->memory_write(device, g->memory, 0, g->bytes, g->count * mgn_dtype_size(dtype));
@@ -82,8 +88,10 @@ static bool describe_reduce(const mgn_check_case *c, mgn_attributes *a) {
     for (int i = 0; i < c->in[0].shape.rank; i++) {
         bool reduced = c->axes >> i & 1;
         if (reduced && part == 2) return false;
-        if (reduced) part = 1;
-        else if (part == 1) part = 2;
+        if (reduced)
+            part = 1;
+        else if (part == 1)
+            part = 2;
         sizes[part] *= c->in[0].shape.dim[i];
     }
     a->reduce.outer = sizes[0], a->reduce.n = sizes[1], a->reduce.inner = sizes[2];
@@ -150,19 +158,20 @@ static mgn_status prepare(mgn_device *device, mgn_dtype real, bounds_call *b) {
 /* ---- judging ---- */
 
 /* Reads a block back and compares everything outside of the operand's elements with what was written. */
-static mgn_status judge_guards(mgn_device *device, guarded *g, const mgn_operand *operand, const char *label, const char *name,
-                               mgn_worst *worst) {
+static mgn_status judge_guards(mgn_device *device, guarded *g, const mgn_operand *operand, const char *label,
+                               const char *name, mgn_worst *worst) {
     size_t size = mgn_dtype_size(operand->dtype), changed = g->count;
     unsigned char *now = mgn_alloc_aligned(g->count, size);
     bool *own = mgn_alloc(g->count, sizeof *own);
-    mgn_status status = now && own ? device->backend->memory_read(device, g->memory, 0, now, g->count * size) : MGN_ERR_MEMORY;
+    mgn_status status =
+        now && own ? device->backend->memory_read(device, g->memory, 0, now, g->count * size) : MGN_ERR_MEMORY;
     if (status == MGN_OK) {
         for (int64_t i = 0; i < mgn_shape_count(operand->shape); i++) own[position(operand, i)] = true;
         for (size_t i = 0; i < g->count; i++)
             if (!own[i] && memcmp(now + i * size, g->bytes + i * size, size) != 0) changed = i;
         char text[200];
-        snprintf(text, sizeof text, "%s: the %s is %zu elements, and element %lld from its start was overwritten", label, name,
-                 (size_t)mgn_shape_count(operand->shape), (long long)changed - GUARD);
+        snprintf(text, sizeof text, "%s: the %s is %zu elements, and element %lld from its start was overwritten",
+                 label, name, (size_t)mgn_shape_count(operand->shape), (long long)changed - GUARD);
         mgn_judge_fact(worst, changed == g->count, text);
         memcpy(g->bytes, now, g->count * size);
     }

@@ -25,18 +25,23 @@ mgn_status mgn_cases_make(mgn_case_list *list, mgn_op op, uint64_t seed) {
     for (const char *c = mgn_op_infos[op].label; *c; c++)
         list->random = (list->random ^ (unsigned char)*c) * UINT64_C(0x100000001b3);
     switch (op) {
-#define MGN_UNARY(op, ...) \
-    case MGN_OP_##op: mgn_cases_elementwise(list); break;
+#define MGN_UNARY(op, ...)           \
+    case MGN_OP_##op:                \
+        mgn_cases_elementwise(list); \
+        break;
 #define MGN_BINARY MGN_UNARY
 #define MGN_TERNARY MGN_UNARY
-#define MGN_KERNEL(op, ...) \
-    case MGN_OP_##op: mgn_cases_##op(list); break;
+#define MGN_KERNEL(op, ...)   \
+    case MGN_OP_##op:         \
+        mgn_cases_##op(list); \
+        break;
 #define MGN_LAYOUT MGN_KERNEL
 #include "graph/ops.def"
     case MGN_OP_COUNT: break;
     }
-    return list->failed ? mgn_fail(MGN_ERR_MEMORY, "check: the cases of %s do not fit in memory", mgn_op_infos[op].label)
-                        : MGN_OK;
+    return list->failed
+               ? mgn_fail(MGN_ERR_MEMORY, "check: the cases of %s do not fit in memory", mgn_op_infos[op].label)
+               : MGN_OK;
 }
 
 mgn_check_case *mgn_case_add(mgn_case_list *list, mgn_shape shape, unsigned flags, const char *label, ...) {
@@ -47,8 +52,12 @@ mgn_check_case *mgn_case_add(mgn_case_list *list, mgn_shape shape, unsigned flag
     va_start(arguments, label);
     vsnprintf(text, sizeof text, label, arguments);
     va_end(arguments);
-    *c = (mgn_check_case){.label = mgn_arena_strdup(list->arena, text), .op = list->op, .flags = flags,
-                          .ulps = mgn_op_infos[list->op].ulps, .kind = MGN_REAL, .shape = shape};
+    *c = (mgn_check_case){.label = mgn_arena_strdup(list->arena, text),
+                          .op = list->op,
+                          .flags = flags,
+                          .ulps = mgn_op_infos[list->op].ulps,
+                          .kind = MGN_REAL,
+                          .shape = shape};
     if (!c->label) list->failed = true;
     return c;
 }
@@ -171,7 +180,8 @@ void mgn_cases_broadcast(mgn_case_list *list) {
     layout(list, MGN_SCALAR, MGN_SHAPE(7, 3), "() to (7, 3)")->oracle = mgn_oracle_elementwise;
     layout(list, MGN_SHAPE(3), MGN_SHAPE(93, 3), "(3) to (93, 3)")->oracle = mgn_oracle_elementwise;
     layout(list, MGN_SHAPE(7, 1), MGN_SHAPE(7, 5), "(7, 1) to (7, 5)")->oracle = mgn_oracle_elementwise;
-    layout(list, MGN_SHAPE(3, 1, 2), MGN_SHAPE(2, 3, 4, 2), "(3, 1, 2) to (2, 3, 4, 2)")->oracle = mgn_oracle_elementwise;
+    layout(list, MGN_SHAPE(3, 1, 2), MGN_SHAPE(2, 3, 4, 2), "(3, 1, 2) to (2, 3, 4, 2)")->oracle =
+        mgn_oracle_elementwise;
 }
 
 void mgn_cases_permute(mgn_case_list *list) {
@@ -181,7 +191,8 @@ void mgn_cases_permute(mgn_case_list *list) {
         mgn_shape from = rank == 3 ? MGN_SHAPE(3, 5, 4) : MGN_SHAPE(2, 3, 4, 5), to = from;
         for (int j = 0; j < rank; j++) to.dim[j] = from.dim[orders[i][j]];
         char label[64];
-        snprintf(label, sizeof label, "rank %d by %d%d%d%d", rank, orders[i][0], orders[i][1], orders[i][2], orders[i][3]);
+        snprintf(label, sizeof label, "rank %d by %d%d%d%d", rank, orders[i][0], orders[i][1], orders[i][2],
+                 orders[i][3]);
         mgn_check_case *c = layout(list, from, to, label);
         memcpy(c->order, orders[i], sizeof c->order);
         c->oracle = mgn_oracle_permute;

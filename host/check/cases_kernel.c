@@ -24,8 +24,10 @@ static mgn_check_case *reduce_case(mgn_case_list *list, mgn_shape from, int axes
     mgn_check_case *c = mgn_case_add(list, to, flags, "(%s) over axes %#x", text, (unsigned)axes);
     c->axes = axes;
     c->build = build_reduce;
-    if (list->op == MGN_OP_max) mgn_case_distinct(list, c, from);
-    else mgn_case_real(list, c, from, -4, 4);
+    if (list->op == MGN_OP_max)
+        mgn_case_distinct(list, c, from);
+    else
+        mgn_case_real(list, c, from, -4, 4);
     c->oracle = list->op == MGN_OP_sum ? mgn_oracle_sum : mgn_oracle_max;
     return c;
 }
@@ -59,7 +61,8 @@ void mgn_cases_sum(mgn_case_list *list) {
 void mgn_cases_max(mgn_case_list *list) {
     reduce_cases(list);
     mgn_check_case *c = reduce_case(list, MGN_SHAPE(93, 2), 1, 0); /* ties and infinities */
-    for (int i = 0; i < 93 && !list->failed; i++) c->in[0].values[2 * i] = -INFINITY, c->in[0].values[2 * i + 1] = i % 3;
+    for (int i = 0; i < 93 && !list->failed; i++)
+        c->in[0].values[2 * i] = -INFINITY, c->in[0].values[2 * i + 1] = i % 3;
 }
 
 /* ---- products ---- */
@@ -74,13 +77,14 @@ static mgn_node *build_matmul(mgn_graph *graph, const mgn_check_case *c, mgn_nod
 static void matmul_case(mgn_case_list *list, int64_t batch_a, int64_t batch_b, int64_t m, int64_t k, int64_t n,
                         int transposes, unsigned flags) {
     bool ta = transposes & 1, tb = transposes & 2;
-    mgn_shape a = ta ? MGN_SHAPE(k, m) : MGN_SHAPE(m, k), b = tb ? MGN_SHAPE(n, k) : MGN_SHAPE(k, n), out = MGN_SHAPE(m, n);
+    mgn_shape a = ta ? MGN_SHAPE(k, m) : MGN_SHAPE(m, k), b = tb ? MGN_SHAPE(n, k) : MGN_SHAPE(k, n),
+              out = MGN_SHAPE(m, n);
     if (batch_a) a = MGN_SHAPE(batch_a, a.dim[0], a.dim[1]);
     if (batch_b) b = MGN_SHAPE(batch_b, b.dim[0], b.dim[1]);
     if (batch_a || batch_b) out = MGN_SHAPE(MGN_MAX(batch_a, batch_b), m, n);
-    mgn_check_case *c = mgn_case_add(list, out, flags, "batches %d and %d, %d x %d%s by %d x %d%s", (int)batch_a, (int)batch_b,
-                                     (int)m, (int)k, ta ? " (stored transposed)" : "", (int)k, (int)n,
-                                     tb ? " (stored transposed)" : "");
+    mgn_check_case *c =
+        mgn_case_add(list, out, flags, "batches %d and %d, %d x %d%s by %d x %d%s", (int)batch_a, (int)batch_b, (int)m,
+                     (int)k, ta ? " (stored transposed)" : "", (int)k, (int)n, tb ? " (stored transposed)" : "");
     c->transpose_a = ta, c->transpose_b = tb;
     mgn_case_real(list, c, a, -1, 1);
     mgn_case_real(list, c, b, -1, 1);
@@ -89,7 +93,8 @@ static void matmul_case(mgn_case_list *list, int64_t batch_a, int64_t batch_b, i
 }
 
 void mgn_cases_matmul(mgn_case_list *list) {
-    const unsigned small = MGN_CASE_DERIVATIVES | MGN_CASE_SECOND | MGN_CASE_BOUNDS, medium = MGN_CASE_DERIVATIVES | MGN_CASE_BOUNDS;
+    const unsigned small = MGN_CASE_DERIVATIVES | MGN_CASE_SECOND | MGN_CASE_BOUNDS,
+                   medium = MGN_CASE_DERIVATIVES | MGN_CASE_BOUNDS;
     for (int t = 0; t < 4; t++) {
         matmul_case(list, 0, 0, 4, 3, 2, t, small);
         matmul_case(list, 0, 0, 93, 7, 5, t, medium);
@@ -137,7 +142,8 @@ static mgn_node *build_spd(mgn_graph *graph, const mgn_check_case *c, mgn_node *
 }
 
 /* batch -1: no batch axis. columns: of the right side of a solve. */
-static mgn_check_case *spd_case(mgn_case_list *list, int64_t batch, int64_t d, int64_t columns, double spread, unsigned flags) {
+static mgn_check_case *spd_case(mgn_case_list *list, int64_t batch, int64_t d, int64_t columns, double spread,
+                                unsigned flags) {
     mgn_shape a = batch < 0 ? MGN_SHAPE(d, d) : MGN_SHAPE(batch, d, d), out = a;
     if (list->op == MGN_OP_spd_logdet) out.rank -= 2;
     if (list->op == MGN_OP_spd_solve) out.dim[out.rank - 1] = columns;
@@ -235,8 +241,8 @@ static mgn_node *build_random(mgn_graph *graph, const mgn_check_case *c, mgn_nod
 static void random_cases(mgn_case_list *list) {
     static const mgn_shape shapes[] = {{1, {1}}, {1, {7}}, {2, {93, 3}}, {1, {4096}}, {0, {0}}, {1, {0}}, {1, {5}}};
     for (size_t i = 0; i < MGN_COUNT(shapes); i++) {
-        mgn_check_case *c = mgn_case_add(list, shapes[i], MGN_CASE_SAME_BITS | (i && i < 4 ? MGN_CASE_BOUNDS : 0), "%d numbers",
-                                         (int)mgn_shape_count(shapes[i]));
+        mgn_check_case *c = mgn_case_add(list, shapes[i], MGN_CASE_SAME_BITS | (i && i < 4 ? MGN_CASE_BOUNDS : 0),
+                                         "%d numbers", (int)mgn_shape_count(shapes[i]));
         draw_state(list, c);
         c->stream = (uint32_t)(i * 77);
         c->build = build_random;
@@ -257,7 +263,8 @@ static mgn_node *build_advance(mgn_graph *graph, const mgn_check_case *c, mgn_no
 void mgn_cases_advance(mgn_case_list *list) {
     static const uint32_t steps[] = {0, 1, 4294967295u};
     for (size_t i = 0; i < MGN_COUNT(steps); i++) {
-        mgn_check_case *c = mgn_case_add(list, MGN_SHAPE(4), MGN_CASE_SAME_BITS | MGN_CASE_BOUNDS, "%u steps", steps[i]);
+        mgn_check_case *c =
+            mgn_case_add(list, MGN_SHAPE(4), MGN_CASE_SAME_BITS | MGN_CASE_BOUNDS, "%u steps", steps[i]);
         draw_state(list, c);
         c->kind = MGN_INDEX;
         c->steps = steps[i];
@@ -274,7 +281,8 @@ static mgn_node *build_unorm8(mgn_graph *graph, const mgn_check_case *c, mgn_nod
 void mgn_cases_from_unorm8(mgn_case_list *list) {
     static const mgn_shape shapes[] = {{2, {4, 3}}, {1, {28}}, {2, {92, 3}}, {1, {4096}}, {1, {0}}};
     for (size_t i = 0; i < MGN_COUNT(shapes); i++) {
-        mgn_check_case *c = mgn_case_add(list, shapes[i], MGN_CASE_SAME_BITS | MGN_CASE_BOUNDS, "%d bytes", (int)mgn_shape_count(shapes[i]));
+        mgn_check_case *c = mgn_case_add(list, shapes[i], MGN_CASE_SAME_BITS | MGN_CASE_BOUNDS, "%d bytes",
+                                         (int)mgn_shape_count(shapes[i]));
         mgn_case_index(list, c, mgn_shape_count(shapes[i]) / 4, 4294967296);
         c->build = build_unorm8;
         c->oracle = mgn_oracle_from_unorm8;
@@ -284,7 +292,8 @@ void mgn_cases_from_unorm8(mgn_case_list *list) {
 void mgn_cases_to_unorm8(mgn_case_list *list) {
     static const int64_t words[] = {1, 7, 93, 1024, 0};
     for (size_t i = 0; i < MGN_COUNT(words); i++) {
-        mgn_check_case *c = mgn_case_add(list, MGN_SHAPE(words[i]), MGN_CASE_SAME_BITS | MGN_CASE_BOUNDS, "%d words", (int)words[i]);
+        mgn_check_case *c =
+            mgn_case_add(list, MGN_SHAPE(words[i]), MGN_CASE_SAME_BITS | MGN_CASE_BOUNDS, "%d words", (int)words[i]);
         double *a = mgn_case_real(list, c, MGN_SHAPE(4 * words[i]), -0.2, 1.2);
         /* Nearest to the middle of a byte's interval: no rounding of the arithmetic may move it to the next. */
         for (int64_t k = 0; !list->failed && k < 4 * words[i]; k++) a[k] = (floor(a[k] * 255) + 0.25) / 255;
@@ -319,13 +328,14 @@ static bool is_shuffle(const mgn_check_case *c, const double *result, char *deta
             double row = result[e * c->steps_per_epoch * c->batch + i];
             int64_t position = (i / c->batch * c->length + i % c->batch) % c->population;
             if (!(row >= 0 && row < (double)c->population) || row != floor(row)) {
-                snprintf(detail, capacity, "%s: position %d of epoch %d holds row %g", c->label, (int)position, (int)e, row);
+                snprintf(detail, capacity, "%s: position %d of epoch %d holds row %g", c->label, (int)position, (int)e,
+                         row);
                 return false;
             }
             int64_t *seen = &where[e][(int64_t)row];
             if (*seen >= 0 && *seen != position) {
-                snprintf(detail, capacity, "%s: row %g of epoch %d stands at positions %d and %d", c->label, row, (int)e,
-                         (int)*seen, (int)position);
+                snprintf(detail, capacity, "%s: row %g of epoch %d stands at positions %d and %d", c->label, row,
+                         (int)e, (int)*seen, (int)position);
                 return false;
             }
             *seen = position;
@@ -338,8 +348,9 @@ static bool is_shuffle(const mgn_check_case *c, const double *result, char *deta
 }
 
 static void shuffle_case(mgn_case_list *list, int64_t population, int64_t batch, int64_t steps, int64_t stride) {
-    mgn_check_case *c = mgn_case_add(list, MGN_SHAPE(2 * steps * batch), MGN_CASE_SAME_BITS,
-                                     "%d rows, %d steps of %d, %d apart", (int)population, (int)steps, (int)batch, (int)stride);
+    mgn_check_case *c =
+        mgn_case_add(list, MGN_SHAPE(2 * steps * batch), MGN_CASE_SAME_BITS, "%d rows, %d steps of %d, %d apart",
+                     (int)population, (int)steps, (int)batch, (int)stride);
     double *state = mgn_case_index(list, c, 4, 4294967296);
     if (!list->failed) state[2] = (double)(steps * (int64_t)mgn_case_random(list, 0, 1000)); /* the start of an epoch */
     c->population = population, c->batch = batch, c->steps_per_epoch = steps, c->length = stride;

@@ -55,8 +55,10 @@ static mgn_status find_label(const char *wanted, size_t *index) {
         if (best == label) best = memcpy(nearest, label, sizeof nearest);
     }
     if (best) return mgn_fail(MGN_ERR_ARGUMENT, "there is no op '%.100s'; did you mean '%s'?", wanted, best);
-    return mgn_fail(MGN_ERR_ARGUMENT, "there is no op '%.100s'; their names stand in graph/ops.def, from '%s' to '%s'; models are "
-                    "called like 'cmgn/nll'", wanted, mgn_op_infos[0].label, mgn_op_infos[MGN_OP_COUNT - 1].label);
+    return mgn_fail(MGN_ERR_ARGUMENT,
+                    "there is no op '%.100s'; their names stand in graph/ops.def, from '%s' to '%s'; models are "
+                    "called like 'cmgn/nll'",
+                    wanted, mgn_op_infos[0].label, mgn_op_infos[MGN_OP_COUNT - 1].label);
 }
 
 static mgn_status check_on(mgn_op_check *check, mgn_device *device, mgn_check_sink *sink) {
@@ -75,8 +77,9 @@ static mgn_status check_on(mgn_op_check *check, mgn_device *device, mgn_check_si
 static mgn_status report_broken(mgn_op op, const devices *d, mgn_check_sink *sink) {
     mgn_worst broken = {0};
     mgn_judge_fact(&broken, false, mgn_last_error());
-    *sink = (mgn_check_sink){sink->report, sink->context, sink->summary, mgn_op_infos[op].label,
-                             mgn_device_get_info(d->cpu)->spec, mgn_dtype_name(MGN_F64)};
+    *sink = (mgn_check_sink){
+        sink->report,           sink->context, sink->summary, mgn_op_infos[op].label, mgn_device_get_info(d->cpu)->spec,
+        mgn_dtype_name(MGN_F64)};
     mgn_sink_result(sink, "build", &broken);
     return MGN_OK;
 }
@@ -112,8 +115,10 @@ mgn_status mgn_check_run(const mgn_check_options *options, mgn_check_report repo
     mgn_status status = MGN_OK;
     for (size_t i = only; label_of(i, label) && status == MGN_OK; i++) {
         if (options->op && i != only) break;
-        if (mgn_interrupted()) status = mgn_fail(MGN_ERR_INTERRUPTED, "the checks were interrupted");
-        else status = check_index(i, options, &d, &sink);
+        if (mgn_interrupted())
+            status = mgn_fail(MGN_ERR_INTERRUPTED, "the checks were interrupted");
+        else
+            status = check_index(i, options, &d, &sink);
     }
     close_devices(&d);
     if (status == MGN_OK) *summary = counts;

@@ -16,6 +16,8 @@ mgn_status mgn_differences_second(const mgn_check_case *c, const double *cotange
                                   mgn_exact *const *gradients);
 
 /* Whether derivatives are taken with respect to input i. */
-static inline bool mgn_case_varies(const mgn_check_case *c, int i) { return c->in[i].kind == MGN_REAL && !c->in[i].fixed; }
+static inline bool mgn_case_varies(const mgn_check_case *c, int i) {
+    return c->in[i].kind == MGN_REAL && !c->in[i].fixed;
+}
 
 #endif

@@ -19,8 +19,8 @@ static double error_of(mgn_dtype dtype, double found, mgn_exact expected, mgn_ex
     return magnitude > 0 ? (double)(difference / magnitude) : INFINITY;
 }
 
-void mgn_judge_element(mgn_worst *worst, mgn_dtype dtype, const char *what, int64_t index, double found, mgn_exact expected,
-                       mgn_exact magnitude, double allowed) {
+void mgn_judge_element(mgn_worst *worst, mgn_dtype dtype, const char *what, int64_t index, double found,
+                       mgn_exact expected, mgn_exact magnitude, double allowed) {
     double error = error_of(dtype, found, expected, magnitude);
     double ratio = error == 0 ? 0 : allowed > 0 ? error / allowed : INFINITY;
     if (worst->compared++ && ratio <= worst->ratio) return;
@@ -32,8 +32,8 @@ void mgn_judge_element(mgn_worst *worst, mgn_dtype dtype, const char *what, int6
              (long long)index, digits, found, digits, expected, magnitude);
 }
 
-void mgn_judge_tensor(mgn_worst *worst, mgn_dtype dtype, const char *what, const double *found, const mgn_exact *expected,
-                      int64_t count, double terms, double allowed) {
+void mgn_judge_tensor(mgn_worst *worst, mgn_dtype dtype, const char *what, const double *found,
+                      const mgn_exact *expected, int64_t count, double terms, double allowed) {
     mgn_exact largest = 0.25L * (mgn_exact)terms;
     for (int64_t i = 0; i < count; i++)
         if (fabsl(expected[i]) > largest) largest = fabsl(expected[i]);
@@ -50,8 +50,13 @@ void mgn_judge_fact(mgn_worst *worst, bool ok, const char *sentence) {
 
 void mgn_sink_result(mgn_check_sink *sink, const char *kind, const mgn_worst *worst) {
     if (!worst->compared) return;
-    mgn_check_result result = {.op = sink->op, .device = sink->device, .dtype = sink->dtype, .kind = kind,
-                               .error = worst->error, .allowed = worst->allowed, .ok = worst->ratio <= 1,
+    mgn_check_result result = {.op = sink->op,
+                               .device = sink->device,
+                               .dtype = sink->dtype,
+                               .kind = kind,
+                               .error = worst->error,
+                               .allowed = worst->allowed,
+                               .ok = worst->ratio <= 1,
                                .detail = worst->detail};
     sink->summary->checks++;
     sink->summary->failed += !result.ok;

@@ -18,14 +18,14 @@ double mgn_judge_unit(mgn_dtype dtype);
 
 /* One element: relative to `magnitude`. NaN answers NaN, an infinity itself; results below the smallest normal number
  * may be flushed to zero. */
-void mgn_judge_element(mgn_worst *worst, mgn_dtype dtype, const char *what, int64_t index, double found, mgn_exact expected,
-                       mgn_exact magnitude, double allowed);
+void mgn_judge_element(mgn_worst *worst, mgn_dtype dtype, const char *what, int64_t index, double found,
+                       mgn_exact expected, mgn_exact magnitude, double allowed);
 
 /* `count` elements, each relative to the largest of `expected`, or to `terms` / 4 if that is more: entries that are sums of
  * so many terms of size 1, as derivatives under cotangents and tangents of size 1 are, carry the rounding of the terms
  * however much of them cancels. */
-void mgn_judge_tensor(mgn_worst *worst, mgn_dtype dtype, const char *what, const double *found, const mgn_exact *expected,
-                      int64_t count, double terms, double allowed);
+void mgn_judge_tensor(mgn_worst *worst, mgn_dtype dtype, const char *what, const double *found,
+                      const mgn_exact *expected, int64_t count, double terms, double allowed);
 
 /* A verdict that is not a number: infinitely wrong when `ok` is false, with this sentence. */
 void mgn_judge_fact(mgn_worst *worst, bool ok, const char *sentence);

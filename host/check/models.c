@@ -144,7 +144,8 @@ static mgn_status create(size_t index, const mgn_check_options *options, model_c
     mgn_model_config config = {.d = DIMENSION, .h = HIDDEN, .layers = LAYERS};
     const char *model, *loss;
     *m = (model_check){.fault = options->fault};
-    if (!combination(index, &model, &loss)) return mgn_fail(MGN_ERR_ARGUMENT, "there is no combination %zu of model and loss", index);
+    if (!combination(index, &model, &loss))
+        return mgn_fail(MGN_ERR_ARGUMENT, "there is no combination %zu of model and loss", index);
     mgn_model_check_label(index, m->label);
     snprintf(m->loss.kind, sizeof m->loss.kind, "%s", loss);
     snprintf(config.kind, sizeof config.kind, "%s", model);
@@ -172,8 +173,8 @@ static mgn_status feed(mgn_plan *plan, const mgn_node *node, const double *value
     return status;
 }
 
-static mgn_status evaluate_plan(const model_check *m, mgn_plan *plan, mgn_node *const in[3], mgn_node *const out[4], bool round,
-                                model_answer *answer) {
+static mgn_status evaluate_plan(const model_check *m, mgn_plan *plan, mgn_node *const in[3], mgn_node *const out[4],
+                                bool round, model_answer *answer) {
     MGN_TRY(feed(plan, in[0], m->flat, m->parameters, round));
     MGN_TRY(feed(plan, in[1], m->x, POINTS, round));
     MGN_TRY(feed(plan, in[2], m->target, POINTS, round));
@@ -184,8 +185,8 @@ static mgn_status evaluate_plan(const model_check *m, mgn_plan *plan, mgn_node *
     return mgn_tensor_read(mgn_plan_tensor(plan, out[3]), MGN_F64, answer->x_gradient);
 }
 
-static mgn_status evaluate_graph(const model_check *m, mgn_graph *graph, mgn_device *device, mgn_dtype dtype, bool round,
-                                 model_answer *answer) {
+static mgn_status evaluate_graph(const model_check *m, mgn_graph *graph, mgn_device *device, mgn_dtype dtype,
+                                 bool round, model_answer *answer) {
     mgn_shape points = MGN_SHAPE(ROWS, DIMENSION);
     mgn_node *in[3] = {mgn_input(graph, "parameters", MGN_REAL, MGN_SHAPE(m->parameters)),
                        mgn_input(graph, "x", MGN_REAL, points), mgn_input(graph, "target", MGN_REAL, points)};
@@ -201,7 +202,8 @@ static mgn_status evaluate_graph(const model_check *m, mgn_graph *graph, mgn_dev
     return status;
 }
 
-static mgn_status evaluate(const model_check *m, mgn_device *device, mgn_dtype dtype, bool round, model_answer *answer) {
+static mgn_status evaluate(const model_check *m, mgn_device *device, mgn_dtype dtype, bool round,
+                           model_answer *answer) {
     mgn_graph *graph = NULL;
     answer->flat_gradient = mgn_alloc((size_t)m->parameters, sizeof *answer->flat_gradient);
     if (!answer->flat_gradient) return MGN_ERR_MEMORY;
@@ -231,8 +233,8 @@ static mgn_status judge_forward(const model_check *m, const model_answer *answer
     return ok ? MGN_OK : MGN_ERR_MEMORY;
 }
 
-static mgn_status judge_gradient(const model_check *m, const model_answer *answer, const model_answer *reference, mgn_dtype dtype,
-                                 mgn_worst *worst) {
+static mgn_status judge_gradient(const model_check *m, const model_answer *answer, const model_answer *reference,
+                                 mgn_dtype dtype, mgn_worst *worst) {
     bool single = dtype == MGN_F32;
     double allowed = single ? single_tolerance[1] : double_tolerance[1];
     const mgn_exact spoil = 1 + (mgn_exact)m->fault;
@@ -241,7 +243,8 @@ static mgn_status judge_gradient(const model_check *m, const model_answer *answe
     for (int64_t i = 0; i < m->parameters; i++)
         flat[i] = single ? (mgn_exact)reference->flat_gradient[i] * spoil : m->flat_gradient[i];
     for (int i = 0; i < POINTS; i++) x[i] = single ? (mgn_exact)reference->x_gradient[i] * spoil : m->x_gradient[i];
-    mgn_judge_tensor(worst, dtype, "the gradient by parameters", answer->flat_gradient, flat, m->parameters, 1, allowed);
+    mgn_judge_tensor(worst, dtype, "the gradient by parameters", answer->flat_gradient, flat, m->parameters, 1,
+                     allowed);
     mgn_judge_tensor(worst, dtype, "the gradient by points", answer->x_gradient, x, POINTS, 1, allowed);
     mgn_free(flat);
     return MGN_OK;
@@ -263,14 +266,19 @@ static mgn_status train(const model_check *m, mgn_device *device, mgn_dtype dtyp
         target[i] = (float)m->target[i];
     }
     mgn_samples samples = {x, mgn_loss_needs_pairs(m->loss.kind) ? target : NULL, ROWS};
-    mgn_train_config config = {.loss = m->loss, .optimizer = {.kind = "adam", .lr = 0.01}, .batch = ROWS / 2,
-                               .epochs = STEPS / 2, .seed = 17, .real = dtype};
+    mgn_train_config config = {.loss = m->loss,
+                               .optimizer = {.kind = "adam", .lr = 0.01},
+                               .batch = ROWS / 2,
+                               .epochs = STEPS / 2,
+                               .seed = 17,
+                               .real = dtype};
     mgn_train_result result;
     MGN_TRY(mgn_model_clone(m->model, trained));
     MGN_TRY(mgn_train(*trained, device, &samples, &config, &result));
     *loss = result.loss;
-    return result.steps == STEPS ? MGN_OK : mgn_fail(MGN_ERR_NUMERIC, "%lld training steps were made, expected %d",
-                                                     (long long)result.steps, STEPS);
+    return result.steps == STEPS ? MGN_OK
+                                 : mgn_fail(MGN_ERR_NUMERIC, "%lld training steps were made, expected %d",
+                                            (long long)result.steps, STEPS);
 }
 
 static void judge_training(const model_check *m, mgn_model *trained, double loss, const model_reference *reference,
@@ -301,7 +309,8 @@ static mgn_status check_on(const model_check *m, const model_reference *referenc
     return status;
 }
 
-static mgn_status report_on(const model_check *m, const model_reference *reference, mgn_device *device, mgn_check_sink *sink) {
+static mgn_status report_on(const model_check *m, const model_reference *reference, mgn_device *device,
+                            mgn_check_sink *sink) {
     const mgn_device_info *info = mgn_device_get_info(device);
     sink->device = info->spec;
     for (int wide = 0; wide <= info->has_f64; wide++) {
@@ -319,8 +328,8 @@ static mgn_status report_on(const model_check *m, const model_reference *referen
     return MGN_OK;
 }
 
-mgn_status mgn_model_check_run(size_t index, const mgn_check_options *options, mgn_device *cpu, mgn_device *const *devices,
-                               size_t count, mgn_check_sink *sink) {
+mgn_status mgn_model_check_run(size_t index, const mgn_check_options *options, mgn_device *cpu,
+                               mgn_device *const *devices, size_t count, mgn_check_sink *sink) {
     model_check m;
     model_reference reference = {.trained = NULL};
     mgn_status status = create(index, options, &m);

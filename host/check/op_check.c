@@ -21,8 +21,10 @@ static mgn_status feed(const mgn_plan *plan, const mgn_node *node, const double 
     void *converted = mgn_alloc((size_t)count, index ? sizeof(uint32_t) : sizeof(float));
     if (!converted) return MGN_ERR_MEMORY;
     for (int64_t i = 0; i < count; i++) {
-        if (index) ((uint32_t *)converted)[i] = (uint32_t)values[i];
-        else ((float *)converted)[i] = (float)values[i];
+        if (index)
+            ((uint32_t *)converted)[i] = (uint32_t)values[i];
+        else
+            ((float *)converted)[i] = (float)values[i];
     }
     mgn_status status = mgn_tensor_write(tensor, index ? MGN_U32 : MGN_F32, converted);
     mgn_free(converted);
@@ -68,7 +70,8 @@ static mgn_status fetch_case(mgn_op_check *check, const mgn_plan *plan, int i, m
 }
 
 /* Answers of all cases, in the arena. `round`: inputs rounded to float first. */
-static mgn_status execute(mgn_op_check *check, mgn_device *device, mgn_dtype dtype, bool round, mgn_case_answer **answers) {
+static mgn_status execute(mgn_op_check *check, mgn_device *device, mgn_dtype dtype, bool round,
+                          mgn_case_answer **answers) {
     mgn_plan *plan = NULL;
     int count = check->list->count;
     *answers = mgn_arena_alloc(check->arena, (size_t)count, sizeof **answers);
@@ -85,7 +88,8 @@ static mgn_status execute(mgn_op_check *check, mgn_device *device, mgn_dtype dty
 
 /* ---- judging ---- */
 
-static void judge_forward(const mgn_op_check *check, const mgn_case_answer *answers, mgn_dtype dtype, mgn_worst *worst) {
+static void judge_forward(const mgn_op_check *check, const mgn_case_answer *answers, mgn_dtype dtype,
+                          mgn_worst *worst) {
     for (int i = 0; i < check->list->count; i++) {
         const mgn_check_case *c = &check->list->items[i];
         int rounded = dtype == MGN_F32;
@@ -100,7 +104,7 @@ typedef struct derivative {
     const mgn_check_case *c;
     const char *name; /* "vjp" */
     mgn_shape shape;
-    double terms;     /* summed up in each entry */
+    double terms;                    /* summed up in each entry */
     const double *found, *reference; /* reference: the CPU in double */
     const mgn_exact *differences;    /* NULL: none */
     double tolerance;
@@ -118,8 +122,10 @@ static void judge_derivative(mgn_worst *worst, mgn_dtype dtype, const derivative
     }
     mgn_exact *expected = mgn_alloc((size_t)count, sizeof *expected);
     for (int64_t k = 0; expected && k < count; k++) expected[k] = (mgn_exact)d->reference[k] * (1 + (mgn_exact)fault);
-    if (expected) mgn_judge_tensor(worst, dtype, what, d->found, expected, count, d->terms, d->tolerance);
-    else mgn_judge_fact(worst, false, "out of memory");
+    if (expected)
+        mgn_judge_tensor(worst, dtype, what, d->found, expected, count, d->terms, d->tolerance);
+    else
+        mgn_judge_fact(worst, false, "out of memory");
     mgn_free(expected);
 }
 
@@ -128,32 +134,36 @@ static double ratio_of_counts(mgn_shape many, mgn_shape few) {
 }
 
 /* worst: of vjp, jvp and second derivatives. */
-static void judge_derivatives(const mgn_op_check *check, const mgn_case_answer *answers, mgn_dtype dtype, mgn_worst worst[3]) {
+static void judge_derivatives(const mgn_op_check *check, const mgn_case_answer *answers, mgn_dtype dtype,
+                              mgn_worst worst[3]) {
     for (int i = 0; i < check->list->count; i++) {
         const mgn_check_case *c = &check->list->items[i];
         const mgn_case_values *v = &check->values[i];
         const mgn_case_answer *a = &answers[i], *r = check->reference ? &check->reference[i] : a;
         double rounding = (16 + 4 * c->ulps) * mgn_judge_unit(MGN_F32);
-        double first = dtype == MGN_F64 ? first_tolerance : rounding, second = dtype == MGN_F64 ? second_tolerance : 4 * rounding;
+        double first = dtype == MGN_F64 ? first_tolerance : rounding,
+               second = dtype == MGN_F64 ? second_tolerance : 4 * rounding;
         double terms = 1;
         for (int j = 0; j < c->inputs; j++) {
             mgn_shape shape = c->in[j].shape;
             double own = ratio_of_counts(c->shape, shape);
             terms = MGN_MAX(terms, ratio_of_counts(shape, c->shape));
-            judge_derivative(&worst[0], dtype, &(derivative){c, "vjp", shape, own, a->vjp[j], r->vjp[j], v->vjp[j], first},
-                             check->fault);
+            judge_derivative(&worst[0], dtype,
+                             &(derivative){c, "vjp", shape, own, a->vjp[j], r->vjp[j], v->vjp[j], first}, check->fault);
             for (int way = 0; way < 2; way++)
                 judge_derivative(&worst[2], dtype,
                                  &(derivative){c, way ? "jvp of vjp" : "vjp of vjp", shape, own, a->second[way][j],
                                                r->second[way][j], v->second[j], second},
                                  check->fault);
         }
-        judge_derivative(&worst[1], dtype, &(derivative){c, "jvp", c->shape, terms, a->jvp, r->jvp, v->jvp, first}, check->fault);
+        judge_derivative(&worst[1], dtype, &(derivative){c, "jvp", c->shape, terms, a->jvp, r->jvp, v->jvp, first},
+                         check->fault);
     }
 }
 
 /* <cotangent, jvp> = <vjp, tangent>. */
-static void judge_pairing(const mgn_op_check *check, const mgn_case_answer *answers, mgn_dtype dtype, mgn_worst *worst) {
+static void judge_pairing(const mgn_op_check *check, const mgn_case_answer *answers, mgn_dtype dtype,
+                          mgn_worst *worst) {
     for (int i = 0; i < check->list->count; i++) {
         const mgn_check_case *c = &check->list->items[i];
         const mgn_case_values *v = &check->values[i];
@@ -191,8 +201,8 @@ static void judge_properties(mgn_op_check *check, const mgn_case_answer *answers
         int64_t k = 0;
         while (k < count && memcmp(&(*first)[k], &answers[i].out[k], sizeof **first) == 0) k++;
         if (k < count)
-            snprintf(detail, sizeof detail, "%s: element %lld is %.17g here, %.17g on the first device", c->label, (long long)k,
-                     answers[i].out[k], (*first)[k]);
+            snprintf(detail, sizeof detail, "%s: element %lld is %.17g here, %.17g on the first device", c->label,
+                     (long long)k, answers[i].out[k], (*first)[k]);
         mgn_judge_fact(worst, k == count, detail);
     }
 }

@@ -10,7 +10,8 @@ typedef struct mgn_case_nodes {
     mgn_node *in[MGN_CASE_INPUTS], *out;
     mgn_node *cotangent, *tangent[MGN_CASE_INPUTS];
     mgn_node *jvp, *vjp[MGN_CASE_INPUTS];
-    mgn_node *second[2][MGN_CASE_INPUTS]; /* Hessian of <cotangent, out> times the tangents: reverse, forward over reverse */
+    mgn_node
+        *second[2][MGN_CASE_INPUTS]; /* Hessian of <cotangent, out> times the tangents: reverse, forward over reverse */
 } mgn_case_nodes;
 
 /* The numbers of one case: what goes in besides the inputs, and the references. */
@@ -31,7 +32,7 @@ typedef struct mgn_op_check {
     mgn_case_list *list;
     mgn_case_nodes *nodes;
     mgn_case_values *values;
-    mgn_case_answer *reference;      /* derivatives on the CPU in double, of inputs rounded to float */
+    mgn_case_answer *reference;            /* derivatives on the CPU in double, of inputs rounded to float */
     double *first_bits[2][MGN_CASES_MOST]; /* by precision: what the first device gave where all must agree */
     double fault;
 } mgn_op_check;

@@ -63,7 +63,8 @@ static mgn_status build_case(mgn_graph *graph, const mgn_check_case *c, mgn_case
     n->out = c->build(graph, c, n->in);
     MGN_TRY(mgn_graph_status(graph));
     if (!n->out || !shape_is(n->out, c->shape))
-        return mgn_fail(MGN_ERR_FORMAT, "%s of %s gives a node of an unexpected shape", mgn_op_infos[c->op].label, c->label);
+        return mgn_fail(MGN_ERR_FORMAT, "%s of %s gives a node of an unexpected shape", mgn_op_infos[c->op].label,
+                        c->label);
     if (c->flags & MGN_CASE_DERIVATIVES) MGN_TRY(derive(graph, c, n));
     mgn_output(n->out);
     mgn_output(n->jvp);
@@ -177,8 +178,10 @@ mgn_status mgn_op_check_create(mgn_op op, uint64_t seed, double fault, mgn_op_ch
     made->arena = arena;
     made->fault = fault;
     mgn_status status = fill(made, op, seed);
-    if (status != MGN_OK) mgn_op_check_destroy(made);
-    else *check = made;
+    if (status != MGN_OK)
+        mgn_op_check_destroy(made);
+    else
+        *check = made;
     return status;
 }
 

@@ -141,7 +141,8 @@ static void spd_load(const mgn_check_case *c, const mgn_exact *a, int64_t p, spd
     for (int64_t i = 0; i < s->d; i++)
         for (int64_t j = 0; j < s->d; j++) {
             s->spread.at[i][j] = 0;
-            for (int64_t q = 0; q < s->d; q++) s->spread.at[i][j] += fabsl(s->inverse.at[i][q]) * sqrtl(s->a.at[q][q] * s->a.at[j][j]);
+            for (int64_t q = 0; q < s->d; q++)
+                s->spread.at[i][j] += fabsl(s->inverse.at[i][q]) * sqrtl(s->a.at[q][q] * s->a.at[j][j]);
         }
 }
 
@@ -154,7 +155,8 @@ void mgn_oracle_logdet(const mgn_check_case *c, const mgn_exact *const *in, mgn_
         mgn_exact scale = 0;
         int sign = 1;
         out[p] = s.definite ? log_determinant(&s.a, s.d, &scale, &sign) : NAN;
-        for (int64_t i = 0; i < s.d && s.definite; i++) scale += s.spread.at[i][i]; /* |A^-1| : S is the trace of |A^-1| S */
+        for (int64_t i = 0; i < s.d && s.definite; i++)
+            scale += s.spread.at[i][i]; /* |A^-1| : S is the trace of |A^-1| S */
         if (magnitude) magnitude[p] = scale;
     }
 }
@@ -183,13 +185,15 @@ void mgn_oracle_solve(const mgn_check_case *c, const mgn_exact *const *in, mgn_e
         for (int64_t i = 0; i < s.d; i++)
             for (int64_t j = 0; j < columns; j++) {
                 x[i * columns + j] = s.definite ? 0 : NAN;
-                for (int64_t q = 0; q < s.d && s.definite; q++) x[i * columns + j] += s.inverse.at[i][q] * b[q * columns + j];
+                for (int64_t q = 0; q < s.d && s.definite; q++)
+                    x[i * columns + j] += s.inverse.at[i][q] * b[q * columns + j];
             }
         for (int64_t i = 0; i < s.d && magnitude; i++)
             for (int64_t j = 0; j < columns; j++) {
                 mgn_exact scale = 0;
                 for (int64_t q = 0; q < s.d && s.definite; q++)
-                    scale += s.spread.at[i][q] * fabsl(x[q * columns + j]) + fabsl(s.inverse.at[i][q] * b[q * columns + j]);
+                    scale +=
+                        s.spread.at[i][q] * fabsl(x[q * columns + j]) + fabsl(s.inverse.at[i][q] * b[q * columns + j]);
                 magnitude[(p * s.d + i) * columns + j] = scale;
             }
     }

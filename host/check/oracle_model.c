@@ -32,7 +32,9 @@ static const mgn_exact *named(const mgn_model *model, const mgn_exact *flat, con
 }
 
 static mgn_exact activation(const mgn_model_config *c, mgn_exact z) {
-    mgn_op op = c->activation == MGN_TANH ? MGN_OP_tanh : c->activation == MGN_LOGISTIC ? MGN_OP_logistic : MGN_OP_softplus;
+    mgn_op op = c->activation == MGN_TANH       ? MGN_OP_tanh
+                : c->activation == MGN_LOGISTIC ? MGN_OP_logistic
+                                                : MGN_OP_softplus;
     return mgn_oracle_scalar(op, z, 0, 0);
 }
 
@@ -68,8 +70,7 @@ static void cascade(const mgn_model *model, const mgn_exact *flat, const mgn_exa
     mgn_exact wx[H], z[H], top[D];
     times(w, x, c->h, c->d, wx);
     for (int l = 0; l < c->layers; l++)
-        for (int64_t i = 0; i < c->h; i++)
-            z[i] = wx[i] + (l ? activation(c, z[i]) : 0) + named(model, flat, "b", l)[i];
+        for (int64_t i = 0; i < c->h; i++) z[i] = wx[i] + (l ? activation(c, z[i]) : 0) + named(model, flat, "b", l)[i];
     for (int64_t i = 0; i < c->h; i++) z[i] = activation(c, z[i]);
     transposed_times(w, z, c->h, c->d, top);
     quadratic(named(model, flat, "V", -1), x, c->d, y);
@@ -94,8 +95,10 @@ static void modules(const mgn_model *model, const mgn_exact *flat, const mgn_exa
 }
 
 void mgn_oracle_map(const mgn_model *model, const mgn_exact *flat, const mgn_exact *x, mgn_exact *y) {
-    if (strcmp(mgn_model_get_config(model)->kind, "cmgn") == 0) cascade(model, flat, x, y);
-    else modules(model, flat, x, y);
+    if (strcmp(mgn_model_get_config(model)->kind, "cmgn") == 0)
+        cascade(model, flat, x, y);
+    else
+        modules(model, flat, x, y);
 }
 
 /* ---- losses ---- */
@@ -109,7 +112,8 @@ static mgn_exact log_determinant(const mgn_exact *a, int64_t d) {
 }
 
 static void inverse(const mgn_exact *a, int64_t d, mgn_exact *out) {
-    mgn_check_case c = {.op = MGN_OP_spd_inverse, .inputs = 1, .in = {{.shape = MGN_SHAPE(d, d)}}, .shape = MGN_SHAPE(d, d)};
+    mgn_check_case c = {
+        .op = MGN_OP_spd_inverse, .inputs = 1, .in = {{.shape = MGN_SHAPE(d, d)}}, .shape = MGN_SHAPE(d, d)};
     mgn_oracle_inverse(&c, (const mgn_exact *[]){a, NULL, NULL}, out, NULL);
 }
 
@@ -155,7 +159,8 @@ static mgn_exact divergence(const gaussian *g, const mgn_exact *sum, const mgn_e
     mgn_exact mean[D], s[D * D], trace = 0;
     for (int64_t i = 0; i < d; i++) mean[i] = sum[i] / (mgn_exact)n;
     for (int64_t i = 0; i < d * d; i++) {
-        s[i] = (products[i] - (mgn_exact)n * mean[i / d] * mean[i % d]) / (mgn_exact)(n - 1) + (i % (d + 1) == 0 ? 1e-6L : 0);
+        s[i] = (products[i] - (mgn_exact)n * mean[i / d] * mean[i % d]) / (mgn_exact)(n - 1) +
+               (i % (d + 1) == 0 ? 1e-6L : 0);
         trace += g->precision[i] * s[i];
     }
     return 0.5L * (trace + squared_distance(g, mean, d) - (mgn_exact)d + g->logdet - log_determinant(s, d));
@@ -180,7 +185,8 @@ mgn_exact mgn_oracle_loss(const mgn_loss_config *config, const mgn_model *model,
             for (int64_t j = 0; j < d; j++) products[i * d + j] += y[i] * y[j];
         }
         if (strcmp(config->kind, "nll") == 0)
-            likelihood += 0.5L * (squared_distance(&g, y, d) + (mgn_exact)d * logl(turn) + g.logdet) - log_jacobian(model, flat, x, d);
+            likelihood += 0.5L * (squared_distance(&g, y, d) + (mgn_exact)d * logl(turn) + g.logdet) -
+                          log_jacobian(model, flat, x, d);
     }
     mgn_exact rows = (mgn_exact)batch->n, extra = (mgn_exact)config->cost_weight * cost / rows;
     if (strcmp(config->kind, "l1") == 0) return absolute / (rows * (mgn_exact)d) + extra;

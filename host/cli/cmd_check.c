@@ -18,7 +18,7 @@ typedef struct check_line {
 } check_line;
 
 typedef struct check_output {
-    bool failed; /* memory ran out */
+    bool failed;      /* memory ran out */
     cli_table *table; /* made with its first line */
     check_line line;
     char *failures; /* sentences, one per line */
@@ -55,7 +55,9 @@ static void add_to_line(check_output *out, const mgn_check_result *result) {
         snprintf(line->device, sizeof line->device, "%s", result->device);
         snprintf(line->dtype, sizeof line->dtype, "%s", result->dtype);
     }
-    double ratio = result->ok && result->error == 0 ? 0 : result->allowed > 0 ? result->error / result->allowed : INFINITY;
+    double ratio = result->ok && result->error == 0 ? 0
+                   : result->allowed > 0            ? result->error / result->allowed
+                                                    : INFINITY;
     line->checks++;
     line->failed += !result->ok;
     if (ratio <= line->ratio) return;
@@ -72,8 +74,10 @@ static void add_json(check_output *out, const mgn_check_result *result) {
     cJSON_AddStringToObject(row, "dtype", result->dtype);
     cJSON_AddStringToObject(row, "kind", result->kind);
     /* JSON has no infinity: an error beyond all bounds is null. */
-    if (isfinite(result->error)) cJSON_AddNumberToObject(row, "error", result->error);
-    else cJSON_AddNullToObject(row, "error");
+    if (isfinite(result->error))
+        cJSON_AddNumberToObject(row, "error", result->error);
+    else
+        cJSON_AddNullToObject(row, "error");
     cJSON_AddNumberToObject(row, "allowed", result->allowed);
     cJSON_AddBoolToObject(row, "ok", result->ok);
     if (!result->ok) cJSON_AddStringToObject(row, "detail", result->detail);
@@ -88,11 +92,13 @@ static void add_json(check_output *out, const mgn_check_result *result) {
 
 static void take_result(void *context, const mgn_check_result *result) {
     check_output *out = context;
-    if (out->results) add_json(out, result);
-    else add_to_line(out, result);
+    if (out->results)
+        add_json(out, result);
+    else
+        add_to_line(out, result);
     if (!result->ok)
-        fprintf(out->failures_stream, "FAIL %s on %s in %s, %s: error %.3g, allowed %.3g: %s\n", result->op, result->device,
-                result->dtype, result->kind, result->error, result->allowed, result->detail);
+        fprintf(out->failures_stream, "FAIL %s on %s in %s, %s: error %.3g, allowed %.3g: %s\n", result->op,
+                result->device, result->dtype, result->kind, result->error, result->allowed, result->detail);
 }
 
 static mgn_status print_text(check_output *out, uint64_t seed, const mgn_check_summary *summary) {
@@ -130,8 +136,9 @@ static mgn_status run_checks(const mgn_check_options *options, bool json, check_
         if (status == MGN_OK) status = print_text(out, options->seed, &summary);
     }
     if (status == MGN_OK && summary.failed)
-        status = mgn_fail(MGN_ERR_NUMERIC, "%zu of %zu checks failed; --op NAME --seed %" PRIu64 " repeats those of one op",
-                          summary.failed, summary.checks, options->seed);
+        status =
+            mgn_fail(MGN_ERR_NUMERIC, "%zu of %zu checks failed; --op NAME --seed %" PRIu64 " repeats those of one op",
+                     summary.failed, summary.checks, options->seed);
     return status;
 }
 
@@ -139,7 +146,8 @@ mgn_status cmd_check(const cli_command *command, int argc, char **argv) {
     cli_common common;
     mgn_check_options options = {0};
     const cli_option rows[] = {
-        {"op", 0, CLI_TEXT, "NAME", "check this op, or model and loss (cmgn/nll), only (default: all)", &options.op, 0, 0},
+        {"op", 0, CLI_TEXT, "NAME", "check this op, or model and loss (cmgn/nll), only (default: all)", &options.op, 0,
+         0},
     };
     MGN_TRY(cli_parse(command, argc, argv, rows, MGN_COUNT(rows), &common));
     if (common.help) return MGN_OK;

@@ -16,19 +16,22 @@
 
 static const cli_command commands[] = {
     {"recolor", "give a picture the palette of another", "SOURCE --like TARGET -o OUT [options]",
-     "Learns a monotone gradient network that carries the colours of SOURCE to a palette with the mean and covariance of "
+     "Learns a monotone gradient network that carries the colours of SOURCE to a palette with the mean and covariance "
+     "of "
      "TARGET's, close to the least possible transport, and applies it to every pixel of SOURCE. Alpha, bit depth, "
      "orientation, profile and EXIF of SOURCE are kept.\n"
      "\n"
      "The table (and the JSON object) says: the loss, in nats; the transport cost E|x - g(x)|^2 and the least of any "
      "map with exactly these moments; the squared sliced Wasserstein distance of the palettes before and after; "
-     "seconds of learning and applying. OUT, MAP and FILE appear together at the end, or not at all; none of them may be an "
+     "seconds of learning and applying. OUT, MAP and FILE appear together at the end, or not at all; none of them may "
+     "be an "
      "input. Existing files are replaced.",
      "mgn recolor day.jpg --like sunset.jpg -o evening.jpg\n"
      "mgn recolor day.jpg --like sunset.jpg -o evening.png --save evening.safetensors --sheet sheet.png\n",
      1, 1, cmd_recolor},
     {"apply", "apply a saved map to pictures", "MAP IMAGE... -o OUTDIR [options]",
-     "Applies the map that `mgn recolor --save` kept to every pixel of each IMAGE. The results have the pictures' names "
+     "Applies the map that `mgn recolor --save` kept to every pixel of each IMAGE. The results have the pictures' "
+     "names "
      "(and so their formats) in OUTDIR, which is made when it is missing; files of these names there are replaced.",
      "mgn apply evening.safetensors a.jpg b.png -o out\n"
      "mgn apply evening.safetensors photos/*.jpg -o out --quality 95 --json\n",
@@ -36,9 +39,11 @@ static const cli_command commands[] = {
     {"check", "prove that the devices compute what the mathematics says", "[options]",
      "Runs every op of the table on every device (--device takes one) in float32 and, where there is, float64: forward "
      "against an independent oracle in extended precision; reverse mode, forward mode and second derivatives against "
-     "finite differences of it; the two modes against one another; and each kernel between guard values. Then every model "
+     "finite differences of it; the two modes against one another; and each kernel between guard values. Then every "
+     "model "
      "with every loss: value, gradient and 50 steps of training. One line of the "
-     "table sums up an op on a device, with the check that came closest to its limit; errors are relative. Failed checks "
+     "table sums up an op on a device, with the check that came closest to its limit; errors are relative. Failed "
+     "checks "
      "follow with their worst element. --seed draws other inputs. The exit code is 1 when a check failed.",
      "mgn check\n"
      "mgn check --device cpu --op tanh --seed 7\n"

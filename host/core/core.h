@@ -15,17 +15,17 @@
 mgn_status mgn_fail(mgn_status status, const char *format, ...) MGN_PRINTF(2, 3);
 
 /* Forwards a failure. */
-#define MGN_TRY(call)                              \
-    do {                                           \
-        mgn_status mgn_try_status = (call);        \
+#define MGN_TRY(call)                                        \
+    do {                                                     \
+        mgn_status mgn_try_status = (call);                  \
         if (mgn_try_status != MGN_OK) return mgn_try_status; \
     } while (0)
 
 /* As MGN_TRY, but goes to `label` with the status in the variable `status`, which the function declares. */
-#define MGN_TRY_GOTO(call, label)                  \
-    do {                                           \
-        status = (call);                           \
-        if (status != MGN_OK) goto label;          \
+#define MGN_TRY_GOTO(call, label)         \
+    do {                                  \
+        status = (call);                  \
+        if (status != MGN_OK) goto label; \
     } while (0)
 
 /* Allocation: counted, zeroed, checked for overflow; NULL with the error sentence set when memory runs out. */

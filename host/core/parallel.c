@@ -93,8 +93,10 @@ static void run_as_owner(int threads, int64_t chunks, mgn_chunk_function *functi
     work(0);
     atomic_store(&pool.open, 0);
     for (int spins = 0; atomic_load(&pool.inside) != 0; spins++) {
-        if (spins < SPINS) relax();
-        else sched_yield();
+        if (spins < SPINS)
+            relax();
+        else
+            sched_yield();
     }
 }
 

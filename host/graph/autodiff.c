@@ -101,8 +101,8 @@ static mgn_status send_back(mgn_node *node, mgn_node *cotangent, const bool *dep
     return MGN_OK;
 }
 
-static mgn_status reverse(mgn_graph *graph, const bool *depends, contributions *all, int known, mgn_node *const *wrt, int count,
-                          mgn_node **gradients) {
+static mgn_status reverse(mgn_graph *graph, const bool *depends, contributions *all, int known, mgn_node *const *wrt,
+                          int count, mgn_node **gradients) {
     for (int i = 0; i < count; i++) gradients[i] = NULL;
     for (int id = known - 1; id >= 0; id--) {
         mgn_node *node = graph->nodes[id];
@@ -122,8 +122,9 @@ static mgn_status reverse(mgn_graph *graph, const bool *depends, contributions *
 static mgn_status common_graph(mgn_node *const *nodes, int count, mgn_graph **graph) {
     for (int i = 0; i < count; i++) {
         if (!nodes[i])
-            return *graph && (*graph)->status != MGN_OK ? mgn_graph_status(*graph)
-                                                        : mgn_fail(MGN_ERR_ARGUMENT, "a derivative was asked of a node that could not be built");
+            return *graph && (*graph)->status != MGN_OK
+                       ? mgn_graph_status(*graph)
+                       : mgn_fail(MGN_ERR_ARGUMENT, "a derivative was asked of a node that could not be built");
         if (!*graph) *graph = nodes[i]->graph;
         if (nodes[i]->graph != *graph) return mgn_fail(MGN_ERR_ARGUMENT, "a derivative was asked across two graphs");
         if (nodes[i]->kind != MGN_REAL) return mgn_fail(MGN_ERR_ARGUMENT, "an index tensor has no derivative");
@@ -131,8 +132,8 @@ static mgn_status common_graph(mgn_node *const *nodes, int count, mgn_graph **gr
     return MGN_OK;
 }
 
-mgn_status mgn_vjp(mgn_node *const *outputs, mgn_node *const *cotangents, int output_count, mgn_node *const *wrt, int count,
-                   mgn_node **gradients) {
+mgn_status mgn_vjp(mgn_node *const *outputs, mgn_node *const *cotangents, int output_count, mgn_node *const *wrt,
+                   int count, mgn_node **gradients) {
     mgn_graph *graph = NULL;
     MGN_TRY(common_graph(wrt, count, &graph));
     MGN_TRY(common_graph(outputs, output_count, &graph));
@@ -159,7 +160,8 @@ mgn_status mgn_vjp(mgn_node *const *outputs, mgn_node *const *cotangents, int ou
 mgn_status mgn_grad(mgn_node *scalar, mgn_node *const *wrt, int count, mgn_node **gradients) {
     char text[64];
     if (scalar && scalar->shape.rank != 0)
-        return mgn_fail(MGN_ERR_ARGUMENT, "grad: a scalar was expected, shape %s found", mgn_shape_text(scalar->shape, text));
+        return mgn_fail(MGN_ERR_ARGUMENT, "grad: a scalar was expected, shape %s found",
+                        mgn_shape_text(scalar->shape, text));
     mgn_node *one = scalar ? mgn_constant(scalar->graph, 1) : NULL;
     return mgn_vjp(&scalar, &one, 1, wrt, count, gradients);
 }
@@ -198,8 +200,8 @@ static mgn_status forward(mgn_graph *graph, const bool *depends, mgn_node **tang
     return MGN_OK;
 }
 
-mgn_status mgn_jvp(mgn_node *const *outputs, int output_count, mgn_node *const *wrt, mgn_node *const *tangents, int count,
-                   mgn_node **derivatives) {
+mgn_status mgn_jvp(mgn_node *const *outputs, int output_count, mgn_node *const *wrt, mgn_node *const *tangents,
+                   int count, mgn_node **derivatives) {
     mgn_graph *graph = NULL;
     MGN_TRY(common_graph(wrt, count, &graph));
     MGN_TRY(common_graph(tangents, count, &graph));
@@ -213,7 +215,8 @@ mgn_status mgn_jvp(mgn_node *const *outputs, int output_count, mgn_node *const *
     int known = graph->count;
     bool *depends = find_dependents(graph, wrt, count);
     mgn_node **tangent_of = mgn_alloc((size_t)known, sizeof *tangent_of);
-    mgn_status status = depends && tangent_of ? keep_ancestors(graph, outputs, output_count, depends, known) : MGN_ERR_MEMORY;
+    mgn_status status =
+        depends && tangent_of ? keep_ancestors(graph, outputs, output_count, depends, known) : MGN_ERR_MEMORY;
     for (int i = 0; status == MGN_OK && i < count; i++) tangent_of[wrt[i]->id] = tangents[i];
     if (status == MGN_OK) status = forward(graph, depends, tangent_of, known);
     for (int j = 0; status == MGN_OK && j < output_count; j++) {

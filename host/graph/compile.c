@@ -18,16 +18,17 @@ struct mgn_plan {
 
 static mgn_status bind(mgn_plan *plan, mgn_dtype real, const mgn_binding *binding) {
     const mgn_node *node = binding->input;
-    if (!node || node->op != MGN_OP_input) return mgn_fail(MGN_ERR_ARGUMENT, "a tensor was bound to a node that is not an input");
+    if (!node || node->op != MGN_OP_input)
+        return mgn_fail(MGN_ERR_ARGUMENT, "a tensor was bound to a node that is not an input");
     const mgn_tensor *tensor = binding->tensor;
     char want[64], found[64];
     mgn_dtype dtype = node->kind == MGN_INDEX ? MGN_U32 : real;
     if (tensor->device != plan->device)
         return mgn_fail(MGN_ERR_ARGUMENT, "input '%s': its tensor lives on another device", node->label);
     if (!mgn_shape_equal(tensor->shape, node->shape) || tensor->dtype != dtype)
-        return mgn_fail(MGN_ERR_ARGUMENT, "input '%s': %s %s was expected, the tensor bound to it is %s %s", node->label,
-                        mgn_dtype_name(dtype), mgn_shape_text(node->shape, want), mgn_dtype_name(tensor->dtype),
-                        mgn_shape_text(tensor->shape, found));
+        return mgn_fail(MGN_ERR_ARGUMENT, "input '%s': %s %s was expected, the tensor bound to it is %s %s",
+                        node->label, mgn_dtype_name(dtype), mgn_shape_text(node->shape, want),
+                        mgn_dtype_name(tensor->dtype), mgn_shape_text(tensor->shape, found));
     plan->tensors[node->id] = binding->tensor;
     return MGN_OK;
 }
@@ -41,7 +42,8 @@ static mgn_status make_tensors(mgn_plan *plan, const mgn_graph *graph, mgn_dtype
     for (int id = 0; id < plan->node_count; id++) {
         const mgn_node *node = graph->nodes[id];
         if (plan->tensors[id] || !(node->op == MGN_OP_input || node->is_output)) continue;
-        MGN_TRY(mgn_tensor_create(plan->device, node->kind == MGN_INDEX ? MGN_U32 : real, node->shape, &plan->tensors[id]));
+        MGN_TRY(
+            mgn_tensor_create(plan->device, node->kind == MGN_INDEX ? MGN_U32 : real, node->shape, &plan->tensors[id]));
         plan->owned[id] = true;
     }
     return MGN_OK;
@@ -107,7 +109,8 @@ static mgn_status make_rows(mgn_plan *plan, mgn_lowering *low, const mgn_graph *
     if (mgn_fuse(low, graph, arena, &rows)) {
         status = make_scratch(plan, low);
         for (int32_t i = 0; i < rows.external_count; i++)
-            if (rows.externals[i].memory == mgn_scratch_place) ((mgn_row_external *)(uintptr_t)rows.externals)[i].memory = plan->scratch;
+            if (rows.externals[i].memory == mgn_scratch_place)
+                ((mgn_row_external *)(uintptr_t)rows.externals)[i].memory = plan->scratch;
         if (status == MGN_OK) status = backend->rows_create(plan->device, &rows, &plan->program);
         if (status == MGN_OK) plan->info.calls = plan->info.regions = 1;
     }

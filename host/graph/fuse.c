@@ -33,7 +33,8 @@ static bool reads_as_a_whole(const mgn_fuser *f, const mgn_node *consumer, int i
     case MGN_OP_pad:
     case MGN_OP_concat: return consumer->attributes.axis == 0;
     case MGN_OP_reshape: return consumer->shape.rank == 0 || consumer->shape.dim[0] != f->rows;
-    case MGN_OP_matmul: return i == 1 && consumer->in[1]->shape.rank == 2 && !consumer->attributes.kernel.matmul.transpose_a;
+    case MGN_OP_matmul:
+        return i == 1 && consumer->in[1]->shape.rank == 2 && !consumer->attributes.kernel.matmul.transpose_a;
     case MGN_OP_shuffle:
     case MGN_OP_uniform:
     case MGN_OP_normal:
@@ -119,7 +120,8 @@ static bool classify(mgn_fuser *f, const mgn_node *node) {
     mgn_fused *to = &f->of[node->id];
     bool row = any_row_input(f, node), first_axis = node->shape.rank > 0 && node->shape.dim[0] == f->rows;
     switch (node->op) {
-    case MGN_OP_input: return to->is_row || !to->is_loaded || node->kind == MGN_REAL || mgn_shape_count(node->shape) == 4;
+    case MGN_OP_input:
+        return to->is_row || !to->is_loaded || node->kind == MGN_REAL || mgn_shape_count(node->shape) == 4;
     case MGN_OP_constant:
     case MGN_OP_table: return true;
     case MGN_OP_sum:
@@ -140,19 +142,16 @@ static bool classify(mgn_fuser *f, const mgn_node *node) {
         return node->in[0]->op == MGN_OP_input && f->of[node->in[1]->id].is_row && node->shape.rank <= 2;
     case MGN_OP_shuffle:
     case MGN_OP_uniform:
-    case MGN_OP_normal:
-        to->is_row = first_axis;
-        return first_axis && node->in[0]->op == MGN_OP_input;
+    case MGN_OP_normal: to->is_row = first_axis; return first_axis && node->in[0]->op == MGN_OP_input;
     case MGN_OP_advance: return node->in[0]->op == MGN_OP_input;
-    case MGN_OP_from_unorm8:
-        to->is_row = first_axis && node->in[0]->op == MGN_OP_input;
-        return to->is_row;
+    case MGN_OP_from_unorm8: to->is_row = first_axis && node->in[0]->op == MGN_OP_input; return to->is_row;
     case MGN_OP_to_unorm8: /* the packed rows of its operand, stored as they are made */
         to->is_row = row && node->is_output && node->in[0]->shape.dim[0] == f->rows;
         return to->is_row;
     case MGN_OP_scatter_rows: return false;
     default:
-        if (mgn_is_view(node->op) || node->op == MGN_OP_pad || node->op == MGN_OP_concat) return classify_layout(f, node);
+        if (mgn_is_view(node->op) || node->op == MGN_OP_pad || node->op == MGN_OP_concat)
+            return classify_layout(f, node);
         to->is_row = row;
         return !row || fits_elementwise(f, node);
     }
@@ -195,8 +194,10 @@ static void find_needed(mgn_fuser *f, int level, bool *needed, mgn_lowering *low
         if (kept && to->spill < 0) {
             mgn_operand place;
             mgn_shape shape = MGN_SHAPE(f->rows, to->count);
-            if (mgn_lower_scratch(low, low->real, shape, low->node_count, &place) != MGN_OK) f->failed = true;
-            else to->spill = mgn_fuse_external(f, place, f->rows, to->count);
+            if (mgn_lower_scratch(low, low->real, shape, low->node_count, &place) != MGN_OK)
+                f->failed = true;
+            else
+                to->spill = mgn_fuse_external(f, place, f->rows, to->count);
         }
         for (int i = 0; !kept && i < node->inputs; i++)
             if (f->of[node->in[i]->id].is_row) needed[node->in[i]->id] = true;
@@ -240,8 +241,10 @@ static void emit_row_section(mgn_fuser *f, int level, bool *needed) {
         mgn_fused *value = &f->of[id];
         bool sum = f->low->values[id].live && value->is_sum && value->level == level + 1;
         if (!needed[id] && !sum) continue;
-        if (value->spill >= 0 && value->first_section < level) load_kept(f, value);
-        else mgn_fuse_lower(f, node);
+        if (value->spill >= 0 && value->first_section < level)
+            load_kept(f, value);
+        else
+            mgn_fuse_lower(f, node);
         if (f->failed || sum) continue;
         store_kept(f, node, level);
         if (node->is_output && node->op != MGN_OP_input && value->level == level) {
@@ -276,7 +279,8 @@ static void emit_carries(mgn_fuser *f) {
         bool is_state = target->kind == MGN_INDEX;
         f->current = &f->sections[2 * f->levels];
         int32_t base = is_state ? from->scalars[0].place : mgn_fuse_as_run(f, from->scalars, from->count, false).base;
-        if (source != target) f->carries[f->carry_count++] = (mgn_row_carry){is_state, base, to->scalars[0].place, to->count};
+        if (source != target)
+            f->carries[f->carry_count++] = (mgn_row_carry){is_state, base, to->scalars[0].place, to->count};
         f->current = &f->epilogue;
         mgn_row_instruction *i = mgn_fuse_instruction(f, is_state ? MGN_ROW_STATE_STORE : MGN_ROW_STORE);
         i->count = to->count;
@@ -305,7 +309,8 @@ static void emit_outputs(mgn_fuser *f) {
         if (is_carried_over(f, run, value->count)) { /* part of an input, as it is before the step's end */
             mgn_scalar *copy = mgn_fuse_scalars(f, value->count);
             if (!copy) return;
-            mgn_fuse_elementwise(f, MGN_OP_copy, value->count, (const mgn_scalar *const[]){value->scalars, NULL, NULL}, copy);
+            mgn_fuse_elementwise(f, MGN_OP_copy, value->count, (const mgn_scalar *const[]){value->scalars, NULL, NULL},
+                                 copy);
             run.base = copy[0].place;
         }
         f->current = &f->epilogue;
@@ -320,7 +325,8 @@ static void emit_outputs(mgn_fuser *f) {
 
 /* Values whose rows a program may run over: data, not the parameters and the state that steps change. */
 static bool brings_rows(const mgn_lowering *low, const mgn_node *node) {
-    bool source = (node->op == MGN_OP_input && !node->assigned) || node->op == MGN_OP_from_unorm8 || worth_keeping(node);
+    bool source =
+        (node->op == MGN_OP_input && !node->assigned) || node->op == MGN_OP_from_unorm8 || worth_keeping(node);
     return low->values[node->id].live && source && node->shape.rank > 0 && node->shape.dim[0] >= 2;
 }
 
@@ -353,7 +359,8 @@ static bool choose_and_classify(mgn_fuser *f) {
         memset(f->of, 0, (size_t)f->low->node_count * sizeof *f->of);
         f->levels = 0;
         bool fits = classify_all(f), rows = false;
-        for (int id = 0; fits && id < f->low->node_count; id++) rows = rows || (f->low->values[id].live && f->of[id].is_row);
+        for (int id = 0; fits && id < f->low->node_count; id++)
+            rows = rows || (f->low->values[id].live && f->of[id].is_row);
         if (fits && rows) return true;
     }
     return false;
@@ -370,16 +377,23 @@ static bool allocate(mgn_fuser *f) {
 
 static mgn_row_section finished(mgn_fuser *f, mgn_instruction_list *list, int index) {
     mgn_fuse_settle_shared(f, list);
-    return (mgn_row_section){index >= 0 && index % 2 == 1, list->items, list->count, index >= 0 ? f->row_places[index] : 0};
+    return (mgn_row_section){index >= 0 && index % 2 == 1, list->items, list->count,
+                             index >= 0 ? f->row_places[index] : 0};
 }
 
 static bool finish(mgn_fuser *f, mgn_row_program *program) {
     int count = 2 * (f->levels + 1);
     mgn_row_section *sections = mgn_arena_alloc(f->arena, (size_t)count, sizeof *sections);
     if (!sections) return false;
-    *program = (mgn_row_program){.real = f->low->real, .rows = f->rows, .constants = f->constant_count,
-                                 .constant_values = f->constants, .index_places = f->index_count, .externals = f->externals,
-                                 .external_count = f->external_count, .sections = sections, .carries = f->carries,
+    *program = (mgn_row_program){.real = f->low->real,
+                                 .rows = f->rows,
+                                 .constants = f->constant_count,
+                                 .constant_values = f->constants,
+                                 .index_places = f->index_count,
+                                 .externals = f->externals,
+                                 .external_count = f->external_count,
+                                 .sections = sections,
+                                 .carries = f->carries,
                                  .carry_count = f->carry_count};
     program->shared_places = f->constant_count + f->shared_count;
     program->prologue = finished(f, &f->prologue, -1);

@@ -18,14 +18,15 @@ typedef struct mgn_scalar {
 
 /* What the fuser knows of a node. */
 typedef struct mgn_fused {
-    bool is_row;      /* one value per row */
-    bool is_sum;      /* shared, made by a sum over rows */
-    bool is_loaded;   /* input: read other than by gathering rows of it */
-    int level;        /* shared: first section it is known in; row: the row section that can compute it */
-    int32_t spill;    /* external that keeps it between row sections; -1: recomputed */
+    bool is_row;       /* one value per row */
+    bool is_sum;       /* shared, made by a sum over rows */
+    bool is_loaded;    /* input: read other than by gathering rows of it */
+    int level;         /* shared: first section it is known in; row: the row section that can compute it */
+    int32_t spill;     /* external that keeps it between row sections; -1: recomputed */
     int first_section; /* of a row value: where it is first computed; -1: not needed */
     int sections_needed;
-    mgn_scalar *scalars; /* elements (shared) or features (row) in row-major order; of the current row section for rows */
+    mgn_scalar
+        *scalars; /* elements (shared) or features (row) in row-major order; of the current row section for rows */
     int32_t count;
 } mgn_fused;
 
@@ -42,15 +43,15 @@ typedef struct mgn_fuser {
     mgn_fused *of; /* by node id */
     int levels;    /* shared sections 0 .. levels, row sections between them */
     mgn_instruction_list *current;
-    bool in_rows;  /* the current section is one of rows */
-    bool failed;   /* something does not fit into a row program, or memory ran out */
+    bool in_rows; /* the current section is one of rows */
+    bool failed;  /* something does not fit into a row program, or memory ran out */
     mgn_instruction_list prologue, epilogue, *sections; /* sections[2 k]: shared, [2 k + 1]: rows */
     int32_t *row_places;                                /* of each section */
     double *constants;
     int32_t constant_count, constant_capacity;
-    int32_t shared_count;  /* places beyond the constants, numbered from CONSTANT_LIMIT until the end */
+    int32_t shared_count; /* places beyond the constants, numbered from CONSTANT_LIMIT until the end */
     int32_t index_count;
-    int32_t virtual_count; /* row places of the current section, before assignment */
+    int32_t virtual_count;             /* row places of the current section, before assignment */
     int32_t *chunk_of, chunk_capacity; /* virtual place -> first place of the instruction result it belongs to */
     mgn_row_external *externals;
     int32_t external_count, external_capacity;

@@ -32,8 +32,10 @@ mgn_scalar mgn_fuse_constant(mgn_fuser *f, double value) {
 
 int32_t mgn_fuse_shared(mgn_fuser *f, int32_t count) {
     int32_t first = MGN_CONSTANT_LIMIT + f->shared_count;
-    if (count > MGN_SHARED_LIMIT - f->shared_count) f->failed = true;
-    else f->shared_count += count;
+    if (count > MGN_SHARED_LIMIT - f->shared_count)
+        f->failed = true;
+    else
+        f->shared_count += count;
     return first;
 }
 
@@ -150,7 +152,6 @@ typedef struct chunk_life {
     int32_t first, count, last_use, place;
 } chunk_life;
 
-
 /* The row runs that an instruction reads. */
 static int read_runs(mgn_row_instruction *i, mgn_row_run *runs[MGN_MAX_INPUTS]) {
     int count = 0, most = MGN_MAX_INPUTS;
@@ -196,7 +197,8 @@ static int32_t place_chunks(mgn_fuser *f, mgn_instruction_list *list, int32_t *p
 int32_t mgn_fuse_assign_places(mgn_fuser *f, mgn_instruction_list *list) {
     if (f->failed || f->virtual_count == 0) return 0;
     size_t count = (size_t)f->virtual_count;
-    int32_t *place = mgn_arena_alloc(f->arena, count, sizeof *place), *last_use = mgn_arena_alloc(f->arena, count, sizeof *last_use);
+    int32_t *place = mgn_arena_alloc(f->arena, count, sizeof *place),
+            *last_use = mgn_arena_alloc(f->arena, count, sizeof *last_use);
     int32_t *size = mgn_arena_alloc(f->arena, count, sizeof *size);
     chunk_life *alive = mgn_arena_alloc(f->arena, count + 1, sizeof *alive);
     if (!place || !last_use || !size || !alive) {

@@ -84,8 +84,10 @@ static void lower_joined(mgn_fuser *f, const mgn_node *node) {
     int axis = node->attributes.axis - (to->is_row ? 1 : 0);
     int64_t outer = 1, inner = 1, whole = shape.dim[axis], at = 0;
     for (int k = 0; k < shape.rank; k++)
-        if (k < axis) outer *= shape.dim[k];
-        else if (k > axis) inner *= shape.dim[k];
+        if (k < axis)
+            outer *= shape.dim[k];
+        else if (k > axis)
+            inner *= shape.dim[k];
     to->scalars = mgn_fuse_scalars(f, outer * whole * inner);
     if (f->failed) return;
     if (node->op == MGN_OP_pad) {
@@ -229,9 +231,12 @@ static void lower_spd(mgn_fuser *f, const mgn_node *node) {
     const mgn_scalar *a = f->of[node->in[0]->id].scalars;
     to->scalars = mgn_fuse_scalars(f, to->count);
     if (f->failed) return;
-    if (node->op == MGN_OP_spd_logdet) mgn_fuse_spd_logdet(f, a, d, to->scalars);
-    else if (node->op == MGN_OP_spd_inverse) mgn_fuse_spd_inverse(f, a, d, to->scalars);
-    else mgn_fuse_spd_solve(f, a, d, f->of[node->in[1]->id].scalars, columns, to->scalars);
+    if (node->op == MGN_OP_spd_logdet)
+        mgn_fuse_spd_logdet(f, a, d, to->scalars);
+    else if (node->op == MGN_OP_spd_inverse)
+        mgn_fuse_spd_inverse(f, a, d, to->scalars);
+    else
+        mgn_fuse_spd_solve(f, a, d, f->of[node->in[1]->id].scalars, columns, to->scalars);
 }
 
 /* ---- data, indices, randomness ---- */
@@ -254,13 +259,15 @@ static void lower_gather(mgn_fuser *f, const mgn_node *node) {
     if (!i) return;
     mgn_scalar index = f->of[node->in[1]->id].scalars[0];
     i->src[0] = (mgn_row_run){true, index.place, 1};
-    i->external = mgn_fuse_external(f, mgn_operand_of(f->low->values[source->id].tensor), source->shape.dim[0], i->count);
+    i->external =
+        mgn_fuse_external(f, mgn_operand_of(f->low->values[source->id].tensor), source->shape.dim[0], i->count);
 }
 
 static void lower_bytes(mgn_fuser *f, const mgn_node *node) {
     if (node->op == MGN_OP_to_unorm8) return; /* nothing but a store, which outputs get */
     mgn_row_instruction *i = row_result(f, node, MGN_ROW_BYTES_LOAD);
-    if (i) i->external = mgn_fuse_external(f, mgn_operand_of(f->low->values[node->in[0]->id].tensor), f->rows, i->count);
+    if (i)
+        i->external = mgn_fuse_external(f, mgn_operand_of(f->low->values[node->in[0]->id].tensor), f->rows, i->count);
 }
 
 static void lower_random(mgn_fuser *f, const mgn_node *node) {
@@ -276,7 +283,7 @@ static void lower_random(mgn_fuser *f, const mgn_node *node) {
         for (int32_t j = 0; j < 4; j++) to->scalars[j] = (mgn_scalar){false, f->index_count++};
         return;
     }
-    mgn_row_opcode opcode = node->op == MGN_OP_shuffle ? MGN_ROW_SHUFFLE
+    mgn_row_opcode opcode = node->op == MGN_OP_shuffle  ? MGN_ROW_SHUFFLE
                             : node->op == MGN_OP_normal ? MGN_ROW_NORMAL
                                                         : MGN_ROW_UNIFORM;
     mgn_row_instruction *i = row_result(f, node, opcode);
@@ -308,7 +315,8 @@ static void lower_constant(mgn_fuser *f, const mgn_node *node) {
     mgn_fused *to = &f->of[node->id];
     to->scalars = mgn_fuse_scalars(f, to->count);
     for (int32_t j = 0; j < to->count && !f->failed; j++)
-        to->scalars[j] = mgn_fuse_constant(f, node->op == MGN_OP_table ? node->attributes.table[j] : node->attributes.value);
+        to->scalars[j] =
+            mgn_fuse_constant(f, node->op == MGN_OP_table ? node->attributes.table[j] : node->attributes.value);
 }
 
 void mgn_fuse_lower(mgn_fuser *f, const mgn_node *node) {

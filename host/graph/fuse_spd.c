@@ -15,7 +15,8 @@ typedef struct factors {
 static mgn_scalar op2(mgn_fuser *f, mgn_op op, mgn_scalar a, mgn_scalar b) { return mgn_fuse_scalar(f, op, a, b); }
 
 static mgn_scalar positive_or_nan(mgn_fuser *f, mgn_scalar pivot) {
-    mgn_scalar positive = op2(f, MGN_OP_greater, pivot, mgn_fuse_constant(f, 0)), nan = mgn_fuse_constant(f, NAN), out = pivot;
+    mgn_scalar positive = op2(f, MGN_OP_greater, pivot, mgn_fuse_constant(f, 0)), nan = mgn_fuse_constant(f, NAN),
+               out = pivot;
     mgn_fuse_elementwise(f, MGN_OP_select, 1, (const mgn_scalar *const[]){&positive, &pivot, &nan}, &out);
     return out;
 }
@@ -25,11 +26,12 @@ static void factor(mgn_fuser *f, const mgn_scalar *a, int d, factors *out) {
     out->d = d;
     for (int i = 0; i < d && !f->failed; i++)
         for (int j = 0; j <= i; j++) {
-            mgn_scalar sum = i == j ? a[i * d + i]
-                                    : op2(f, MGN_OP_mul, half, op2(f, MGN_OP_add, a[i * d + j], a[j * d + i]));
+            mgn_scalar sum =
+                i == j ? a[i * d + i] : op2(f, MGN_OP_mul, half, op2(f, MGN_OP_add, a[i * d + j], a[j * d + i]));
             for (int k = 0; k < j; k++)
                 sum = op2(f, MGN_OP_sub, sum, op2(f, MGN_OP_mul, product[i][k], i == j ? out->l[i][k] : out->l[j][k]));
-            if (i == j) out->pivot[i] = positive_or_nan(f, sum);
+            if (i == j)
+                out->pivot[i] = positive_or_nan(f, sum);
             else {
                 product[i][j] = sum;
                 out->l[i][j] = op2(f, MGN_OP_div, sum, out->pivot[j]);

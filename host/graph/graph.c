@@ -128,7 +128,8 @@ mgn_node *mgn_node_new(mgn_graph *graph, mgn_op op, mgn_kind kind, mgn_shape sha
     if (!attributes) attributes = &none;
     for (int i = 0; i < inputs; i++) {
         if (!in[i]) return NULL;
-        if (in[i]->graph != graph) return mgn_graph_fail(graph, "%s: its inputs are of different graphs", mgn_op_infos[op].label);
+        if (in[i]->graph != graph)
+            return mgn_graph_fail(graph, "%s: its inputs are of different graphs", mgn_op_infos[op].label);
     }
     char text[64];
     if (!shape_is_valid(shape))
@@ -142,7 +143,8 @@ mgn_node *mgn_node_new(mgn_graph *graph, mgn_op op, mgn_kind kind, mgn_shape sha
     for (mgn_node *n = mergeable ? graph->buckets[hash] : NULL; n; n = n->next_equal_hash)
         if (same_node(n, op, shape, in, inputs, attributes)) return n;
     mgn_node *node = mgn_arena_alloc(graph->arena, 1, sizeof *node);
-    mgn_node **inputs_copy = node ? mgn_arena_alloc(graph->arena, (size_t)MGN_MAX(inputs, 1), sizeof *inputs_copy) : NULL;
+    mgn_node **inputs_copy =
+        node ? mgn_arena_alloc(graph->arena, (size_t)MGN_MAX(inputs, 1), sizeof *inputs_copy) : NULL;
     if (!inputs_copy || !append_node(graph, node)) return out_of_memory(graph);
     for (int i = 0; i < inputs; i++) inputs_copy[i] = in[i];
     node->graph = graph;

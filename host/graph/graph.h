@@ -10,12 +10,12 @@
 
 /* What a node needs besides its inputs. Compared as bytes when equal nodes are merged: zero what is unused. */
 typedef struct mgn_node_attributes {
-    mgn_attributes kernel; /* handed to the backend */
-    double value;          /* constant */
-    const double *table;   /* table: in the graph's arena */
-    int axis;              /* sum, max: first reduced axis; slice, pad, concat: the axis */
-    int axes;              /* sum, max: number of reduced axes */
-    int64_t begin;         /* slice: first entry; pad: zeros in front */
+    mgn_attributes kernel;   /* handed to the backend */
+    double value;            /* constant */
+    const double *table;     /* table: in the graph's arena */
+    int axis;                /* sum, max: first reduced axis; slice, pad, concat: the axis */
+    int axes;                /* sum, max: number of reduced axes */
+    int64_t begin;           /* slice: first entry; pad: zeros in front */
     int order[MGN_MAX_RANK]; /* permute */
 } mgn_node_attributes;
 
@@ -28,7 +28,7 @@ struct mgn_node {
     int inputs;
     mgn_node **in;
     mgn_node_attributes attributes;
-    const char *label;  /* input: its name */
+    const char *label; /* input: its name */
     bool is_output;
     mgn_node *assigned; /* input: what it holds after a run; NULL: unchanged */
     mgn_node *next_equal_hash;

@@ -9,8 +9,8 @@ mgn_node *mgn_reshape(mgn_node *a, mgn_shape shape) {
     if (!a || mgn_shape_equal(a->shape, shape)) return a;
     char from[64], to[64];
     if (mgn_shape_count(a->shape) != mgn_shape_count(shape))
-        return mgn_graph_fail(a->graph, "reshape: %s has another number of elements than %s", mgn_shape_text(a->shape, from),
-                              mgn_shape_text(shape, to));
+        return mgn_graph_fail(a->graph, "reshape: %s has another number of elements than %s",
+                              mgn_shape_text(a->shape, from), mgn_shape_text(shape, to));
     if (a->op == MGN_OP_reshape) return mgn_reshape(a->in[0], shape);
     return unary(MGN_OP_reshape, a, shape, NULL);
 }

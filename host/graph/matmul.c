@@ -14,7 +14,8 @@ static bool is_transpose(const mgn_node *node) {
 static mgn_node *product_of_repeated_row(mgn_node *a, mgn_node *b, bool transpose_b, mgn_shape shape) {
     mgn_node *row = a->in[0];
     int64_t k = a->shape.dim[1];
-    if (mgn_shape_count(row->shape) != k || row->shape.rank == 0 || row->shape.dim[row->shape.rank - 1] != k) return NULL;
+    if (mgn_shape_count(row->shape) != k || row->shape.rank == 0 || row->shape.dim[row->shape.rank - 1] != k)
+        return NULL;
     return mgn_broadcast(mgn_matmul_t(mgn_reshape(row, MGN_SHAPE(1, k)), false, b, transpose_b), shape);
 }
 
@@ -34,7 +35,8 @@ mgn_node *mgn_matmul_t(mgn_node *a, bool transpose_a, mgn_node *b, bool transpos
     int64_t batch_a = ra == 3 ? a->shape.dim[0] : 1, batch_b = rb == 3 ? b->shape.dim[0] : 1;
     if (ka != kb || (ra == 3 && rb == 3 && batch_a != batch_b) || a->kind != MGN_REAL || b->kind != MGN_REAL)
         return mgn_graph_fail(a->graph, "matmul: shapes %s%s and %s%s do not fit", mgn_shape_text(a->shape, x),
-                              transpose_a ? " transposed" : "", mgn_shape_text(b->shape, y), transpose_b ? " transposed" : "");
+                              transpose_a ? " transposed" : "", mgn_shape_text(b->shape, y),
+                              transpose_b ? " transposed" : "");
     if (ra == 3 && rb == 2 && !transpose_a) /* one product of all rows */
         return mgn_reshape(mgn_matmul_t(mgn_reshape(a, MGN_SHAPE(batch_a * m, ka)), false, b, transpose_b),
                            MGN_SHAPE(batch_a, m, n));
@@ -63,8 +65,10 @@ static mgn_node *matmul_vjp(mgn_node *node, mgn_node *g, int i) {
     mgn_node *a = node->in[0], *b = node->in[1];
     bool ta = node->attributes.kernel.matmul.transpose_a, tb = node->attributes.kernel.matmul.transpose_b;
     mgn_node *product;
-    if (i == 0) product = ta ? mgn_matmul_t(b, tb, g, true) : mgn_matmul_t(g, false, b, !tb);
-    else product = tb ? mgn_matmul_t(g, true, a, ta) : mgn_matmul_t(a, !ta, g, false);
+    if (i == 0)
+        product = ta ? mgn_matmul_t(b, tb, g, true) : mgn_matmul_t(g, false, b, !tb);
+    else
+        product = tb ? mgn_matmul_t(g, true, a, ta) : mgn_matmul_t(a, !ta, g, false);
     return product && product->shape.rank > node->in[i]->shape.rank ? mgn_sum(product, 1) : product;
 }
 

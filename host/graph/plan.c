@@ -17,7 +17,9 @@ bool mgn_is_view(mgn_op op) {
     return op == MGN_OP_reshape || op == MGN_OP_broadcast || op == MGN_OP_permute || op == MGN_OP_slice;
 }
 
-mgn_dtype mgn_lower_dtype(const mgn_lowering *low, const mgn_node *node) { return node->kind == MGN_INDEX ? MGN_U32 : low->real; }
+mgn_dtype mgn_lower_dtype(const mgn_lowering *low, const mgn_node *node) {
+    return node->kind == MGN_INDEX ? MGN_U32 : low->real;
+}
 
 /* ---- operands ---- */
 
@@ -84,7 +86,8 @@ static void release_blocks(mgn_lowering *low, int step) {
 mgn_status mgn_lower_scratch(mgn_lowering *low, mgn_dtype dtype, mgn_shape shape, int last_use, mgn_operand *operand) {
     size_t place = 0;
     MGN_TRY(place_block(low, (size_t)mgn_shape_count(shape) * mgn_dtype_size(dtype), last_use, &place));
-    *operand = (mgn_operand){.memory = mgn_scratch_place, .offset = (int64_t)(place / mgn_dtype_size(dtype)), .dtype = dtype};
+    *operand =
+        (mgn_operand){.memory = mgn_scratch_place, .offset = (int64_t)(place / mgn_dtype_size(dtype)), .dtype = dtype};
     set_contiguous(operand, shape);
     return MGN_OK;
 }
@@ -211,13 +214,14 @@ static mgn_status lower_kernel(mgn_lowering *low, const mgn_node *node) {
     mgn_operand in[MGN_MAX_INPUTS], result, scratch = {0};
     bool elementwise = mgn_op_is_elementwise(node->op);
     for (int i = 0; i < node->inputs; i++) {
-        if (elementwise) in[i] = stretched(low->values[node->in[i]->id].operand, node->shape);
-        else MGN_TRY(mgn_lower_dense(low, node->in[i], &in[i]));
+        if (elementwise)
+            in[i] = stretched(low->values[node->in[i]->id].operand, node->shape);
+        else
+            MGN_TRY(mgn_lower_dense(low, node->in[i], &in[i]));
     }
     MGN_TRY(mgn_lower_result(low, node, &result));
     bool is_spd = node->op == MGN_OP_spd_logdet || node->op == MGN_OP_spd_inverse || node->op == MGN_OP_spd_solve;
-    if (is_spd)
-        MGN_TRY(mgn_lower_scratch(low, low->real, node->in[0]->shape, node->id, &scratch));
+    if (is_spd) MGN_TRY(mgn_lower_scratch(low, low->real, node->in[0]->shape, node->id, &scratch));
     low->values[node->id].operand = result;
     if (mgn_shape_count(node->shape) == 0) return MGN_OK;
     mgn_call *call = mgn_lower_call(low, node->op);
@@ -232,11 +236,16 @@ static mgn_status lower_kernel(mgn_lowering *low, const mgn_node *node) {
 
 static mgn_status lower_node(mgn_lowering *low, const mgn_node *node) {
     mgn_value *value = &low->values[node->id];
-    if (node->op == MGN_OP_input) value->operand = mgn_operand_of(value->tensor);
-    else if (node->op == MGN_OP_constant || node->op == MGN_OP_table) MGN_TRY(lower_constant(low, node));
-    else if (mgn_is_view(node->op)) MGN_TRY(lower_view(low, node));
-    else if (node->op == MGN_OP_pad || node->op == MGN_OP_concat) MGN_TRY(lower_joined(low, node));
-    else MGN_TRY(lower_kernel(low, node));
+    if (node->op == MGN_OP_input)
+        value->operand = mgn_operand_of(value->tensor);
+    else if (node->op == MGN_OP_constant || node->op == MGN_OP_table)
+        MGN_TRY(lower_constant(low, node));
+    else if (mgn_is_view(node->op))
+        MGN_TRY(lower_view(low, node));
+    else if (node->op == MGN_OP_pad || node->op == MGN_OP_concat)
+        MGN_TRY(lower_joined(low, node));
+    else
+        MGN_TRY(lower_kernel(low, node));
     bool elsewhere = value->tensor && value->operand.memory != value->tensor->memory;
     return elsewhere ? mgn_lower_copy(low, value->operand, mgn_operand_of(value->tensor)) : MGN_OK;
 }

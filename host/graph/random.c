@@ -1,7 +1,8 @@
 /* Counter-based random numbers, keyed shuffles, and the state they are drawn from. */
 #include "graph/graph.h"
 
-static mgn_node *from_state(mgn_op op, mgn_node *state, mgn_kind kind, mgn_shape shape, const mgn_node_attributes *attributes) {
+static mgn_node *from_state(mgn_op op, mgn_node *state, mgn_kind kind, mgn_shape shape,
+                            const mgn_node_attributes *attributes) {
     if (!state) return NULL;
     char text[64];
     if (state->kind != MGN_INDEX || state->shape.rank != 1 || state->shape.dim[0] != 4)
@@ -24,8 +25,8 @@ mgn_node *mgn_normal(mgn_node *state, mgn_shape shape, uint32_t stream) {
 
 mgn_node *mgn_shuffle(mgn_node *state, int64_t population, int64_t batch, int64_t steps_per_epoch, int64_t stride) {
     if (!state) return NULL;
-    if (population < 1 || population > UINT32_MAX || batch < 1 || batch > population || steps_per_epoch < 1 || stride < 0 ||
-        stride > population || steps_per_epoch > INT64_MAX / (stride + 1))
+    if (population < 1 || population > UINT32_MAX || batch < 1 || batch > population || steps_per_epoch < 1 ||
+        stride < 0 || stride > population || steps_per_epoch > INT64_MAX / (stride + 1))
         return mgn_graph_fail(state->graph, "shuffle: %lld steps of %lld rows, %lld apart, from %lld rows",
                               (long long)steps_per_epoch, (long long)batch, (long long)stride, (long long)population);
     mgn_node_attributes attributes = {0};

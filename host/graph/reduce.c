@@ -15,9 +15,12 @@ static mgn_node *reduce_run(mgn_op op, mgn_node *a, int first, int axes) {
     int64_t outer = 1, n = 1, inner = 1;
     for (int i = 0; i < a->shape.rank; i++) {
         int64_t size = a->shape.dim[i];
-        if (i < first) outer *= size;
-        else if (i < first + axes) n *= size;
-        else inner *= size;
+        if (i < first)
+            outer *= size;
+        else if (i < first + axes)
+            n *= size;
+        else
+            inner *= size;
         if (i < first) shape.dim[i] = size;
         if (i >= first + axes) shape.dim[i - axes] = size;
     }

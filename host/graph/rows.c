@@ -6,8 +6,8 @@ static mgn_node *rows(mgn_op op, mgn_node *a, mgn_node *index, int64_t result_ro
     char x[64], y[64];
     if (a->shape.rank < 1 || index->shape.rank != 1 || index->kind != MGN_INDEX || a->kind != MGN_REAL ||
         (op == MGN_OP_scatter_rows && a->shape.dim[0] != index->shape.dim[0]) || result_rows < 0)
-        return mgn_graph_fail(a->graph, "%s: rows of shape %s by an index of shape %s do not fit", mgn_op_infos[op].label,
-                              mgn_shape_text(a->shape, x), mgn_shape_text(index->shape, y));
+        return mgn_graph_fail(a->graph, "%s: rows of shape %s by an index of shape %s do not fit",
+                              mgn_op_infos[op].label, mgn_shape_text(a->shape, x), mgn_shape_text(index->shape, y));
     mgn_shape shape = a->shape;
     shape.dim[0] = result_rows;
     mgn_node_attributes attributes = {0};

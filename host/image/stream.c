@@ -23,7 +23,9 @@ typedef struct stream {
     char sentence[1024]; /* of the thread that failed: sentences belong to threads */
 } stream;
 
-static size_t rows_of(const stream *s, size_t band) { return MGN_MIN((size_t)ROWS_PER_BAND, s->header->height - band * ROWS_PER_BAND); }
+static size_t rows_of(const stream *s, size_t band) {
+    return MGN_MIN((size_t)ROWS_PER_BAND, s->header->height - band * ROWS_PER_BAND);
+}
 
 static void stop(stream *s, mgn_status status) {
     pthread_mutex_lock(&s->lock);
@@ -89,7 +91,8 @@ static mgn_status run(stream *s) {
         if (!s->bands[i]) return MGN_ERR_MEMORY;
     }
     pthread_t decoding;
-    if (pthread_create(&decoding, NULL, decode_bands, s) != 0) return mgn_fail(MGN_ERR_MEMORY, "no thread could be started");
+    if (pthread_create(&decoding, NULL, decode_bands, s) != 0)
+        return mgn_fail(MGN_ERR_MEMORY, "no thread could be started");
     encode_bands(s);
     pthread_join(decoding, NULL);
     return s->status == MGN_OK ? MGN_OK : mgn_fail(s->status, "%s", s->sentence);
@@ -114,8 +117,8 @@ static bool can_stream(const mgn_image *header, const char *target) {
            format == MGN_IMAGE_JPEG && mgn_threads() > 1;
 }
 
-static mgn_status stream_bytes(stream *s, const unsigned char *bytes, size_t size, const char *source, const char *target,
-                               const mgn_image_write_options *options, bool *done) {
+static mgn_status stream_bytes(stream *s, const unsigned char *bytes, size_t size, const char *source,
+                               const char *target, const mgn_image_write_options *options, bool *done) {
     s->header->metadata = mgn_metadata_create();
     if (!s->header->metadata) return MGN_ERR_MEMORY;
     if (size < 3 || memcmp(bytes, "\xff\xd8\xff", 3) != 0) return MGN_OK;
@@ -126,8 +129,8 @@ static mgn_status stream_bytes(stream *s, const unsigned char *bytes, size_t siz
     return run_to(s, target, options);
 }
 
-mgn_status mgn_image_stream(const char *source, const char *target, const mgn_image_write_options *given, mgn_band_function *change,
-                            void *context, size_t *width, size_t *height, bool *done) {
+mgn_status mgn_image_stream(const char *source, const char *target, const mgn_image_write_options *given,
+                            mgn_band_function *change, void *context, size_t *width, size_t *height, bool *done) {
     unsigned char *bytes = NULL;
     size_t size = 0;
     mgn_image_write_options options;

@@ -36,8 +36,10 @@ static bool make_precision(mgn_graph *graph, const double *covariance, int64_t d
     }
     /* The pivots' ratio is a lower bound of the square root of the condition number. */
     if (!regular || !(smallest > 1e-7 * largest) || LAPACKE_dpotri(LAPACK_ROW_MAJOR, 'L', n, a, n) != 0) {
-        mgn_graph_fail(graph, "the target's covariance is singular: its %lld coordinates vary in fewer directions (a single "
-                              "colour, or a constant column?), so no density can be matched to it", (long long)d);
+        mgn_graph_fail(graph,
+                       "the target's covariance is singular: its %lld coordinates vary in fewer directions (a single "
+                       "colour, or a constant column?), so no density can be matched to it",
+                       (long long)d);
         return false;
     }
     for (int64_t i = 0; i < d; i++)
@@ -65,7 +67,9 @@ mgn_node *mgn_loss_l1(mgn_node *y, mgn_node *target) { return mgn_mean(mgn_abs(m
 
 mgn_node *mgn_loss_mse(mgn_node *y, mgn_node *target) { return mgn_mean(mgn_square(mgn_sub(y, target)), -1); }
 
-mgn_node *mgn_loss_transport_cost(mgn_node *x, mgn_node *y) { return mgn_mean(mgn_sum(mgn_square(mgn_sub(x, y)), 2), -1); }
+mgn_node *mgn_loss_transport_cost(mgn_node *x, mgn_node *y) {
+    return mgn_mean(mgn_sum(mgn_square(mgn_sub(x, y)), 2), -1);
+}
 
 mgn_node *mgn_loss_nll(mgn_node *x, mgn_node *y, const double *mean, const double *covariance) {
     gaussian target;
@@ -79,12 +83,15 @@ mgn_node *mgn_loss_kl(mgn_node *y, const double *mean, const double *covariance)
     gaussian target;
     if (!y || !make_gaussian(y, mean, covariance, &target)) return NULL;
     int64_t n = y->shape.dim[0], d = y->shape.dim[1];
-    if (n < 2) return mgn_graph_fail(y->graph, "kl: at least 2 rows are needed to estimate a covariance, %lld found", (long long)n);
-    mgn_node *m = mgn_mean(y, 1);                                                     /* (d) */
-    mgn_node *c = mgn_sub(y, m);                                                      /* (n, d) */
+    if (n < 2)
+        return mgn_graph_fail(y->graph, "kl: at least 2 rows are needed to estimate a covariance, %lld found",
+                              (long long)n);
+    mgn_node *m = mgn_mean(y, 1); /* (d) */
+    mgn_node *c = mgn_sub(y, m);  /* (n, d) */
     mgn_node *S = mgn_add(mgn_scale(mgn_matmul_t(c, true, c, false), 1.0 / (double)(n - 1)),
-                          mgn_scale(mgn_identity(y->graph, d), 1e-6));                /* (d, d) */
-    mgn_node *trace = mgn_sum(target.precision ? mgn_mul(target.precision, S) : mgn_mul(mgn_identity(y->graph, d), S), -1);
+                          mgn_scale(mgn_identity(y->graph, d), 1e-6)); /* (d, d) */
+    mgn_node *trace =
+        mgn_sum(target.precision ? mgn_mul(target.precision, S) : mgn_mul(mgn_identity(y->graph, d), S), -1);
     mgn_node *shift = mgn_sum(squared_distance(mgn_reshape(m, MGN_SHAPE(1, d)), &target), -1);
     mgn_node *sum = mgn_sub(mgn_add(trace, shift), mgn_spd_logdet(S));
     return mgn_scale(mgn_shift(sum, target.logdet - (double)d), 0.5);

@@ -15,8 +15,8 @@ static void describe(const mgn_model_config *c, mgn_parameter_list *list) {
 
 static mgn_node *forward(const mgn_model_config *c, mgn_node *const *p, mgn_node *x) {
     mgn_node *W = p[0], *const *b = p + 1, *V = p[1 + c->layers], *bL = p[2 + c->layers];
-    mgn_node *u = mgn_matmul_t(x, false, W, true);                 /* (n, h) */
-    mgn_node *z = mgn_add(u, b[0]);                                /* (n, h) */
+    mgn_node *u = mgn_matmul_t(x, false, W, true); /* (n, h) */
+    mgn_node *z = mgn_add(u, b[0]);                /* (n, h) */
     for (int64_t l = 1; l < c->layers; l++) z = mgn_add(mgn_add(u, mgn_activate(c->activation, z)), b[l]);
     mgn_node *cascade = mgn_matmul(mgn_activate(c->activation, z), W); /* (n, d) */
     return mgn_add(mgn_add(cascade, mgn_quadratic_part(V, x)), bL);

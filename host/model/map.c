@@ -7,7 +7,8 @@
 typedef enum question { APPLY, BYTES, JACOBIAN, POTENTIAL, NEWTON, QUESTIONS } question;
 
 /* Rows of one run: enough to keep a device busy, little enough to stay in cache. */
-static const int64_t chunk_rows[QUESTIONS] = {[APPLY] = 65536, [BYTES] = 262144, [JACOBIAN] = 4096, [POTENTIAL] = 4096, [NEWTON] = 4096};
+static const int64_t chunk_rows[QUESTIONS] = {
+    [APPLY] = 65536, [BYTES] = 262144, [JACOBIAN] = 4096, [POTENTIAL] = 4096, [NEWTON] = 4096};
 
 typedef struct answer {
     int64_t rows;
@@ -32,8 +33,10 @@ mgn_status mgn_map_create(const mgn_model *model, mgn_device *device, mgn_dtype 
     mgn_status status = mgn_model_clone(model, &m->model);
     if (status == MGN_OK) status = mgn_tensor_create(device, real, MGN_SHAPE(model->list.total), &m->parameters);
     if (status == MGN_OK) status = mgn_tensor_write(m->parameters, MGN_F64, model->values);
-    if (status == MGN_OK) *map = m;
-    else mgn_map_destroy(m);
+    if (status == MGN_OK)
+        *map = m;
+    else
+        mgn_map_destroy(m);
     return status;
 }
 
@@ -91,7 +94,8 @@ static mgn_status compile(mgn_map *map, question q, int64_t rows, answer *a) {
     if (q == BYTES) out[0] = mgn_to_unorm8(g);
     if (q == JACOBIAN) out[0] = mgn_row_jacobian(g, x);
     if (q == POTENTIAL)
-        out[0] = mgn_model_has_potential(map->model) ? mgn_model_potential(map->model, flat, x) : ray_integral(map->model, flat, x);
+        out[0] = mgn_model_has_potential(map->model) ? mgn_model_potential(map->model, flat, x)
+                                                     : ray_integral(map->model, flat, x);
     if (q == NEWTON) {
         y = mgn_input(graph, "y", MGN_REAL, MGN_SHAPE(rows, d));
         damping = mgn_input(graph, "damping", MGN_REAL, MGN_SHAPE(rows));
@@ -131,8 +135,8 @@ static mgn_status answer_for(mgn_map *map, question q, int64_t n, answer **a) {
 /* ---- chunks ---- */
 
 /* Writes `rows` rows of `source` to an input; the rest of the chunk repeats zeros. */
-static mgn_status write_rows(mgn_tensor *tensor, mgn_dtype dtype, const void *source, int64_t rows, int64_t capacity, int64_t columns,
-                             void *staging) {
+static mgn_status write_rows(mgn_tensor *tensor, mgn_dtype dtype, const void *source, int64_t rows, int64_t capacity,
+                             int64_t columns, void *staging) {
     if (rows == capacity) return mgn_tensor_write(tensor, dtype, source);
     size_t size = mgn_dtype_size(dtype), used = (size_t)(rows * columns) * size;
     memcpy(staging, source, used);
@@ -144,8 +148,10 @@ static mgn_status write_rows(mgn_tensor *tensor, mgn_dtype dtype, const void *so
 static mgn_status ask(mgn_map *map, question q, const float *x, int64_t n, int64_t width, mgn_dtype dtype, void *out) {
     int64_t d = map->model->config.d;
     answer *a = NULL;
-    if (n > 0) MGN_TRY(answer_for(map, q, n, &a));
-    else return MGN_OK;
+    if (n > 0)
+        MGN_TRY(answer_for(map, q, n, &a));
+    else
+        return MGN_OK;
     size_t size = mgn_dtype_size(dtype);
     float *staging = mgn_alloc((size_t)(a->rows * d), sizeof *staging);
     void *result = mgn_alloc((size_t)(a->rows * width), size);
@@ -171,7 +177,8 @@ mgn_status mgn_map_apply(mgn_map *map, const float *x, int64_t n, float *y) {
     MGN_TRY(ask(map, APPLY, x, n, d, MGN_F32, y));
     for (int64_t i = 0; i < n * d; i++)
         if (!isfinite(y[i]))
-            return mgn_fail(MGN_ERR_NUMERIC, "the map gives %g in row %lld, column %lld: its parameters or the data are out of range",
+            return mgn_fail(MGN_ERR_NUMERIC,
+                            "the map gives %g in row %lld, column %lld: its parameters or the data are out of range",
                             (double)y[i], (long long)(i / d), (long long)(i % d));
     return MGN_OK;
 }
@@ -263,7 +270,8 @@ static mgn_status newton_solve(answer *a, newton *s, double *next) {
     MGN_TRY(newton_evaluate(a, s, s->x, s->residual, s->candidate));
     for (int step = 0; step < MOST_NEWTON_STEPS; step++) {
         int64_t open = 0;
-        for (int64_t i = 0; i < s->rows; i++) open += !(s->residual[i] <= s->tolerance * (1 + row_norm(s->y + i * d, d)));
+        for (int64_t i = 0; i < s->rows; i++)
+            open += !(s->residual[i] <= s->tolerance * (1 + row_norm(s->y + i * d, d)));
         if (open == 0) break;
         MGN_TRY(newton_evaluate(a, s, s->candidate, s->trial, next));
         for (int64_t i = 0; i < s->rows; i++) {
@@ -283,7 +291,9 @@ static mgn_status newton_check(const newton *s, int64_t first) {
     for (int64_t i = 0; i < s->rows; i++) {
         double allowed = s->tolerance * (1 + row_norm(s->y + i * s->d, s->d));
         if (!(s->residual[i] <= allowed))
-            return mgn_fail(MGN_ERR_NUMERIC, "no inverse found for row %lld: |g(x) - y| stays at %.3g, %.3g was asked; y may lie outside the map's range",
+            return mgn_fail(MGN_ERR_NUMERIC,
+                            "no inverse found for row %lld: |g(x) - y| stays at %.3g, %.3g was asked; y may lie "
+                            "outside the map's range",
                             (long long)(first + i), s->residual[i], allowed);
     }
     return MGN_OK;

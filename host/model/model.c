@@ -10,7 +10,8 @@
 /* One row per kind. */
 static const mgn_model_kind_info *const kinds[] = {&mgn_model_cmgn, &mgn_model_mmgn};
 
-static const char *const activation_names[] = {[MGN_LOGISTIC] = "logistic", [MGN_TANH] = "tanh", [MGN_SOFTPLUS] = "softplus"};
+static const char *const activation_names[] = {
+    [MGN_LOGISTIC] = "logistic", [MGN_TANH] = "tanh", [MGN_SOFTPLUS] = "softplus"};
 
 const char *mgn_model_kind(size_t index) { return index < MGN_COUNT(kinds) ? kinds[index]->label : NULL; }
 
@@ -52,8 +53,10 @@ mgn_node *mgn_quadratic_part(mgn_node *V, mgn_node *x) { return mgn_matmul(mgn_m
 
 void mgn_parameter_add(mgn_parameter_list *list, const char *label, int number, mgn_shape shape, mgn_start start) {
     size_t i = list->count++;
-    if (number < 0) snprintf(list->labels[i], sizeof list->labels[i], "%s", label);
-    else snprintf(list->labels[i], sizeof list->labels[i], "%s%d", label, number);
+    if (number < 0)
+        snprintf(list->labels[i], sizeof list->labels[i], "%s", label);
+    else
+        snprintf(list->labels[i], sizeof list->labels[i], "%s%d", label, number);
     list->items[i] = (mgn_parameter){.shape = shape, .offset = list->total};
     list->start[i] = start;
     list->total += mgn_shape_count(shape);
@@ -68,10 +71,13 @@ static mgn_status check_config(const mgn_model_config *config, const mgn_model_k
     if (!*kind) return mgn_fail(MGN_ERR_ARGUMENT, "the model is cmgn or mmgn; '%s' was found", label);
     if (config->d < 1 || config->d > 1 << 14 || config->h < 1 || config->h > 1 << 14 || config->layers < 1 ||
         config->layers > MGN_MOST_LAYERS)
-        return mgn_fail(MGN_ERR_ARGUMENT, "%s: d and h from 1 to 16384 and 1 to %d layers were expected; d=%lld h=%lld layers=%lld found",
+        return mgn_fail(MGN_ERR_ARGUMENT,
+                        "%s: d and h from 1 to 16384 and 1 to %d layers were expected; d=%lld h=%lld layers=%lld found",
                         label, MGN_MOST_LAYERS, (long long)config->d, (long long)config->h, (long long)config->layers);
-    if ((unsigned)config->activation >= MGN_COUNT(activation_names) || !((*kind)->activations >> config->activation & 1))
-        return mgn_fail(MGN_ERR_ARGUMENT, "%s: the activation %s does not keep the map the gradient of a convex function", label,
+    if ((unsigned)config->activation >= MGN_COUNT(activation_names) ||
+        !((*kind)->activations >> config->activation & 1))
+        return mgn_fail(MGN_ERR_ARGUMENT,
+                        "%s: the activation %s does not keep the map the gradient of a convex function", label,
                         mgn_activation_name(config->activation));
     return MGN_OK;
 }
@@ -82,10 +88,12 @@ static mgn_status orthogonalise(double *v, int64_t d) {
     double *tau = mgn_alloc((size_t)d, sizeof *tau), *signs = mgn_alloc((size_t)d, sizeof *signs);
     mgn_status status = tau && signs ? MGN_OK : MGN_ERR_MEMORY;
     if (status == MGN_OK && LAPACKE_dgeqrf(LAPACK_ROW_MAJOR, n, n, v, n, tau) != 0)
-        status = mgn_fail(MGN_ERR_NUMERIC, "the QR decomposition of a random %lld x %lld matrix failed", (long long)d, (long long)d);
+        status = mgn_fail(MGN_ERR_NUMERIC, "the QR decomposition of a random %lld x %lld matrix failed", (long long)d,
+                          (long long)d);
     for (int64_t i = 0; status == MGN_OK && i < d; i++) signs[i] = v[i * d + i] < 0 ? -1 : 1;
     if (status == MGN_OK && LAPACKE_dorgqr(LAPACK_ROW_MAJOR, n, n, n, v, n, tau) != 0)
-        status = mgn_fail(MGN_ERR_NUMERIC, "the QR decomposition of a random %lld x %lld matrix failed", (long long)d, (long long)d);
+        status = mgn_fail(MGN_ERR_NUMERIC, "the QR decomposition of a random %lld x %lld matrix failed", (long long)d,
+                          (long long)d);
     for (int64_t i = 0; status == MGN_OK && i < d * d; i++) v[i] *= signs[i % d];
     mgn_free(tau);
     mgn_free(signs);
@@ -126,8 +134,10 @@ mgn_status mgn_model_create(const mgn_model_config *config, uint64_t seed, mgn_m
     mgn_model *m = NULL;
     MGN_TRY(allocate(config, &m));
     mgn_status status = start_values(m, seed);
-    if (status == MGN_OK) *model = m;
-    else mgn_model_destroy(m);
+    if (status == MGN_OK)
+        *model = m;
+    else
+        mgn_model_destroy(m);
     return status;
 }
 

@@ -57,7 +57,8 @@ mgn_status mgn_model_save(const mgn_model *model, const char *path) {
 
 static mgn_status get_text(const mgn_safetensors *file, const char *path, const char *key, const char **text) {
     *text = mgn_safetensors_get(file, key);
-    return *text ? MGN_OK : mgn_fail(MGN_ERR_FORMAT, "%s: not a map written by mgn: its metadata has no '%s'", path, key);
+    return *text ? MGN_OK
+                 : mgn_fail(MGN_ERR_FORMAT, "%s: not a map written by mgn: its metadata has no '%s'", path, key);
 }
 
 static mgn_status get_number(const mgn_safetensors *file, const char *path, const char *key, int64_t *value) {
@@ -66,7 +67,8 @@ static mgn_status get_number(const mgn_safetensors *file, const char *path, cons
     char *end;
     long long number = strtoll(text, &end, 10);
     if (end == text || *end || number < 1)
-        return mgn_fail(MGN_ERR_FORMAT, "%s: metadata '%s' should be a positive integer, '%.40s' found", path, key, text);
+        return mgn_fail(MGN_ERR_FORMAT, "%s: metadata '%s' should be a positive integer, '%.40s' found", path, key,
+                        text);
     *value = number;
     return MGN_OK;
 }
@@ -90,15 +92,16 @@ static mgn_status read_config(const mgn_safetensors *file, const char *path, mgn
             config->v = (mgn_v_start)i;
             return MGN_OK;
         }
-    return mgn_fail(MGN_ERR_FORMAT, "%s: metadata 'v_start' should be orthogonal or gaussian, '%.40s' found", path, text);
+    return mgn_fail(MGN_ERR_FORMAT, "%s: metadata 'v_start' should be orthogonal or gaussian, '%.40s' found", path,
+                    text);
 }
 
 /* The file's tensors must be those of the architecture, each with its shape: checked before anything of their size is
  * allocated, so metadata that lies costs nothing. */
 static mgn_status read_parameters(const mgn_safetensors *file, const char *path, mgn_model *model) {
     if (file->tensor_count != model->list.count)
-        return mgn_fail(MGN_ERR_FORMAT, "%s: %zu tensors were expected for this architecture, %zu found", path, model->list.count,
-                        file->tensor_count);
+        return mgn_fail(MGN_ERR_FORMAT, "%s: %zu tensors were expected for this architecture, %zu found", path,
+                        model->list.count, file->tensor_count);
     for (size_t i = 0; i < model->list.count; i++) {
         const mgn_parameter *p = &model->list.items[i];
         const mgn_stored_tensor *t = mgn_safetensors_find(file, p->label);
@@ -106,11 +109,13 @@ static mgn_status read_parameters(const mgn_safetensors *file, const char *path,
         bool same = t->shape.rank == p->shape.rank && t->dtype != MGN_U32;
         for (int a = 0; same && a < p->shape.rank; a++) same = t->shape.dim[a] == p->shape.dim[a];
         if (!same)
-            return mgn_fail(MGN_ERR_FORMAT, "%s: the tensor '%s' does not have the shape that the metadata (d=%lld, h=%lld) asks for",
+            return mgn_fail(MGN_ERR_FORMAT,
+                            "%s: the tensor '%s' does not have the shape that the metadata (d=%lld, h=%lld) asks for",
                             path, p->label, (long long)model->config.d, (long long)model->config.h);
         int64_t count = mgn_shape_count(p->shape);
         for (int64_t j = 0; j < count; j++)
-            model->values[p->offset + j] = t->dtype == MGN_F64 ? ((const double *)t->data)[j] : (double)((const float *)t->data)[j];
+            model->values[p->offset + j] =
+                t->dtype == MGN_F64 ? ((const double *)t->data)[j] : (double)((const float *)t->data)[j];
     }
     return MGN_OK;
 }
@@ -127,13 +132,16 @@ static mgn_status build(const mgn_safetensors *file, const char *path, mgn_model
     MGN_TRY(read_config(file, path, &config));
     int64_t smallest = config.d > 1 << 14 || config.h > 1 << 14 ? INT64_MAX : config.h * config.d + config.d * config.d;
     if (smallest > stored_elements(file))
-        return mgn_fail(MGN_ERR_FORMAT, "%s: the metadata (d=%lld, h=%lld) asks for more parameters than the file holds", path,
+        return mgn_fail(MGN_ERR_FORMAT,
+                        "%s: the metadata (d=%lld, h=%lld) asks for more parameters than the file holds", path,
                         (long long)config.d, (long long)config.h);
     mgn_model *m = NULL;
     if (mgn_model_create(&config, 0, &m) != MGN_OK) return mgn_fail(MGN_ERR_FORMAT, "%s: %s", path, mgn_last_error());
     mgn_status status = read_parameters(file, path, m);
-    if (status == MGN_OK) *model = m;
-    else mgn_model_destroy(m);
+    if (status == MGN_OK)
+        *model = m;
+    else
+        mgn_model_destroy(m);
     return status;
 }
 

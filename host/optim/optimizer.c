@@ -85,9 +85,11 @@ mgn_status mgn_optimizer_check(const mgn_optimizer_config *config, mgn_optimizer
                 config->momentum >= 0 && config->momentum < 1 && config->beta1 >= 0 && config->beta1 < 1 &&
                 config->beta2 >= 0 && config->beta2 < 1 && config->epsilon >= 0;
     if (!sane)
-        return mgn_fail(MGN_ERR_ARGUMENT, "%s: a positive learning rate, a weight decay and clip norm from 0, and momentum and betas in "
-                                          "[0, 1) were expected; lr=%g weight_decay=%g clip=%g momentum=%g betas=%g, %g found",
-                        kind->label, config->lr, config->weight_decay, config->clip_norm, config->momentum, config->beta1, config->beta2);
+        return mgn_fail(MGN_ERR_ARGUMENT,
+                        "%s: a positive learning rate, a weight decay and clip norm from 0, and momentum and betas in "
+                        "[0, 1) were expected; lr=%g weight_decay=%g clip=%g momentum=%g betas=%g, %g found",
+                        kind->label, config->lr, config->weight_decay, config->clip_norm, config->momentum,
+                        config->beta1, config->beta2);
     *shape = kind->shape;
     return MGN_OK;
 }

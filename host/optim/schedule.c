@@ -7,8 +7,9 @@
 #include "core/core.h"
 
 static const char *const names[] = {
-    [MGN_SCHEDULE_CONSTANT] = "constant", [MGN_SCHEDULE_STEP] = "step",       [MGN_SCHEDULE_EXPONENTIAL] = "exponential",
-    [MGN_SCHEDULE_COSINE] = "cosine",     [MGN_SCHEDULE_PLATEAU] = "plateau",
+    [MGN_SCHEDULE_CONSTANT] = "constant",       [MGN_SCHEDULE_STEP] = "step",
+    [MGN_SCHEDULE_EXPONENTIAL] = "exponential", [MGN_SCHEDULE_COSINE] = "cosine",
+    [MGN_SCHEDULE_PLATEAU] = "plateau",
 };
 
 mgn_status mgn_schedule_parse(const char *text, mgn_schedule_kind *kind) {
@@ -17,12 +18,13 @@ mgn_status mgn_schedule_parse(const char *text, mgn_schedule_kind *kind) {
             *kind = (mgn_schedule_kind)i;
             return MGN_OK;
         }
-    return mgn_fail(MGN_ERR_ARGUMENT, "the schedule is constant, step, exponential, cosine or plateau; '%s' was found", text);
+    return mgn_fail(MGN_ERR_ARGUMENT, "the schedule is constant, step, exponential, cosine or plateau; '%s' was found",
+                    text);
 }
 
 /* Counts epochs without improvement; the factor falls when there were `every` of them. */
-static double plateau(const mgn_schedule_config *config, mgn_schedule_state *state, int64_t epoch, double gamma, int64_t every,
-                      double loss) {
+static double plateau(const mgn_schedule_config *config, mgn_schedule_state *state, int64_t epoch, double gamma,
+                      int64_t every, double loss) {
     if (epoch == 0) {
         *state = (mgn_schedule_state){.factor = 1, .best = INFINITY};
         return 1;

@@ -18,15 +18,15 @@ typedef struct trainer {
     mgn_model *model;
     mgn_device *device;
     const mgn_train_config *config;
-    int64_t n, d, count;                   /* rows, dimension, parameters */
-    int64_t batch, tail, batches;          /* rows of a whole and of the last batch (0: none), batches an epoch */
+    int64_t n, d, count;          /* rows, dimension, parameters */
+    int64_t batch, tail, batches; /* rows of a whole and of the last batch (0: none), batches an epoch */
     int64_t accumulate;
     mgn_optimizer_shape shape;
-    mgn_tensor *x, *y;                     /* data */
+    mgn_tensor *x, *y;                                                            /* data */
     mgn_tensor *parameters, *vectors[MGN_MOST_OPTIMIZER_VECTORS], *scalars, *sum; /* sum: accumulated gradient */
-    mgn_tensor *state, *lr, *loss;         /* random state, learning rate, sum of the epoch's losses */
+    mgn_tensor *state, *lr, *loss; /* random state, learning rate, sum of the epoch's losses */
     mgn_plan *plans[SIZES][ROLES];
-    double *good, *latest;                 /* parameters where the loss is known to be finite, and after the last epoch */
+    double *good, *latest; /* parameters where the loss is known to be finite, and after the last epoch */
 } trainer;
 
 /* ---- tensors ---- */
@@ -81,7 +81,8 @@ static void make_inputs(const trainer *t, mgn_graph *graph, step_inputs *in) {
     in->x = bound_input(graph, in, "x", t->x);
     in->y = bound_input(graph, in, "y", t->y);
     in->parameters = bound_input(graph, in, "parameters", t->parameters);
-    for (int i = 0; i < t->shape.vectors; i++) in->vectors[i] = bound_input(graph, in, "optimizer vector", t->vectors[i]);
+    for (int i = 0; i < t->shape.vectors; i++)
+        in->vectors[i] = bound_input(graph, in, "optimizer vector", t->vectors[i]);
     in->scalars = bound_input(graph, in, "optimizer scalars", t->scalars);
     in->sum = bound_input(graph, in, "gradient sum", t->sum);
     in->state = bound_input(graph, in, "random state", t->state);
@@ -169,8 +170,11 @@ static mgn_status keep_parameters(trainer *t, int64_t epoch) {
     if (finite) return MGN_OK;
     memcpy(t->latest, t->good, bytes);
     if (mgn_interrupted()) return MGN_OK;
-    return mgn_fail(MGN_ERR_NUMERIC, "training diverged: a parameter became infinite or NaN in epoch %lld of %lld; a lower learning rate "
-                                     "than %g may help", (long long)(epoch + 1), (long long)t->config->epochs, t->config->optimizer.lr);
+    return mgn_fail(
+        MGN_ERR_NUMERIC,
+        "training diverged: a parameter became infinite or NaN in epoch %lld of %lld; a lower learning rate "
+        "than %g may help",
+        (long long)(epoch + 1), (long long)t->config->epochs, t->config->optimizer.lr);
 }
 
 /* One epoch; its mean loss. */
@@ -182,8 +186,10 @@ static mgn_status run_epoch(trainer *t, int64_t epoch, double lr, double *loss) 
     MGN_TRY(mgn_tensor_read(t->loss, MGN_F64, &sum));
     *loss = sum / (double)t->batches;
     if (!mgn_interrupted() && !isfinite(*loss))
-        return mgn_fail(MGN_ERR_NUMERIC, "training diverged: the %s loss became %g in epoch %lld of %lld; a lower learning rate than %g may help",
-                        t->config->loss.kind, *loss, (long long)(epoch + 1), (long long)t->config->epochs, lr);
+        return mgn_fail(
+            MGN_ERR_NUMERIC,
+            "training diverged: the %s loss became %g in epoch %lld of %lld; a lower learning rate than %g may help",
+            t->config->loss.kind, *loss, (long long)(epoch + 1), (long long)t->config->epochs, lr);
     return MGN_OK;
 }
 
@@ -193,16 +199,19 @@ static mgn_status run_epochs(trainer *t, mgn_train_result *result) {
     double start = mgn_now(), loss = 0;
     int64_t steps_per_epoch = (t->batches + t->accumulate - 1) / t->accumulate;
     for (int64_t epoch = 0; epoch < config->epochs; epoch++) {
-        double lr = config->optimizer.lr * mgn_schedule_factor(&config->schedule, &schedule, epoch, config->epochs, loss);
+        double lr =
+            config->optimizer.lr * mgn_schedule_factor(&config->schedule, &schedule, epoch, config->epochs, loss);
         MGN_TRY(run_epoch(t, epoch, lr, &loss));
         MGN_TRY(keep_parameters(t, epoch));
-        mgn_train_report report = {epoch + 1, config->epochs, (epoch + 1) * steps_per_epoch, loss, lr, mgn_now() - start};
+        mgn_train_report report = {epoch + 1, config->epochs,   (epoch + 1) * steps_per_epoch, loss,
+                                   lr,        mgn_now() - start};
         result->loss = loss;
         result->steps = report.steps;
         result->seconds = report.seconds;
         bool go_on = !config->report || config->report(config->context, &report);
         if (!go_on || mgn_interrupted())
-            return mgn_fail(MGN_ERR_INTERRUPTED, "stopped after epoch %lld of %lld", (long long)(epoch + 1), (long long)config->epochs);
+            return mgn_fail(MGN_ERR_INTERRUPTED, "stopped after epoch %lld of %lld", (long long)(epoch + 1),
+                            (long long)config->epochs);
     }
     return MGN_OK;
 }
@@ -213,10 +222,13 @@ static mgn_status check_config(trainer *t, const mgn_samples *samples) {
     const mgn_train_config *config = t->config;
     if (samples->n < 1 || !samples->x) return mgn_fail(MGN_ERR_ARGUMENT, "there are no samples to learn from");
     if (config->epochs < 1 || config->batch < 0 || config->accumulate < 0)
-        return mgn_fail(MGN_ERR_ARGUMENT, "at least 1 epoch, and a batch and an accumulation from 0 were expected; %lld, %lld, %lld found",
-                        (long long)config->epochs, (long long)config->batch, (long long)config->accumulate);
+        return mgn_fail(
+            MGN_ERR_ARGUMENT,
+            "at least 1 epoch, and a batch and an accumulation from 0 were expected; %lld, %lld, %lld found",
+            (long long)config->epochs, (long long)config->batch, (long long)config->accumulate);
     if (mgn_loss_needs_pairs(config->loss.kind) && !samples->y)
-        return mgn_fail(MGN_ERR_ARGUMENT, "the loss %s compares with given targets, row by row; none were given", config->loss.kind);
+        return mgn_fail(MGN_ERR_ARGUMENT, "the loss %s compares with given targets, row by row; none were given",
+                        config->loss.kind);
     MGN_TRY(mgn_optimizer_check(&config->optimizer, &t->shape));
     t->n = samples->n;
     t->d = mgn_model_get_config(t->model)->d;
@@ -231,7 +243,8 @@ static mgn_status check_config(trainer *t, const mgn_samples *samples) {
 static void destroy(trainer *t) {
     for (int size = WHOLE; size < SIZES; size++)
         for (int role = UPDATE; role < ROLES; role++) mgn_plan_destroy(t->plans[size][role]);
-    mgn_tensor *tensors[] = {t->x, t->y, t->parameters, t->vectors[0], t->vectors[1], t->scalars, t->sum, t->state, t->lr, t->loss};
+    mgn_tensor *tensors[] = {t->x,       t->y,   t->parameters, t->vectors[0], t->vectors[1],
+                             t->scalars, t->sum, t->state,      t->lr,         t->loss};
     for (size_t i = 0; i < MGN_COUNT(tensors); i++) mgn_tensor_destroy(tensors[i]);
     mgn_free(t->good);
     mgn_free(t->latest);

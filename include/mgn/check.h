@@ -34,7 +34,7 @@ typedef struct mgn_check_result {
     const char *device; /**< spec: "cpu", "opencl:0:0" */
     const char *dtype;  /**< "f32", "f64" */
     const char *kind;
-    double error;       /**< the worst one, infinite where a NaN or an infinity is wrong */
+    double error; /**< the worst one, infinite where a NaN or an infinity is wrong */
     double allowed;
     bool ok;
     const char *detail; /**< where the worst error is, with both values; valid during the call */

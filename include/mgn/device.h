@@ -31,13 +31,13 @@ MGN_API int64_t mgn_shape_count(mgn_shape shape);
 
 /** One device as `mgn devices` lists it. */
 typedef struct mgn_device_info {
-    char spec[32];         /**< what --device takes: "cpu", "opencl:0:0" */
+    char spec[32]; /**< what --device takes: "cpu", "opencl:0:0" */
     char name[128];
     char platform[128];
     char version[128];     /**< driver and API version */
     uint64_t memory_bytes; /**< global memory */
     int compute_units;
-    bool is_cpu;  /**< runs on the host's own cores */
+    bool is_cpu; /**< runs on the host's own cores */
     bool has_f64;
 } mgn_device_info;
 

@@ -28,8 +28,7 @@ MGN_API mgn_shape mgn_node_shape(const mgn_node *node);
 MGN_API mgn_graph *mgn_node_graph(const mgn_node *node);
 
 /** Shapes by value: MGN_SHAPE(rows, 3). MGN_SCALAR is rank 0. */
-#define MGN_SHAPE(...)                                                                 \
-    ((mgn_shape){(int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), {__VA_ARGS__}})
+#define MGN_SHAPE(...) ((mgn_shape){(int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), {__VA_ARGS__}})
 #define MGN_SCALAR ((mgn_shape){0, {0}})
 
 /* ---- leaves ---- */
@@ -65,8 +64,8 @@ MGN_API mgn_node *mgn_minimum(mgn_node *a, mgn_node *b);
 MGN_API mgn_node *mgn_greater(mgn_node *a, mgn_node *b); /**< 1 where a > b, else 0; derivative 0 */
 MGN_API mgn_node *mgn_equal(mgn_node *a, mgn_node *b);   /**< 1 where a == b, else 0; derivative 0 */
 MGN_API mgn_node *mgn_select(mgn_node *condition, mgn_node *a, mgn_node *b); /**< a where condition != 0, else b */
-MGN_API mgn_node *mgn_scale(mgn_node *a, double factor); /**< a * constant */
-MGN_API mgn_node *mgn_shift(mgn_node *a, double term);   /**< a + constant */
+MGN_API mgn_node *mgn_scale(mgn_node *a, double factor);                     /**< a * constant */
+MGN_API mgn_node *mgn_shift(mgn_node *a, double term);                       /**< a + constant */
 
 /* ---- layout ---- */
 
@@ -120,7 +119,8 @@ MGN_API mgn_node *mgn_normal(mgn_node *state, mgn_shape shape, uint32_t stream);
 /** Batch number `step % steps_per_epoch` of a keyed permutation of 0..population-1 that changes with
  *  `step / steps_per_epoch`: INDEX (batch). Entry i stands at position (step % steps_per_epoch) * stride + i, modulo
  *  the population. */
-MGN_API mgn_node *mgn_shuffle(mgn_node *state, int64_t population, int64_t batch, int64_t steps_per_epoch, int64_t stride);
+MGN_API mgn_node *mgn_shuffle(mgn_node *state, int64_t population, int64_t batch, int64_t steps_per_epoch,
+                              int64_t stride);
 /** The state with `steps` added to its step. */
 MGN_API mgn_node *mgn_advance(mgn_node *state, uint32_t steps);
 
@@ -139,8 +139,8 @@ MGN_API mgn_status mgn_grad(mgn_node *scalar, mgn_node *const *wrt, int count, m
 MGN_API mgn_status mgn_vjp(mgn_node *const *outputs, mgn_node *const *cotangents, int output_count,
                            mgn_node *const *wrt, int count, mgn_node **gradients);
 /** Forward mode: derivatives[j] = sum_i d outputs[j] / d wrt[i] . tangents[i]. */
-MGN_API mgn_status mgn_jvp(mgn_node *const *outputs, int output_count, mgn_node *const *wrt,
-                           mgn_node *const *tangents, int count, mgn_node **derivatives);
+MGN_API mgn_status mgn_jvp(mgn_node *const *outputs, int output_count, mgn_node *const *wrt, mgn_node *const *tangents,
+                           int count, mgn_node **derivatives);
 /** Row-wise Jacobian of y (n, e) in x (n, d), each row of y depending on the same row of x: (n, e, d), by d jvp. */
 MGN_API mgn_node *mgn_row_jacobian(mgn_node *y, mgn_node *x);
 

@@ -86,7 +86,8 @@ MGN_API mgn_status mgn_map_jacobian(mgn_map *map, const float *x, int64_t n, dou
 MGN_API mgn_status mgn_map_potential(mgn_map *map, const float *x, int64_t n, double *phi);
 /** Solves g(x) = y by damped Newton steps on the convex phi(x) - <x, y>, to |g(x) - y| <= tolerance (1 + |y|).
  *  `residual` (optional, n) gets |g(x) - y|. Errors: NUMERIC when a row does not get there (y outside the range of g). */
-MGN_API mgn_status mgn_map_inverse(mgn_map *map, const float *y, int64_t n, double tolerance, float *x, double *residual);
+MGN_API mgn_status mgn_map_inverse(mgn_map *map, const float *y, int64_t n, double tolerance, float *x,
+                                   double *residual);
 
 #ifdef __cplusplus
 }

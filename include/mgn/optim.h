@@ -9,13 +9,13 @@ extern "C" {
 #endif
 
 typedef struct mgn_optimizer_config {
-    char kind[8];        /**< "adam" (weight decay added to the gradient, as PyTorch's Adam), "adamw" (decoupled), "sgd" */
+    char kind[8]; /**< "adam" (weight decay added to the gradient, as PyTorch's Adam), "adamw" (decoupled), "sgd" */
     double lr;
     double beta1, beta2; /**< adam, adamw; 0 means .9 and .999 */
     double epsilon;      /**< adam, adamw; 0 means 1e-8 */
     double momentum;     /**< sgd */
     double weight_decay;
-    double clip_norm;    /**< scales gradients whose global norm is larger down to it; 0: never */
+    double clip_norm; /**< scales gradients whose global norm is larger down to it; 0: never */
 } mgn_optimizer_config;
 
 /** Names of the kinds there are; NULL past the last. */
@@ -33,8 +33,8 @@ MGN_API mgn_status mgn_optimizer_check(const mgn_optimizer_config *config, mgn_o
 
 /** One update: assigns the new values to the inputs `parameters` (p), `vectors` (p each) and `scalars`.
  *  `gradient` (p), `lr` a scalar. */
-MGN_API void mgn_optimizer_update(const mgn_optimizer_config *config, mgn_node *parameters, mgn_node *gradient, mgn_node *lr,
-                                  mgn_node *const *vectors, mgn_node *scalars);
+MGN_API void mgn_optimizer_update(const mgn_optimizer_config *config, mgn_node *parameters, mgn_node *gradient,
+                                  mgn_node *lr, mgn_node *const *vectors, mgn_node *scalars);
 
 typedef enum mgn_schedule_kind {
     MGN_SCHEDULE_CONSTANT,
@@ -60,8 +60,8 @@ typedef struct mgn_schedule_state {
 } mgn_schedule_state;
 
 /** The factor on the learning rate for `epoch` (from 0) of `epochs`; `loss` is the last epoch's (ignored for epoch 0). */
-MGN_API double mgn_schedule_factor(const mgn_schedule_config *config, mgn_schedule_state *state, int64_t epoch, int64_t epochs,
-                                   double loss);
+MGN_API double mgn_schedule_factor(const mgn_schedule_config *config, mgn_schedule_state *state, int64_t epoch,
+                                   int64_t epochs, double loss);
 
 #ifdef __cplusplus
 }

@@ -34,8 +34,8 @@ typedef struct mgn_train_config {
     int64_t batch;      /**< rows a step; 0, or n and more: all. The last batch of an epoch may be smaller */
     int64_t accumulate; /**< batches whose gradients make one step; 0 means 1 */
     int64_t epochs;
-    uint64_t seed;      /**< of the shuffles */
-    mgn_dtype real;     /**< MGN_F32 or MGN_F64 */
+    uint64_t seed;              /**< of the shuffles */
+    mgn_dtype real;             /**< MGN_F32 or MGN_F64 */
     mgn_train_callback *report; /**< optional */
     void *context;
 } mgn_train_config;
@@ -49,8 +49,8 @@ typedef struct mgn_train_result {
 
 /** Trains `model` in place. Errors: ARGUMENT; NUMERIC (loss not finite: names epoch and loss; the model keeps the last
  *  parameters at an epoch's start whose loss was finite); INTERRUPTED (the model keeps what was learned; `result` is filled); MEMORY; DEVICE. */
-MGN_API mgn_status mgn_train(mgn_model *model, mgn_device *device, const mgn_samples *samples, const mgn_train_config *config,
-                             mgn_train_result *result);
+MGN_API mgn_status mgn_train(mgn_model *model, mgn_device *device, const mgn_samples *samples,
+                             const mgn_train_config *config, mgn_train_result *result);
 
 #ifdef __cplusplus
 }

@@ -145,8 +145,7 @@ static mgn_status memory_write(mgn_device *device, mgn_memory *memory, size_t of
     return MGN_OK;
 }
 
-static mgn_status memory_read(mgn_device *device, const mgn_memory *memory, size_t offset, void *target,
-                              size_t bytes) {
+static mgn_status memory_read(mgn_device *device, const mgn_memory *memory, size_t offset, void *target, size_t bytes) {
     (void)device;
     MGN_TRY(check_range(memory, offset, bytes));
     if (bytes) memcpy(target, memory->data + offset, bytes);

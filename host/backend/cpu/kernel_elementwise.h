@@ -7,12 +7,10 @@
 /* Input i advances where bit i of `moving` is set. `out` may be an input. */
 typedef void row_function(R *out, const R *const *in, unsigned moving, int64_t n);
 
-#define ROW_CASE(mask, ...)                                  \
-    case mask: {                                             \
-        _Pragma("omp simd") for (int64_t i = 0; i < n; i++) { \
-            __VA_ARGS__                                      \
-        }                                                    \
-        break;                                               \
+#define ROW_CASE(mask, ...)                                                 \
+    case mask: {                                                            \
+        _Pragma("omp simd") for (int64_t i = 0; i < n; i++) { __VA_ARGS__ } \
+        break;                                                              \
     }
 #define LOAD(operand, mask, bit) const R operand = in[bit][((mask) >> (bit)) & 1 ? i : 0];
 
@@ -21,9 +19,9 @@ typedef void row_function(R *out, const R *const *in, unsigned moving, int64_t n
 #define TERNARY_CASE(mask, expression) \
     ROW_CASE(mask, LOAD(a, mask, 0) LOAD(b, mask, 1) LOAD(c, mask, 2) out[i] = (expression);)
 
-#define MGN_UNARY(op, expression, ...)                                                     \
-    static void row_##op(R *out, const R *const *in, unsigned moving, int64_t n) {         \
-        switch (moving) { UNARY_CASE(0, expression) UNARY_CASE(1, expression) default: break; } \
+#define MGN_UNARY(op, expression, ...)                                                           \
+    static void row_##op(R *out, const R *const *in, unsigned moving, int64_t n) {               \
+        switch (moving) { UNARY_CASE(0, expression) UNARY_CASE(1, expression) default : break; } \
     }
 #define MGN_BINARY(op, expression, ...)                                            \
     static void row_##op(R *out, const R *const *in, unsigned moving, int64_t n) { \
@@ -32,7 +30,7 @@ typedef void row_function(R *out, const R *const *in, unsigned moving, int64_t n
             BINARY_CASE(1, expression)                                             \
             BINARY_CASE(2, expression)                                             \
             BINARY_CASE(3, expression)                                             \
-            default: break;                                                        \
+        default: break;                                                            \
         }                                                                          \
     }
 #define MGN_TERNARY(op, expression, ...)                                           \
@@ -46,7 +44,7 @@ typedef void row_function(R *out, const R *const *in, unsigned moving, int64_t n
             TERNARY_CASE(5, expression)                                            \
             TERNARY_CASE(6, expression)                                            \
             TERNARY_CASE(7, expression)                                            \
-            default: break;                                                        \
+        default: break;                                                            \
         }                                                                          \
     }
 #include "graph/ops.def"
@@ -82,8 +80,10 @@ static inline __attribute__((always_inline)) void move_rows(R *memory, int64_t s
                                                             int64_t width, R *buffer, bool gather) {
     for (int64_t r = 0; r < rows; r++, memory += stride, buffer += width) {
         for (int64_t i = 0; i < width; i++) {
-            if (gather) buffer[i] = memory[i * step];
-            else memory[i * step] = buffer[i];
+            if (gather)
+                buffer[i] = memory[i * step];
+            else
+                memory[i * step] = buffer[i];
         }
     }
 }
@@ -99,17 +99,24 @@ static inline __attribute__((always_inline)) void move_run(const mgn_cpu_layout 
         if (last > 0 && width < 16 && index[last] == 0 && n - done >= width) {
             int64_t rows = MGN_MIN((n - done) / width, layout->dim[last - 1] - index[last - 1]);
             R *at = memory + offset;
-            if (width == 1) move_rows(at, stride, step, rows, 1, buffer, gather);
-            else if (width == 2) move_rows(at, stride, step, rows, 2, buffer, gather);
-            else if (width == 3) move_rows(at, stride, step, rows, 3, buffer, gather);
-            else move_rows(at, stride, step, rows, width, buffer, gather);
+            if (width == 1)
+                move_rows(at, stride, step, rows, 1, buffer, gather);
+            else if (width == 2)
+                move_rows(at, stride, step, rows, 2, buffer, gather);
+            else if (width == 3)
+                move_rows(at, stride, step, rows, 3, buffer, gather);
+            else
+                move_rows(at, stride, step, rows, width, buffer, gather);
             moved = rows * width;
             offset = advance(layout, k, offset, last - 1, rows, index);
         } else {
             moved = MGN_MIN(width - index[last], n - done);
-            if (step != 1 || moved < 16) move_rows(memory + offset, 0, step, 1, moved, buffer, gather);
-            else if (gather) memcpy(buffer, memory + offset, (size_t)moved * sizeof(R));
-            else memcpy(memory + offset, buffer, (size_t)moved * sizeof(R));
+            if (step != 1 || moved < 16)
+                move_rows(memory + offset, 0, step, 1, moved, buffer, gather);
+            else if (gather)
+                memcpy(buffer, memory + offset, (size_t)moved * sizeof(R));
+            else
+                memcpy(memory + offset, buffer, (size_t)moved * sizeof(R));
             offset = advance(layout, k, offset, last, moved, index);
         }
     }

@@ -60,11 +60,11 @@ static void matmul_lanes(const mgn_cpu_task *task, int64_t begin, int64_t end) {
 /* ---- many rows, small k and n: 16 rows at a time, features apart, rows side by side ---- */
 
 /* features[f][l] = x(l, f), rows of `width` contiguous entries; the constant widths let compilers use shuffles. */
-#define LOAD_ROWS(width)                                                                              \
-    case width:                                                                                       \
-        for (int l = 0; l < MGN_CPU_LANES; l++) {                                                     \
-            for (int f = 0; f < (width); f++) features[f][l] = x[l * (width) + f];                    \
-        }                                                                                             \
+#define LOAD_ROWS(width)                                                           \
+    case width:                                                                    \
+        for (int l = 0; l < MGN_CPU_LANES; l++) {                                  \
+            for (int f = 0; f < (width); f++) features[f][l] = x[l * (width) + f]; \
+        }                                                                          \
         return;
 
 static void load_rows(const R *x, int64_t rows, int64_t width, R (*features)[MGN_CPU_LANES]) {
@@ -74,7 +74,7 @@ static void load_rows(const R *x, int64_t rows, int64_t width, R (*features)[MGN
             LOAD_ROWS(2)
             LOAD_ROWS(3)
             LOAD_ROWS(4)
-            default: break;
+        default: break;
         }
     }
     for (int64_t f = 0; f < width; f++) {
@@ -91,11 +91,11 @@ static void load_columns(const R *x, int64_t rows, int64_t width, int64_t stride
     }
 }
 
-#define STORE_ROWS(width)                                                                             \
-    case width:                                                                                       \
-        for (int l = 0; l < MGN_CPU_LANES; l++) {                                                     \
-            for (int f = 0; f < (width); f++) x[l * (width) + f] = features[f][l];                    \
-        }                                                                                             \
+#define STORE_ROWS(width)                                                          \
+    case width:                                                                    \
+        for (int l = 0; l < MGN_CPU_LANES; l++) {                                  \
+            for (int f = 0; f < (width); f++) x[l * (width) + f] = features[f][l]; \
+        }                                                                          \
         return;
 
 static void store_rows(R *x, int64_t rows, int64_t width, const R (*features)[MGN_CPU_LANES]) {
@@ -105,7 +105,7 @@ static void store_rows(R *x, int64_t rows, int64_t width, const R (*features)[MG
             STORE_ROWS(2)
             STORE_ROWS(3)
             STORE_ROWS(4)
-            default: break;
+        default: break;
         }
     }
     for (int64_t f = 0; f < width; f++) {
@@ -220,13 +220,14 @@ static void blas_tile(const mgn_cpu_task *task, const R *a, const R *b, R *out, 
     R *to = out + row * n + column;
     if (n == 1) {
         memset(to, 0, (size_t)rows * sizeof(R));
-        BLAS(gemv)(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, (blasint)(ta ? terms : rows),
-                   (blasint)(ta ? rows : terms), 1, x, (blasint)(ta ? m : k), y, 1, 0, to, 1);
+        BLAS(gemv)
+        (CblasRowMajor, ta ? CblasTrans : CblasNoTrans, (blasint)(ta ? terms : rows), (blasint)(ta ? rows : terms), 1,
+         x, (blasint)(ta ? m : k), y, 1, 0, to, 1);
         return;
     }
-    BLAS(gemm)(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans, (blasint)rows,
-               (blasint)columns, (blasint)terms, 1, x, (blasint)(ta ? m : k), y, (blasint)(tb ? k : n), 0, to,
-               (blasint)n);
+    BLAS(gemm)
+    (CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans, (blasint)rows, (blasint)columns,
+     (blasint)terms, 1, x, (blasint)(ta ? m : k), y, (blasint)(tb ? k : n), 0, to, (blasint)n);
 }
 
 /* Tiles of chunk_size rows and `columns` columns. */
@@ -267,20 +268,17 @@ static void finish_split(const mgn_cpu_task *task) {
 static void chunk_matmul(const mgn_cpu_task *task, int64_t chunk) {
     int64_t begin = chunk * task->chunk_size;
     switch (task->kind) {
-        case MGN_CPU_MATMUL_ZERO:
-            memset(task->out, 0, (size_t)task->count * sizeof(R));
-            break;
-        case MGN_CPU_MATMUL_LANES:
-            matmul_lanes(task, begin, MGN_MIN(begin + task->chunk_size, task->attributes.matmul.batch));
-            break;
-        case MGN_CPU_MATMUL_ROWS:
-            begin = chunk % task->parts * task->chunk_size;
-            matmul_rows(task, chunk / task->parts, begin,
-                        MGN_MIN(begin + task->chunk_size, task->attributes.matmul.m));
-            break;
-        case MGN_CPU_MATMUL_GRAM: matmul_gram(task, chunk); break;
-        case MGN_CPU_MATMUL_BLAS: matmul_blas(task, chunk); break;
-        case MGN_CPU_MATMUL_SPLIT: matmul_split(task, chunk); break;
+    case MGN_CPU_MATMUL_ZERO: memset(task->out, 0, (size_t)task->count * sizeof(R)); break;
+    case MGN_CPU_MATMUL_LANES:
+        matmul_lanes(task, begin, MGN_MIN(begin + task->chunk_size, task->attributes.matmul.batch));
+        break;
+    case MGN_CPU_MATMUL_ROWS:
+        begin = chunk % task->parts * task->chunk_size;
+        matmul_rows(task, chunk / task->parts, begin, MGN_MIN(begin + task->chunk_size, task->attributes.matmul.m));
+        break;
+    case MGN_CPU_MATMUL_GRAM: matmul_gram(task, chunk); break;
+    case MGN_CPU_MATMUL_BLAS: matmul_blas(task, chunk); break;
+    case MGN_CPU_MATMUL_SPLIT: matmul_split(task, chunk); break;
     }
 }
 

@@ -7,38 +7,40 @@
 
 /* ---- elementwise, from the table ---- */
 
-#define STEP_CASE(mask, ...)                                                                       \
-    case mask:                                                                                     \
-        if (n % MGN_CPU_ROW_LANES == 0) {                                                          \
-            _Pragma("omp simd") for (int32_t i = 0; i < WHOLE_LANES(n); i++) { __VA_ARGS__ }       \
-        } else {                                                                                   \
-            for (int32_t i = 0; i < n; i++) { __VA_ARGS__ }                                        \
-        }                                                                                          \
+#define STEP_CASE(mask, ...)                                                                 \
+    case mask:                                                                               \
+        if (n % MGN_CPU_ROW_LANES == 0) {                                                    \
+            _Pragma("omp simd") for (int32_t i = 0; i < WHOLE_LANES(n); i++) { __VA_ARGS__ } \
+        } else {                                                                             \
+            for (int32_t i = 0; i < n; i++) { __VA_ARGS__ }                                  \
+        }                                                                                    \
         break;
 #define STEP_UNARY(mask, expression) STEP_CASE(mask, LOAD(a, mask, 0) out[i] = (expression);)
 #define STEP_BINARY(mask, expression) STEP_CASE(mask, LOAD(a, mask, 0) LOAD(b, mask, 1) out[i] = (expression);)
 #define STEP_TERNARY(mask, expression) \
     STEP_CASE(mask, LOAD(a, mask, 0) LOAD(b, mask, 1) LOAD(c, mask, 2) out[i] = (expression);)
-#define STEP_FUNCTION(op, arity, ...)                                                              \
-    static void step_##op(const mgn_cpu_step *step, const mgn_cpu_frame *frame) {                  \
-        const R *in[arity];                                                                        \
-        R *out = STEP_OUT(step, frame);                                                            \
-        const int32_t n = step->n;                                                                 \
-        for (int k = 0; k < arity; k++) in[k] = STEP_IN(step, frame, k);                           \
-        for (int32_t repeat = 0; repeat < step->repeats; repeat++) {                               \
-            switch (step->moving) { __VA_ARGS__ default: break; }                                  \
-            for (int k = 0; k < arity; k++) in[k] += step->next[k];                                \
-            out += step->out_next;                                                                 \
-        }                                                                                          \
+#define STEP_FUNCTION(op, arity, ...)                                             \
+    static void step_##op(const mgn_cpu_step *step, const mgn_cpu_frame *frame) { \
+        const R *in[arity];                                                       \
+        R *out = STEP_OUT(step, frame);                                           \
+        const int32_t n = step->n;                                                \
+        for (int k = 0; k < arity; k++) in[k] = STEP_IN(step, frame, k);          \
+        for (int32_t repeat = 0; repeat < step->repeats; repeat++) {              \
+            switch (step->moving) { __VA_ARGS__ default : break; }                \
+            for (int k = 0; k < arity; k++) in[k] += step->next[k];               \
+            out += step->out_next;                                                \
+        }                                                                         \
     }
 #define MGN_UNARY(op, expression, ...) STEP_FUNCTION(op, 1, STEP_UNARY(0, expression) STEP_UNARY(1, expression))
 #define MGN_BINARY(op, expression, ...)                                                            \
-    STEP_FUNCTION(op, 2, STEP_BINARY(0, expression) STEP_BINARY(1, expression) STEP_BINARY(2, expression) \
-                             STEP_BINARY(3, expression))
-#define MGN_TERNARY(op, expression, ...)                                                           \
-    STEP_FUNCTION(op, 3, STEP_TERNARY(0, expression) STEP_TERNARY(1, expression) STEP_TERNARY(2, expression) \
-                             STEP_TERNARY(3, expression) STEP_TERNARY(4, expression) STEP_TERNARY(5, expression) \
-                                 STEP_TERNARY(6, expression) STEP_TERNARY(7, expression))
+    STEP_FUNCTION(op, 2,                                                                           \
+                  STEP_BINARY(0, expression) STEP_BINARY(1, expression) STEP_BINARY(2, expression) \
+                      STEP_BINARY(3, expression))
+#define MGN_TERNARY(op, expression, ...)                                                                  \
+    STEP_FUNCTION(op, 3,                                                                                  \
+                  STEP_TERNARY(0, expression) STEP_TERNARY(1, expression) STEP_TERNARY(2, expression)     \
+                      STEP_TERNARY(3, expression) STEP_TERNARY(4, expression) STEP_TERNARY(5, expression) \
+                          STEP_TERNARY(6, expression) STEP_TERNARY(7, expression))
 #include "graph/ops.def"
 
 /* ---- products and sums over features ---- */
@@ -64,7 +66,8 @@ static inline __attribute__((always_inline)) void product_of_rows(const R *a, in
 }
 
 /* Two vectors of rows at a time: the sums stay in registers whatever `inner` is. */
-static void long_product_of_rows(const R *a, int64_t stride, const R *b, int64_t step, int32_t inner, R *out, int32_t rows) {
+static void long_product_of_rows(const R *a, int64_t stride, const R *b, int64_t step, int32_t inner, R *out,
+                                 int32_t rows) {
     enum { WIDTH = 2 * MGN_CPU_ROW_LANES };
     for (int32_t row = 0; row < rows; row += WIDTH, a += WIDTH, out += WIDTH) {
         R sum[WIDTH];
@@ -99,29 +102,29 @@ static void step_matmul(const mgn_cpu_step *step, const mgn_cpu_frame *frame) {
 }
 
 /* out[r] = the entries in[i * step + r], i < inner, combined; `inner` is known to the compiler where it is small. */
-#define STEP_REDUCE(label, combine)                                                                \
-    static inline __attribute__((always_inline)) void label##_of_rows(const R *in, int64_t step, int32_t inner, R *out, \
-                                                                      int32_t rows) {              \
-        _Pragma("omp simd") for (int32_t r = 0; r < rows; r++) {                                   \
-            R total = in[r];                                                                       \
-            for (int32_t i = 1; i < inner; i++) {                                                  \
-                const R next = in[i * step + r];                                                   \
-                total = combine;                                                                   \
-            }                                                                                      \
-            out[r] = total;                                                                        \
-        }                                                                                          \
-    }                                                                                              \
-    static void step_##label(const mgn_cpu_step *step, const mgn_cpu_frame *frame) {               \
-        const R *in = STEP_IN(step, frame, 0);                                                     \
-        R *out = STEP_OUT(step, frame);                                                            \
-        const int32_t rows = step->n; /* 1 for shared places */                                    \
-        for (int32_t j = 0; j < step->count; j++, in += step->stride, out += rows) {               \
-            switch (step->inner) {                                                                 \
-            case 2: label##_of_rows(in, step->step, 2, out, rows); break;                          \
-            case 3: label##_of_rows(in, step->step, 3, out, rows); break;                          \
-            default: label##_of_rows(in, step->step, step->inner, out, rows);                      \
-            }                                                                                      \
-        }                                                                                          \
+#define STEP_REDUCE(label, combine)                                                                             \
+    static inline __attribute__((always_inline)) void label##_of_rows(const R *in, int64_t step, int32_t inner, \
+                                                                      R *out, int32_t rows) {                   \
+        _Pragma("omp simd") for (int32_t r = 0; r < rows; r++) {                                                \
+            R total = in[r];                                                                                    \
+            for (int32_t i = 1; i < inner; i++) {                                                               \
+                const R next = in[i * step + r];                                                                \
+                total = combine;                                                                                \
+            }                                                                                                   \
+            out[r] = total;                                                                                     \
+        }                                                                                                       \
+    }                                                                                                           \
+    static void step_##label(const mgn_cpu_step *step, const mgn_cpu_frame *frame) {                            \
+        const R *in = STEP_IN(step, frame, 0);                                                                  \
+        R *out = STEP_OUT(step, frame);                                                                         \
+        const int32_t rows = step->n; /* 1 for shared places */                                                 \
+        for (int32_t j = 0; j < step->count; j++, in += step->stride, out += rows) {                            \
+            switch (step->inner) {                                                                              \
+            case 2: label##_of_rows(in, step->step, 2, out, rows); break;                                       \
+            case 3: label##_of_rows(in, step->step, 3, out, rows); break;                                       \
+            default: label##_of_rows(in, step->step, step->inner, out, rows);                                   \
+            }                                                                                                   \
+        }                                                                                                       \
     }
 STEP_REDUCE(sum, total + next)
 STEP_REDUCE(max, (next > total || next != next) ? next : total)
@@ -161,7 +164,8 @@ static void step_column_product(const mgn_cpu_step *step, const mgn_cpu_frame *f
     R *sums = (R *)frame->sums + step->out;
     for (int32_t i = 0; i < step->inner; i++, a += frame->block) {
         const R *b = all_b;
-        for (int32_t j = 0; j < step->count; j++, b += frame->block, sums += MGN_CPU_ROW_LANES) add_products(frame, a, b, sums);
+        for (int32_t j = 0; j < step->count; j++, b += frame->block, sums += MGN_CPU_ROW_LANES)
+            add_products(frame, a, b, sums);
     }
 }
 
@@ -187,8 +191,8 @@ static void finish_row_sums(const void *sums, int64_t chunks, int32_t count, con
 /* ---- data ---- */
 
 /* Rows (row-major) to places: the rows that do not exist repeat the last one. */
-#define LOAD_COLUMNS(columns_)                                                                     \
-    for (int32_t j = 0; j < (columns_); j++)                                                       \
+#define LOAD_COLUMNS(columns_)               \
+    for (int32_t j = 0; j < (columns_); j++) \
         for (int32_t r = 0; r < valid; r++) out[j * block + r] = from[(int64_t)r * (columns_) + j];
 
 static void step_load(const mgn_cpu_step *step, const mgn_cpu_frame *frame) {
@@ -200,16 +204,20 @@ static void step_load(const mgn_cpu_step *step, const mgn_cpu_frame *frame) {
         return;
     }
     from += frame->first * columns;
-    if (columns == 1) LOAD_COLUMNS(1)
-    else if (columns == 2) LOAD_COLUMNS(2)
-    else if (columns == 3) LOAD_COLUMNS(3)
-    else LOAD_COLUMNS(columns)
+    if (columns == 1)
+        LOAD_COLUMNS(1)
+    else if (columns == 2)
+        LOAD_COLUMNS(2)
+    else if (columns == 3)
+        LOAD_COLUMNS(3)
+    else
+        LOAD_COLUMNS(columns)
     for (int32_t j = 0; valid < block && j < columns; j++)
         for (int32_t r = valid; r < block; r++) out[j * block + r] = out[j * block + valid - 1];
 }
 
-#define STORE_COLUMNS(columns_)                                                                    \
-    for (int32_t r = 0; r < frame->valid; r++)                                                     \
+#define STORE_COLUMNS(columns_)                \
+    for (int32_t r = 0; r < frame->valid; r++) \
         for (int32_t j = 0; j < (columns_); j++) to[(int64_t)r * (columns_) + j] = in[j * frame->block + r];
 
 static void step_store(const mgn_cpu_step *step, const mgn_cpu_frame *frame) {
@@ -221,10 +229,14 @@ static void step_store(const mgn_cpu_step *step, const mgn_cpu_frame *frame) {
         return;
     }
     to += frame->first * columns;
-    if (columns == 1) STORE_COLUMNS(1)
-    else if (columns == 2) STORE_COLUMNS(2)
-    else if (columns == 3) STORE_COLUMNS(3)
-    else STORE_COLUMNS(columns)
+    if (columns == 1)
+        STORE_COLUMNS(1)
+    else if (columns == 2)
+        STORE_COLUMNS(2)
+    else if (columns == 3)
+        STORE_COLUMNS(3)
+    else
+        STORE_COLUMNS(columns)
 }
 
 /* Three bytes a row, the usual pixels, go through words of four: a word per row is read or written where the row begins,
@@ -257,8 +269,12 @@ static void store_pixels(const R *in, int32_t valid, int32_t block, uint8_t *to)
 #define PIXELS_IN_WORDS(step, frame) ((step)->columns == 3 && (frame)->block <= PIXEL_WORDS)
 #else
 #define PIXELS_IN_WORDS(step, frame) false
-static void load_pixels(const uint8_t *from, int32_t valid, int32_t block, R *out) { (void)from, (void)valid, (void)block, (void)out; }
-static void store_pixels(const R *in, int32_t valid, int32_t block, uint8_t *to) { (void)in, (void)valid, (void)block, (void)to; }
+static void load_pixels(const uint8_t *from, int32_t valid, int32_t block, R *out) {
+    (void)from, (void)valid, (void)block, (void)out;
+}
+static void store_pixels(const R *in, int32_t valid, int32_t block, uint8_t *to) {
+    (void)in, (void)valid, (void)block, (void)to;
+}
 #endif
 
 static void step_bytes_load(const mgn_cpu_step *step, const mgn_cpu_frame *frame) {
@@ -270,7 +286,8 @@ static void step_bytes_load(const mgn_cpu_step *step, const mgn_cpu_frame *frame
         return;
     }
     for (int32_t j = 0; j < columns; j++)
-        for (int32_t r = 0; r < block; r++) out[j * block + r] = byte_to_real(from[(int64_t)MGN_MIN(r, valid - 1) * columns + j]);
+        for (int32_t r = 0; r < block; r++)
+            out[j * block + r] = byte_to_real(from[(int64_t)MGN_MIN(r, valid - 1) * columns + j]);
 }
 
 static void step_bytes_store(const mgn_cpu_step *step, const mgn_cpu_frame *frame) {
@@ -296,8 +313,8 @@ static void step_index_store(const mgn_cpu_step *step, const mgn_cpu_frame *fram
     memcpy((uint32_t *)step->external + frame->first, in, (size_t)frame->valid * sizeof *in);
 }
 
-#define GATHER_COLUMNS(columns_)                                                                   \
-    for (int32_t r = 0; r < WHOLE_LANES(block); r++)                                               \
+#define GATHER_COLUMNS(columns_)                     \
+    for (int32_t r = 0; r < WHOLE_LANES(block); r++) \
         for (int32_t j = 0; j < (columns_); j++) out[j * block + r] = from[(int64_t)index[r] * (columns_) + j];
 
 static void step_gather(const mgn_cpu_step *step, const mgn_cpu_frame *frame) {
@@ -311,10 +328,14 @@ static void step_gather(const mgn_cpu_step *step, const mgn_cpu_frame *frame) {
         for (int32_t r = 0; r < block; r++)
             for (int32_t j = 0; j < columns; j++)
                 out[j * block + r] = index[r] < step->external_rows ? from[(int64_t)index[r] * columns + j] : (R)NAN;
-    } else if (columns == 1) GATHER_COLUMNS(1)
-    else if (columns == 2) GATHER_COLUMNS(2)
-    else if (columns == 3) GATHER_COLUMNS(3)
-    else GATHER_COLUMNS(columns)
+    } else if (columns == 1)
+        GATHER_COLUMNS(1)
+    else if (columns == 2)
+        GATHER_COLUMNS(2)
+    else if (columns == 3)
+        GATHER_COLUMNS(3)
+    else
+        GATHER_COLUMNS(columns)
 }
 
 /* ---- indices and random numbers ---- */
@@ -322,7 +343,8 @@ static void step_gather(const mgn_cpu_step *step, const mgn_cpu_frame *frame) {
 _Static_assert(sizeof(m_shuffle_key) <= sizeof((mgn_cpu_key_cache){0}.key), "a cached key has room");
 
 /* The key of this epoch's permutation. Where one thread runs all rows it is kept while the epoch lasts. */
-static m_shuffle_key key_of_epoch(const mgn_cpu_step *step, const uint32_t *state, uint32_t epoch, uint32_t population) {
+static m_shuffle_key key_of_epoch(const mgn_cpu_step *step, const uint32_t *state, uint32_t epoch,
+                                  uint32_t population) {
     mgn_cpu_key_cache *cache = step->key_cache;
     m_shuffle_key key;
     if (cache && cache->is_set && cache->of[0] == state[0] && cache->of[1] == state[1] && cache->of[2] == epoch) {
@@ -343,7 +365,8 @@ static void step_shuffle(const mgn_cpu_step *step, const mgn_cpu_frame *frame) {
     uint64_t steps = (uint64_t)step->attributes.shuffle.steps_per_epoch;
     uint32_t *out = (uint32_t *)(void *)STEP_OUT(step, frame);
     m_shuffle_key key = key_of_epoch(step, state, m_shuffle_epoch(state[2], steps), population);
-    uint32_t position = m_shuffle_position(state[2], steps, (uint64_t)step->attributes.shuffle.stride, (uint64_t)frame->first, population);
+    uint32_t position = m_shuffle_position(state[2], steps, (uint64_t)step->attributes.shuffle.stride,
+                                           (uint64_t)frame->first, population);
     const int32_t block = frame->block;
     if (position <= population - (uint32_t)block && population > (uint32_t)block) {
         for (int32_t r = 0; r < WHOLE_LANES(block); r++) out[r] = position + (uint32_t)r;
@@ -399,31 +422,33 @@ static void step_advance_state(const mgn_cpu_step *step, const mgn_cpu_frame *fr
 }
 
 static const mgn_cpu_row_kernels row_kernels = {
-    .elementwise = {
+    .elementwise =
+        {
 #define MGN_UNARY(op, ...) [MGN_OP_##op] = step_##op,
 #define MGN_BINARY(op, ...) [MGN_OP_##op] = step_##op,
 #define MGN_TERNARY(op, ...) [MGN_OP_##op] = step_##op,
 #include "graph/ops.def"
-    },
-    .opcode = {
-        [MGN_ROW_MATMUL] = step_matmul,
-        [MGN_ROW_SUM] = step_sum,
-        [MGN_ROW_MAX] = step_max,
-        [MGN_ROW_COLUMN_SUM] = step_column_sum,
-        [MGN_ROW_COLUMN_PRODUCT] = step_column_product,
-        [MGN_ROW_LOAD] = step_load,
-        [MGN_ROW_STORE] = step_store,
-        [MGN_ROW_GATHER] = step_gather,
-        [MGN_ROW_INDEX_LOAD] = step_index_load,
-        [MGN_ROW_INDEX_STORE] = step_index_store,
-        [MGN_ROW_BYTES_LOAD] = step_bytes_load,
-        [MGN_ROW_BYTES_STORE] = step_bytes_store,
-        [MGN_ROW_SHUFFLE] = step_shuffle,
-        [MGN_ROW_UNIFORM] = step_uniform_rows,
-        [MGN_ROW_NORMAL] = step_normal_rows,
-        [MGN_ROW_STATE_LOAD] = step_state_load,
-        [MGN_ROW_STATE_STORE] = step_state_store,
-        [MGN_ROW_ADVANCE] = step_advance_state,
-    },
+        },
+    .opcode =
+        {
+            [MGN_ROW_MATMUL] = step_matmul,
+            [MGN_ROW_SUM] = step_sum,
+            [MGN_ROW_MAX] = step_max,
+            [MGN_ROW_COLUMN_SUM] = step_column_sum,
+            [MGN_ROW_COLUMN_PRODUCT] = step_column_product,
+            [MGN_ROW_LOAD] = step_load,
+            [MGN_ROW_STORE] = step_store,
+            [MGN_ROW_GATHER] = step_gather,
+            [MGN_ROW_INDEX_LOAD] = step_index_load,
+            [MGN_ROW_INDEX_STORE] = step_index_store,
+            [MGN_ROW_BYTES_LOAD] = step_bytes_load,
+            [MGN_ROW_BYTES_STORE] = step_bytes_store,
+            [MGN_ROW_SHUFFLE] = step_shuffle,
+            [MGN_ROW_UNIFORM] = step_uniform_rows,
+            [MGN_ROW_NORMAL] = step_normal_rows,
+            [MGN_ROW_STATE_LOAD] = step_state_load,
+            [MGN_ROW_STATE_STORE] = step_state_store,
+            [MGN_ROW_ADVANCE] = step_advance_state,
+        },
     .finish_sums = finish_row_sums,
 };

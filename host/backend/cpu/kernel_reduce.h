@@ -77,13 +77,13 @@ static void sum_columns(const R *x, int64_t n, int64_t stride, int64_t columns, 
 }
 
 /* Short contiguous rows: many of them, so the count of terms is made a constant. */
-#define SHORT_ROWS(terms)                                             \
-    case terms:                                                       \
-        for (int64_t i = 0; i < rows; i++) {                          \
-            R sum = x[i * (terms)];                                   \
+#define SHORT_ROWS(terms)                                                \
+    case terms:                                                          \
+        for (int64_t i = 0; i < rows; i++) {                             \
+            R sum = x[i * (terms)];                                      \
             for (int j = 1; j < (terms); j++) sum += x[i * (terms) + j]; \
-            out[i] = sum;                                             \
-        }                                                             \
+            out[i] = sum;                                                \
+        }                                                                \
         return true;
 
 static bool sum_short_rows(const R *x, int64_t rows, int64_t n, R *out) {
@@ -104,7 +104,7 @@ static bool sum_short_rows(const R *x, int64_t rows, int64_t n, R *out) {
         SHORT_ROWS(14)
         SHORT_ROWS(15)
         SHORT_ROWS(16)
-        default: return false;
+    default: return false;
     }
 }
 
@@ -206,8 +206,8 @@ static void chunk_max(const mgn_cpu_task *task, int64_t chunk) {
     int64_t n = task->attributes.reduce.n, inner = task->attributes.reduce.inner;
     const R *x = task->in[0];
     for (int64_t o = range.outer_begin; o < range.outer_end; o++) {
-        R *best = task->parts > 1 ? (R *)task->scratch + (o * task->parts + range.part) * inner
-                                  : (R *)task->out + o * inner;
+        R *best =
+            task->parts > 1 ? (R *)task->scratch + (o * task->parts + range.part) * inner : (R *)task->out + o * inner;
         const R *from = x + (o * n + range.begin) * inner;
         for (int64_t j = range.column_begin; j < range.column_end; j++) best[j] = (R)-INFINITY;
         if (inner < MGN_CPU_NARROW) {

@@ -118,14 +118,14 @@ static void spd_large(const mgn_cpu_task *task, mgn_op op, int64_t item) {
     } else if (op == MGN_OP_spd_inverse) {
         definite = definite && LAPACK(potri_work)(LAPACK_COL_MAJOR, 'U', (lapack_int)d, factor, (lapack_int)d) == 0;
         for (int64_t i = 0; i < d; i++) {
-            for (int64_t j = 0; j <= i; j++)
-                out[i * d + j] = out[j * d + i] = definite ? factor[i * d + j] : (R)NAN;
+            for (int64_t j = 0; j <= i; j++) out[i * d + j] = out[j * d + i] = definite ? factor[i * d + j] : (R)NAN;
         }
     } else {
         memcpy(out, (const R *)task->in[1] + item * d * columns, (size_t)(d * columns) * sizeof(R));
         for (int transposed = 0; definite && transposed < 2; transposed++) {
-            BLAS(trsm)(CblasRowMajor, CblasLeft, CblasLower, transposed ? CblasTrans : CblasNoTrans, CblasNonUnit,
-                       (blasint)d, (blasint)columns, 1, factor, (blasint)d, out, (blasint)columns);
+            BLAS(trsm)
+            (CblasRowMajor, CblasLeft, CblasLower, transposed ? CblasTrans : CblasNoTrans, CblasNonUnit, (blasint)d,
+             (blasint)columns, 1, factor, (blasint)d, out, (blasint)columns);
         }
         for (int64_t i = 0; !definite && i < d * columns; i++) out[i] = (R)NAN;
     }

@@ -31,10 +31,11 @@
 #define finish_from_unorm8 NULL
 #define finish_to_unorm8 NULL
 
-const mgn_cpu_kernels MGN_CPU_TABLE = {.rows = &row_kernels, .op = {
+const mgn_cpu_kernels MGN_CPU_TABLE = {.rows = &row_kernels,
+                                       .op = {
 #define MGN_UNARY(op, ...) [MGN_OP_##op] = {MGN_OP_##op == MGN_OP_copy ? chunk_move : chunk_##op, NULL},
 #define MGN_BINARY(op, ...) [MGN_OP_##op] = {chunk_##op, NULL},
 #define MGN_TERNARY(op, ...) [MGN_OP_##op] = {chunk_##op, NULL},
 #define MGN_KERNEL(op, ...) [MGN_OP_##op] = {chunk_##op, finish_##op},
 #include "graph/ops.def"
-}};
+                                       }};

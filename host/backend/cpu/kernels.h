@@ -27,11 +27,11 @@ typedef struct mgn_cpu_layout {
     int64_t total;
     int64_t dim[MGN_MAX_RANK];
     int64_t stride[1 + MGN_MAX_INPUTS][MGN_MAX_RANK];
-    bool rows;                           /* long rows of plain strides: no gathering */
-    bool linear[1 + MGN_MAX_INPUTS];     /* contiguous in the order of the axes */
-    bool scalar[1 + MGN_MAX_INPUTS];     /* one element for all */
-    int64_t period[1 + MGN_MAX_INPUTS];  /* repeats after so many elements; 0: not within a block */
-    int64_t block;                       /* elements gathered at a time: whole periods */
+    bool rows;                          /* long rows of plain strides: no gathering */
+    bool linear[1 + MGN_MAX_INPUTS];    /* contiguous in the order of the axes */
+    bool scalar[1 + MGN_MAX_INPUTS];    /* one element for all */
+    int64_t period[1 + MGN_MAX_INPUTS]; /* repeats after so many elements; 0: not within a block */
+    int64_t block;                      /* elements gathered at a time: whole periods */
 } mgn_cpu_layout;
 
 typedef enum mgn_cpu_matmul_kind {
@@ -54,14 +54,14 @@ struct mgn_cpu_task {
     mgn_cpu_kernel kernel;
     void *out;
     const void *in[MGN_MAX_INPUTS];
-    void *scratch;         /* scratch_bytes of the program's, or the call's own */
+    void *scratch; /* scratch_bytes of the program's, or the call's own */
     size_t scratch_bytes;
     int64_t chunks;
-    bool parallel;         /* worth more than one thread */
-    int64_t count;         /* elements of the output */
-    int64_t chunk_size;    /* elements, rows or matrices of a chunk */
-    int64_t parts;         /* reductions: parts of n; products: parts of k */
-    int64_t columns;       /* reductions, products: columns of a chunk */
+    bool parallel;      /* worth more than one thread */
+    int64_t count;      /* elements of the output */
+    int64_t chunk_size; /* elements, rows or matrices of a chunk */
+    int64_t parts;      /* reductions: parts of n; products: parts of k */
+    int64_t columns;    /* reductions, products: columns of a chunk */
     mgn_cpu_matmul_kind kind;
     mgn_attributes attributes;
     mgn_cpu_layout layout; /* elementwise */

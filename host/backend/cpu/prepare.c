@@ -233,8 +233,10 @@ static mgn_status prepare_matmul(const mgn_call *call, mgn_cpu_task *task, mgn_d
     MGN_TRY(check_count("matmul", "the result", &call->out, dtype, size));
     if (size <= 0) return size ? mgn_fail(MGN_ERR_ARGUMENT, "matmul: sizes are negative or overflow") : MGN_OK;
     if ((sa != 0 && sa != size_a) || (sb != 0 && sb != size_b))
-        return mgn_fail(MGN_ERR_ARGUMENT, "matmul: matrices of a batch lie %lld and %lld elements apart, 0 or %lld and 0 or %lld were expected",
-                        (long long)sa, (long long)sb, (long long)size_a, (long long)size_b);
+        return mgn_fail(
+            MGN_ERR_ARGUMENT,
+            "matmul: matrices of a batch lie %lld and %lld elements apart, 0 or %lld and 0 or %lld were expected",
+            (long long)sa, (long long)sb, (long long)size_a, (long long)size_b);
     MGN_TRY(check_count("matmul", "the first factor", &call->in[0], dtype, area(sa ? batch : 1, m, k)));
     MGN_TRY(check_count("matmul", "the second factor", &call->in[1], dtype, area(sb ? batch : 1, k, n)));
     if (m > INT_MAX || n > INT_MAX || k > INT_MAX)
@@ -303,7 +305,9 @@ static mgn_status prepare_random(const mgn_call *call, mgn_cpu_task *task, mgn_d
         int64_t stride = call->attributes.shuffle.stride, reach = area(steps, stride, 1);
         MGN_TRY(check_count(label, "the result", &call->out, MGN_U32, call->attributes.shuffle.batch));
         if (population < 1 || population > UINT32_MAX || steps < 1 || stride < 0 || reach < 0)
-            return mgn_fail(MGN_ERR_ARGUMENT, "shuffle: a population of 1 to 2^32 - 1 and at least one step an epoch were expected, %lld and %lld (%lld apart) found",
+            return mgn_fail(MGN_ERR_ARGUMENT,
+                            "shuffle: a population of 1 to 2^32 - 1 and at least one step an epoch were expected, %lld "
+                            "and %lld (%lld apart) found",
                             (long long)population, (long long)steps, (long long)stride);
         task->count = call->attributes.shuffle.batch;
         if (task->count) cut(task, task->count, 6, 16);
@@ -335,28 +339,29 @@ mgn_status mgn_cpu_prepare(const mgn_cpu_device *device, const mgn_call *call, m
     bool moves = call->op == MGN_OP_copy || call->op == MGN_OP_gather_rows || call->op == MGN_OP_shuffle ||
                  call->op == MGN_OP_advance;
     if (dtype == MGN_U32 && !moves)
-        return mgn_fail(MGN_ERR_ARGUMENT, "%s gives reals, a result of uint32 was asked for", mgn_op_infos[call->op].label);
+        return mgn_fail(MGN_ERR_ARGUMENT, "%s gives reals, a result of uint32 was asked for",
+                        mgn_op_infos[call->op].label);
     memset(task, 0, sizeof *task);
     task->attributes = call->attributes;
     task->count = mgn_shape_count(call->out.shape);
     task->kernel = (dtype == MGN_F64 ? device->f64 : device->f32)->op[call->op];
     mgn_status status = MGN_OK;
     switch (call->op) {
-        case MGN_OP_sum:
-        case MGN_OP_max: status = prepare_reduce(call, task, dtype); break;
-        case MGN_OP_matmul: status = prepare_matmul(call, task, dtype); break;
-        case MGN_OP_spd_logdet:
-        case MGN_OP_spd_inverse:
-        case MGN_OP_spd_solve: status = prepare_spd(call, task, dtype); break;
-        case MGN_OP_gather_rows:
-        case MGN_OP_scatter_rows: status = prepare_rows(call, task, dtype); break;
-        case MGN_OP_uniform:
-        case MGN_OP_normal:
-        case MGN_OP_shuffle:
-        case MGN_OP_advance: status = prepare_random(call, task, dtype); break;
-        case MGN_OP_from_unorm8:
-        case MGN_OP_to_unorm8: status = prepare_unorm8(call, task, dtype); break;
-        default: status = prepare_elementwise(call, task, dtype); break;
+    case MGN_OP_sum:
+    case MGN_OP_max: status = prepare_reduce(call, task, dtype); break;
+    case MGN_OP_matmul: status = prepare_matmul(call, task, dtype); break;
+    case MGN_OP_spd_logdet:
+    case MGN_OP_spd_inverse:
+    case MGN_OP_spd_solve: status = prepare_spd(call, task, dtype); break;
+    case MGN_OP_gather_rows:
+    case MGN_OP_scatter_rows: status = prepare_rows(call, task, dtype); break;
+    case MGN_OP_uniform:
+    case MGN_OP_normal:
+    case MGN_OP_shuffle:
+    case MGN_OP_advance: status = prepare_random(call, task, dtype); break;
+    case MGN_OP_from_unorm8:
+    case MGN_OP_to_unorm8: status = prepare_unorm8(call, task, dtype); break;
+    default: status = prepare_elementwise(call, task, dtype); break;
     }
     MGN_TRY(status);
     if (task->chunks == 0) return MGN_OK; /* an empty result: operands may have no memory */

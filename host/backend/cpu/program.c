@@ -44,8 +44,10 @@ mgn_status mgn_cpu_rows_create(mgn_device *device, const mgn_row_program *rows, 
     mgn_program *p = mgn_alloc(1, sizeof *p);
     if (!p) return MGN_ERR_MEMORY;
     mgn_status status = mgn_cpu_rows_build((rows->real == MGN_F64 ? cpu->f64 : cpu->f32)->rows, rows, &p->rows);
-    if (status == MGN_OK) *program = p;
-    else mgn_free(p);
+    if (status == MGN_OK)
+        *program = p;
+    else
+        mgn_free(p);
     return status;
 }
 

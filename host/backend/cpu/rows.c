@@ -36,7 +36,9 @@ struct mgn_cpu_rows {
 
 /* ---- decoding ---- */
 
-static int64_t offset_of(const mgn_cpu_rows *p, const mgn_row_run *run) { return run->is_row ? (int64_t)run->base * p->block : run->base; }
+static int64_t offset_of(const mgn_cpu_rows *p, const mgn_row_run *run) {
+    return run->is_row ? (int64_t)run->base * p->block : run->base;
+}
 
 /* One loop over everything where operands advance by one or stay as a whole; else a loop over the rows per place. */
 static void decode_elementwise(const mgn_cpu_rows *p, const mgn_row_instruction *i, mgn_cpu_step *s) {
@@ -55,7 +57,8 @@ static void decode_elementwise(const mgn_cpu_rows *p, const mgn_row_instruction 
     }
 }
 
-static void decode(const mgn_cpu_rows *p, const mgn_row_program *program, const mgn_row_instruction *i, mgn_cpu_step *s, int32_t first_sum) {
+static void decode(const mgn_cpu_rows *p, const mgn_row_program *program, const mgn_row_instruction *i, mgn_cpu_step *s,
+                   int32_t first_sum) {
     bool row = i->dst.is_row;
     s->run = p->kernels->opcode[i->opcode];
     s->count = i->count;
@@ -75,7 +78,8 @@ static void decode(const mgn_cpu_rows *p, const mgn_row_program *program, const 
     s->stride_b = i->src[1].stride;
     s->step = i->opcode == MGN_ROW_MATMUL ? i->step : i->step * width;
     if (i->opcode == MGN_ROW_ELEMENTWISE) decode_elementwise(p, i, s);
-    if (i->opcode == MGN_ROW_COLUMN_SUM || i->opcode == MGN_ROW_COLUMN_PRODUCT) s->out = (int64_t)first_sum * MGN_CPU_ROW_LANES;
+    if (i->opcode == MGN_ROW_COLUMN_SUM || i->opcode == MGN_ROW_COLUMN_PRODUCT)
+        s->out = (int64_t)first_sum * MGN_CPU_ROW_LANES;
     if (i->external >= 0) {
         const mgn_row_external *e = &program->externals[i->external];
         s->external = e->memory->data + (size_t)e->offset * mgn_dtype_size(e->dtype);
@@ -88,7 +92,8 @@ static int32_t sums_of(const mgn_row_instruction *i) {
     return i->opcode == MGN_ROW_COLUMN_SUM ? i->count : i->opcode == MGN_ROW_COLUMN_PRODUCT ? i->count * i->inner : 0;
 }
 
-static mgn_status decode_section(mgn_cpu_rows *p, const mgn_row_program *program, const mgn_row_section *from, section *to) {
+static mgn_status decode_section(mgn_cpu_rows *p, const mgn_row_program *program, const mgn_row_section *from,
+                                 section *to) {
     int32_t sums = 0;
     for (int32_t n = 0; n < from->count; n++) sums += sums_of(&from->instructions[n]);
     to->steps = mgn_alloc((size_t)from->count, sizeof *to->steps);
@@ -126,7 +131,8 @@ static mgn_status copy_carries(mgn_cpu_rows *p, const mgn_row_program *program) 
         carried += (size_t)a->count * 8;
         for (int32_t j = 0; j < p->carry_count; j++) {
             const mgn_row_carry *b = &program->carries[j];
-            if (a->is_state == b->is_state && a->from < b->to + b->count && b->to < a->from + a->count) p->carries_overlap = true;
+            if (a->is_state == b->is_state && a->from < b->to + b->count && b->to < a->from + a->count)
+                p->carries_overlap = true;
         }
     }
     p->carried = mgn_alloc(carried, 1);
@@ -143,8 +149,10 @@ static mgn_status allocate(mgn_cpu_rows *p, const mgn_row_program *program) {
     p->index = mgn_alloc((size_t)program->index_places + 4, sizeof *p->index);
     if (!p->row_memory || !p->sums || !p->shared || !p->index) return MGN_ERR_MEMORY;
     for (int32_t i = 0; i < program->constants; i++) {
-        if (p->real_size == sizeof(double)) ((double *)(void *)p->shared)[i] = program->constant_values[i];
-        else ((float *)(void *)p->shared)[i] = (float)program->constant_values[i];
+        if (p->real_size == sizeof(double))
+            ((double *)(void *)p->shared)[i] = program->constant_values[i];
+        else
+            ((float *)(void *)p->shared)[i] = (float)program->constant_values[i];
     }
     return MGN_OK;
 }
@@ -158,7 +166,8 @@ static mgn_status build(mgn_cpu_rows *p, const mgn_row_program *program) {
     p->section_count = program->section_count;
     MGN_TRY(decode_section(p, program, &program->prologue, &p->prologue));
     MGN_TRY(decode_section(p, program, &program->epilogue, &p->epilogue));
-    for (int32_t i = 0; i < program->section_count; i++) MGN_TRY(decode_section(p, program, &program->sections[i], &p->sections[i]));
+    for (int32_t i = 0; i < program->section_count; i++)
+        MGN_TRY(decode_section(p, program, &program->sections[i], &p->sections[i]));
     MGN_TRY(copy_carries(p, program));
     return allocate(p, program);
 }
@@ -168,8 +177,10 @@ mgn_status mgn_cpu_rows_build(const mgn_cpu_row_kernels *kernels, const mgn_row_
     if (!p) return MGN_ERR_MEMORY;
     p->kernels = kernels;
     mgn_status status = build(p, program);
-    if (status == MGN_OK) *rows = p;
-    else mgn_cpu_rows_destroy(p);
+    if (status == MGN_OK)
+        *rows = p;
+    else
+        mgn_cpu_rows_destroy(p);
     return status;
 }
 
@@ -202,7 +213,8 @@ static inline void run_steps(const section *s, const mgn_cpu_frame *frame) {
 static void run_chunk(mgn_cpu_rows *p, const section *s, int64_t chunk, int thread) {
     mgn_cpu_frame frame = {.base = {p->shared, p->row_memory + (size_t)thread * p->row_bytes},
                            .sums = p->sums + (size_t)chunk * (size_t)s->sum_count * MGN_CPU_ROW_LANES * p->real_size,
-                           .index = p->index, .block = p->block};
+                           .index = p->index,
+                           .block = p->block};
     memset(frame.sums, 0, (size_t)s->sum_count * MGN_CPU_ROW_LANES * p->real_size);
     int64_t end = MGN_MIN((chunk + 1) * p->chunk_rows, p->rows);
     for (frame.first = chunk * p->chunk_rows; frame.first < end; frame.first += p->block) {
@@ -227,7 +239,9 @@ static void run_rows(mgn_cpu_rows *p, const section *s, int threads) {
 }
 
 /* Copies `count` entries of a carry's sort. */
-static size_t carry_bytes(const mgn_cpu_rows *p, const mgn_row_carry *c) { return (size_t)c->count * (c->is_state ? 4 : p->real_size); }
+static size_t carry_bytes(const mgn_cpu_rows *p, const mgn_row_carry *c) {
+    return (size_t)c->count * (c->is_state ? 4 : p->real_size);
+}
 
 static unsigned char *carry_place(mgn_cpu_rows *p, const mgn_row_carry *c, int32_t place) {
     return c->is_state ? (unsigned char *)(p->index + place) : p->shared + (size_t)place * p->real_size;
@@ -256,12 +270,15 @@ mgn_status mgn_cpu_rows_run(mgn_cpu_rows *p, uint64_t times) {
     for (; done < times; done++) {
         if (done > 0 && mgn_interrupted()) break;
         for (int32_t i = 0; i < p->section_count; i++) {
-            if (p->sections[i].is_row) run_rows(p, &p->sections[i], threads);
-            else run_steps(&p->sections[i], &shared);
+            if (p->sections[i].is_row)
+                run_rows(p, &p->sections[i], threads);
+            else
+                run_steps(&p->sections[i], &shared);
         }
         carry(p);
     }
     run_steps(&p->epilogue, &shared);
     if (done == times) return MGN_OK;
-    return mgn_fail(MGN_ERR_INTERRUPTED, "stopped after %llu of %llu runs", (unsigned long long)done, (unsigned long long)times);
+    return mgn_fail(MGN_ERR_INTERRUPTED, "stopped after %llu of %llu runs", (unsigned long long)done,
+                    (unsigned long long)times);
 }

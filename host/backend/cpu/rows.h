@@ -32,14 +32,14 @@ typedef struct mgn_cpu_key_cache {
 
 struct mgn_cpu_step {
     mgn_cpu_step_function *run;
-    int32_t n;           /* elementwise: reals of a repeat */
-    int32_t repeats;     /* elementwise: loops over n, each operand advancing by `next` */
-    uint32_t moving;     /* elementwise: bit i: operand i advances inside the loop */
+    int32_t n;       /* elementwise: reals of a repeat */
+    int32_t repeats; /* elementwise: loops over n, each operand advancing by `next` */
+    uint32_t moving; /* elementwise: bit i: operand i advances inside the loop */
     int32_t count, inner;
     int32_t space[MGN_MAX_INPUTS], out_space; /* index into frame->base */
     int64_t in[MGN_MAX_INPUTS], out;          /* offsets in reals */
     int64_t next[MGN_MAX_INPUTS], out_next;
-    int64_t step, stride, stride_b;           /* products and sums: see MGN_ROW_MATMUL; in reals */
+    int64_t step, stride, stride_b; /* products and sums: see MGN_ROW_MATMUL; in reals */
     void *external;
     int64_t external_rows;
     int32_t columns, state, to_state;
