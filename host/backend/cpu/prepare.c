@@ -180,11 +180,15 @@ static mgn_status prepare_reduce(const mgn_call *call, mgn_cpu_task *task, mgn_d
     return MGN_OK;
 }
 
-/* Tiles of the result of at least 128 x 128 or so; at most 32 of them. */
+/* Tiles of the result, about square, since every tile packs its part of both factors anew: 512 or 256 long, shorter only
+ * where fewer than four would come out. */
 static void cut_blas(mgn_cpu_task *task, int64_t batch, int64_t m, int64_t n, int64_t k) {
     double time = (double)m * (double)n * (double)k / 30;
-    int64_t down = batch >= 32 || time < CHUNK_TIME ? 1 : MGN_MIN(MGN_MAX(m / 128, 1), 32);
-    int64_t across = batch >= 32 || time < CHUNK_TIME ? 1 : MGN_MIN(MGN_MAX(n / 128, 1), MGN_MAX(8 / down, 1));
+    bool whole = batch >= 32 || time < CHUNK_TIME;
+    int64_t edge = MGN_MIN(m, n) >= 2048 ? 1024 : MGN_MIN(m, n) >= 1024 ? 512 : 256;
+    int64_t down = whole ? 1 : MGN_MIN(MGN_MAX(m / edge, 1), 16), across = whole ? 1 : MGN_MIN(MGN_MAX(n / edge, 1), 16);
+    if (!whole && down * across < 4) across = MGN_MAX(MGN_MIN(n / 128, 4 / down), 1);
+    if (!whole && down * across < 4) down = MGN_MAX(MGN_MIN(m / 128, 4 / across), 1);
     task->parallel = time * (double)batch > PARALLEL_TIME;
     if (batch * down * across < 4 && k >= 2048) {
         task->kind = MGN_CPU_MATMUL_SPLIT;

@@ -26,7 +26,7 @@
 enum { MGN_CL_ROWS, MGN_CL_CHUNK_ROWS, MGN_CL_CHUNKS, MGN_CL_AHEAD, MGN_CL_FIRST_OFFSET };
 
 /* Row sections of a program at most, and sums that a work-group adds up at a time. */
-enum { MGN_CL_MOST_ROW_SECTIONS = 32, MGN_CL_SUMS_AT_ONCE = 16 };
+enum { MGN_CL_MOST_ROW_SECTIONS = 32, MGN_CL_SUMS_AT_ONCE = 8 };
 
 /* What mgn_row_text's `writer` says of a place beside the work-item that wrote it. */
 enum { MGN_CL_CLEAN = -1 };
