@@ -22,6 +22,8 @@ static struct {
     int asleep, workers;
 } pool = {.owner = PTHREAD_MUTEX_INITIALIZER, .lock = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER};
 
+static _Thread_local bool alone;
+
 static void relax(void) {
 #if defined(__x86_64__)
     __builtin_ia32_pause();
@@ -101,10 +103,12 @@ static void run_as_owner(int threads, int64_t chunks, mgn_chunk_function *functi
 }
 
 void mgn_parallel(int threads, int64_t chunks, mgn_chunk_function *function, void *context) {
-    if (threads > 1 && chunks > 1 && pthread_mutex_trylock(&pool.owner) == 0) {
+    if (threads > 1 && chunks > 1 && !alone && pthread_mutex_trylock(&pool.owner) == 0) {
         run_as_owner((int)MGN_MIN((int64_t)threads, chunks), chunks, function, context);
         pthread_mutex_unlock(&pool.owner);
         return;
     }
     for (int64_t chunk = 0; chunk < chunks; chunk++) function(context, chunk, 0);
 }
+
+void mgn_parallel_alone(bool is_alone) { alone = is_alone; }

@@ -15,4 +15,8 @@ typedef void mgn_chunk_function(void *context, int64_t chunk, int thread);
  * when all are done. Chunks must not call it again; another thread's call meanwhile runs on that thread alone. */
 void mgn_parallel(int threads, int64_t chunks, mgn_chunk_function *function, void *context);
 
+/* Whether this thread works off its chunks alone: for one that is itself one of several busy ones, where workers would
+ * only take turns with the others. */
+void mgn_parallel_alone(bool is_alone);
+
 #endif

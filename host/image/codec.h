@@ -117,7 +117,7 @@ mgn_status mgn_image_check_options(const mgn_image_write_options *given, mgn_ima
 
 /* ---- stream.c ---- */
 
-/* Changes `pixels` RGB pixels of 8 bits in place. Called from another thread, one band after the other. */
+/* Changes `pixels` RGB pixels of 8 bits in place. Called from either of two threads, by one at a time, in any order of bands. */
 typedef mgn_status mgn_band_function(void *context, unsigned char *rgb, size_t pixels);
 
 /* Reads `source`, changes its pixels and writes `target`, band by band on two threads. Only for 8-bit colour JPEG to JPEG:

@@ -1,14 +1,19 @@
-/* A JPEG from file to file without holding its pixels: one thread decodes and changes bands of rows, another encodes
- * them, with a few bands between the two. */
+/* A JPEG from file to file without holding its pixels: one thread decodes bands of rows, another encodes them, with a few
+ * bands between the two. Changing a band falls to whoever has time for it: to the decoder when there is no room for
+ * another band, to the encoder when the band it needs has not been changed yet. */
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "core/parallel.h"
 #include "image/codec.h"
 
 enum { BANDS = 4, ROWS_PER_BAND = 64 };
 
-/* Bands go round a ring; `made` and `used` count them. Whoever fails sets `status` first and wakes the other. */
+typedef enum band_state { DECODED, TAKEN, CHANGED } band_state;
+
+/* Bands go round a ring; `made` counts those decoded, `used` those encoded. Whoever fails sets `status` and wakes the
+ * other. */
 typedef struct stream {
     mgn_decoder *decoder;
     mgn_encoder *encoder;
@@ -16,7 +21,9 @@ typedef struct stream {
     mgn_band_function *change;
     void *context;
     unsigned char *bands[BANDS];
+    band_state states[BANDS];
     size_t made, used, count;
+    pthread_mutex_t changing; /* `change` is called from one thread at a time */
     pthread_mutex_t lock;
     pthread_cond_t moved;
     mgn_status status;
@@ -37,50 +44,85 @@ static void stop(stream *s, mgn_status status) {
     pthread_mutex_unlock(&s->lock);
 }
 
-/* Waits until the other side has done `target` bands; false when the stream has failed. */
-static bool await(stream *s, const size_t *behind, size_t target) {
-    pthread_mutex_lock(&s->lock);
-    while (s->status == MGN_OK && *behind < target) pthread_cond_wait(&s->moved, &s->lock);
-    bool going = s->status == MGN_OK;
-    pthread_mutex_unlock(&s->lock);
-    return going;
+static mgn_status change_band(stream *s, size_t band) {
+    pthread_mutex_lock(&s->changing);
+    mgn_status status = s->change(s->context, s->bands[band % BANDS], rows_of(s, band) * s->header->width);
+    pthread_mutex_unlock(&s->changing);
+    return status;
 }
 
-static void count_on(stream *s, size_t *counter) {
-    pthread_mutex_lock(&s->lock);
-    ++*counter;
-    pthread_cond_broadcast(&s->moved);
-    pthread_mutex_unlock(&s->lock);
+static mgn_status decode_band(stream *s, size_t band) {
+    if (mgn_interrupted()) return mgn_fail(MGN_ERR_INTERRUPTED, "interrupted");
+    MGN_TRY(s->decoder->rows(s->decoder, rows_of(s, band), s->bands[band % BANDS]));
+    return band + 1 == s->count ? s->decoder->finish(s->decoder, s->header) : MGN_OK;
+}
+
+/* What the decoding thread does next, the lock being held: decode a band, or change the newest one that nobody has. */
+typedef enum duty { DECODE, CHANGE, WAIT, LEAVE } duty;
+
+static duty next_duty(stream *s, size_t *band) {
+    if (s->status != MGN_OK) return LEAVE;
+    *band = s->made;
+    if (s->made < s->count && s->made - s->used < BANDS) return DECODE;
+    while (*band > s->used)
+        if (s->states[--*band % BANDS] == DECODED) {
+            s->states[*band % BANDS] = TAKEN;
+            return CHANGE;
+        }
+    return s->made == s->count ? LEAVE : WAIT;
 }
 
 static void *decode_bands(void *of) {
     stream *s = of;
-    for (size_t i = 0; i < s->count; i++) {
-        if (i >= BANDS && !await(s, &s->used, i - BANDS + 1)) return NULL;
-        size_t rows = rows_of(s, i);
-        mgn_status status = mgn_interrupted() ? mgn_fail(MGN_ERR_INTERRUPTED, "interrupted") : MGN_OK;
-        if (status == MGN_OK) status = s->decoder->rows(s->decoder, rows, s->bands[i % BANDS]);
-        if (status == MGN_OK) status = s->change(s->context, s->bands[i % BANDS], rows * s->header->width);
-        if (status == MGN_OK && i + 1 == s->count) status = s->decoder->finish(s->decoder, s->header);
-        if (status != MGN_OK) {
-            stop(s, status);
-            return NULL;
+    mgn_parallel_alone(true); /* the other thread is as busy */
+    pthread_mutex_lock(&s->lock);
+    for (;;) {
+        size_t band;
+        duty what = next_duty(s, &band);
+        if (what == LEAVE) break;
+        if (what == WAIT) {
+            pthread_cond_wait(&s->moved, &s->lock);
+            continue;
         }
-        count_on(s, &s->made);
+        pthread_mutex_unlock(&s->lock);
+        mgn_status status = what == DECODE ? decode_band(s, band) : change_band(s, band);
+        if (status != MGN_OK) stop(s, status);
+        pthread_mutex_lock(&s->lock);
+        s->states[band % BANDS] = what == DECODE ? DECODED : CHANGED;
+        if (what == DECODE) s->made++;
+        pthread_cond_broadcast(&s->moved);
     }
+    pthread_mutex_unlock(&s->lock);
     return NULL;
+}
+
+/* Waits for a band; whether it still has to be changed. False in `going` when the stream has failed. */
+static bool take_band(stream *s, size_t band, bool *going) {
+    pthread_mutex_lock(&s->lock);
+    while (s->status == MGN_OK && (s->made <= band || s->states[band % BANDS] == TAKEN))
+        pthread_cond_wait(&s->moved, &s->lock);
+    *going = s->status == MGN_OK;
+    bool unchanged = *going && s->states[band % BANDS] == DECODED;
+    if (unchanged) s->states[band % BANDS] = TAKEN;
+    pthread_mutex_unlock(&s->lock);
+    return unchanged;
 }
 
 static void encode_bands(stream *s) {
     for (size_t i = 0; i < s->count; i++) {
-        if (!await(s, &s->made, i + 1)) return;
-        mgn_status status = s->encoder->rows(s->encoder, rows_of(s, i), s->bands[i % BANDS]);
+        bool going;
+        mgn_status status = take_band(s, i, &going) ? change_band(s, i) : MGN_OK;
+        if (!going) return;
+        if (status == MGN_OK) status = s->encoder->rows(s->encoder, rows_of(s, i), s->bands[i % BANDS]);
         if (status == MGN_OK && i + 1 == s->count) status = s->encoder->finish(s->encoder);
         if (status != MGN_OK) {
             stop(s, status);
             return;
         }
-        count_on(s, &s->used);
+        pthread_mutex_lock(&s->lock);
+        s->used++;
+        pthread_cond_broadcast(&s->moved);
+        pthread_mutex_unlock(&s->lock);
     }
 }
 
@@ -93,7 +135,9 @@ static mgn_status run(stream *s) {
     pthread_t decoding;
     if (pthread_create(&decoding, NULL, decode_bands, s) != 0)
         return mgn_fail(MGN_ERR_MEMORY, "no thread could be started");
+    mgn_parallel_alone(true);
     encode_bands(s);
+    mgn_parallel_alone(false);
     pthread_join(decoding, NULL);
     return s->status == MGN_OK ? MGN_OK : mgn_fail(s->status, "%s", s->sentence);
 }
@@ -140,6 +184,7 @@ mgn_status mgn_image_stream(const char *source, const char *target, const mgn_im
     mgn_image header = {.orientation = 1};
     stream s = {.header = &header, .change = change, .context = context};
     pthread_mutex_init(&s.lock, NULL);
+    pthread_mutex_init(&s.changing, NULL);
     pthread_cond_init(&s.moved, NULL);
     mgn_status status = stream_bytes(&s, bytes, size, source, target, &options, done);
     if (s.decoder) s.decoder->close(s.decoder);
@@ -147,6 +192,7 @@ mgn_status mgn_image_stream(const char *source, const char *target, const mgn_im
     *height = header.height;
     mgn_metadata_destroy(header.metadata);
     pthread_cond_destroy(&s.moved);
+    pthread_mutex_destroy(&s.changing);
     pthread_mutex_destroy(&s.lock);
     mgn_free(bytes);
     return status;
