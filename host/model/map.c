@@ -51,6 +51,8 @@ void mgn_map_destroy(mgn_map *map) {
 
 int64_t mgn_map_dimension(const mgn_map *map) { return map->model->config.d; }
 
+mgn_dtype mgn_map_real(const mgn_map *map) { return map->real; }
+
 /* ---- graphs of the questions ---- */
 
 /* phi(x) = int_0^1 <g(t x), x> dt by Gauss-Legendre on 4 panels of 8 points. */
@@ -206,9 +208,21 @@ done:
     return status;
 }
 
-mgn_status mgn_map_jacobian(mgn_map *map, const float *x, int64_t n, double *jacobian) {
+mgn_status mgn_map_jacobian_rows(mgn_map *map, const float *x, int64_t first, int64_t n, double *jacobian) {
     int64_t d = map->model->config.d;
-    return ask(map, JACOBIAN, x, n, d * d, MGN_F64, jacobian);
+    MGN_TRY(ask(map, JACOBIAN, x + first * d, n, d * d, MGN_F64, jacobian));
+    for (int64_t i = 0; i < n * d * d; i++)
+        if (!isfinite(jacobian[i]))
+            return mgn_fail(
+                MGN_ERR_NUMERIC,
+                "the Jacobian in row %lld has %g in row %lld, column %lld: the map's parameters or the data "
+                "are out of range",
+                (long long)(first + i / (d * d)), jacobian[i], (long long)(i / d % d), (long long)(i % d));
+    return MGN_OK;
+}
+
+mgn_status mgn_map_jacobian(mgn_map *map, const float *x, int64_t n, double *jacobian) {
+    return mgn_map_jacobian_rows(map, x, 0, n, jacobian);
 }
 
 mgn_status mgn_map_potential(mgn_map *map, const float *x, int64_t n, double *phi) {
@@ -283,6 +297,7 @@ static mgn_status newton_solve(answer *a, newton *s, double *next) {
             s->damping[i] = better ? MGN_MAX(s->damping[i] * 0.1, 1e-12) : MGN_MIN(s->damping[i] * 10, 1e12);
         }
         MGN_TRY(newton_evaluate(a, s, s->x, s->trial, s->candidate)); /* the next step, with the new damping */
+        if (mgn_interrupted()) return mgn_fail(MGN_ERR_INTERRUPTED, "interrupted");
     }
     return MGN_OK;
 }

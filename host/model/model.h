@@ -51,6 +51,11 @@ struct mgn_model {
 /* mgn_model_save up to the commit, for who writes several files that belong together. */
 mgn_status mgn_model_prepare(const mgn_model *model, const char *path, mgn_output_file **written);
 
+/* The Jacobians of n rows from row `first` of x on, which is how a failure numbers them. */
+mgn_status mgn_map_jacobian_rows(mgn_map *map, const float *x, int64_t first, int64_t n, double *jacobian);
+/* What the map computes in. */
+mgn_dtype mgn_map_real(const mgn_map *map);
+
 /* x V^T V, the quadratic part that all kinds share. */
 mgn_node *mgn_quadratic_part(mgn_node *V, mgn_node *x);
 

@@ -80,12 +80,34 @@ MGN_API int64_t mgn_map_dimension(const mgn_map *map);
 MGN_API mgn_status mgn_map_apply(mgn_map *map, const float *x, int64_t n, float *y);
 /** The same for pixels: n rows of d bytes, b standing for b / 255; results are clipped and rounded to the nearest byte. */
 MGN_API mgn_status mgn_map_apply_bytes(mgn_map *map, const uint8_t *x, int64_t n, uint8_t *y);
-/** Jacobians (n, d, d), symmetric positive semidefinite. */
+/** Jacobians (n, d, d); symmetric positive semidefinite where the model is monotone.
+ *  Errors: NUMERIC (an entry is not finite; names the row), DEVICE. */
 MGN_API mgn_status mgn_map_jacobian(mgn_map *map, const float *x, int64_t n, double *jacobian);
+
+/** What the Jacobians are like over rows of data. Eigenvalues are those of the symmetric part (J + J^T) / 2, in double:
+ *  a differentiable map is monotone exactly where none of them is negative. */
+typedef struct mgn_jacobian_stats {
+    int64_t rows;
+    double smallest;      /**< smallest eigenvalue of all rows */
+    int64_t smallest_row; /**< the first row that has it */
+    double largest;       /**< largest eigenvalue of all rows: the Lipschitz constant seen, where J is symmetric and the
+                               map monotone */
+    double asymmetry;     /**< most of max |J_ij - J_ji| / max |J_ij| in a row */
+    int64_t nonmonotone;  /**< rows with an eigenvalue below zero by more than rounding explains: by more than 64 d epsilon
+                               times the row's largest magnitude, epsilon being that of the map's precision */
+    int64_t definite;     /**< rows whose eigenvalues are all positive */
+    double logdet;        /**< mean over the definite rows of log det of the symmetric part; NaN when there are none */
+} mgn_jacobian_stats;
+
+/** The Jacobians of n >= 1 rows, of which no more than a few MiB are held at a time. The result does not depend on the
+ *  thread count. Errors: ARGUMENT, MEMORY, NUMERIC (an entry is not finite; names the row), DEVICE, INTERRUPTED. */
+MGN_API mgn_status mgn_map_jacobian_stats(mgn_map *map, const float *x, int64_t n, mgn_jacobian_stats *stats);
+
 /** Potential values (n), phi(0) = 0 where it has no closed form: Gauss-Legendre quadrature of g(t x) . x over t in [0, 1]. */
 MGN_API mgn_status mgn_map_potential(mgn_map *map, const float *x, int64_t n, double *phi);
 /** Solves g(x) = y by damped Newton steps on the convex phi(x) - <x, y>, to |g(x) - y| <= tolerance (1 + |y|).
- *  `residual` (optional, n) gets |g(x) - y|. Errors: NUMERIC when a row does not get there (y outside the range of g). */
+ *  `residual` (optional, n) gets |g(x) - y|. Errors: NUMERIC when a row does not get there (y outside the range of g);
+ *  INTERRUPTED. */
 MGN_API mgn_status mgn_map_inverse(mgn_map *map, const float *y, int64_t n, double tolerance, float *x,
                                    double *residual);
 
