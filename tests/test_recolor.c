@@ -56,7 +56,7 @@ START_TEST(a_whole_palette_is_the_picture) {
         mgn_image *image = numbered(61, 37, kinds[k][0], kinds[k][1]);
         const bool alpha = kinds[k][0] == 4;
         mgn_matrix palette = {0};
-        MGN_ASSERT_OK(mgn_recolor_palette(image, 0, 1, &palette));
+        MGN_ASSERT_OK(mgn_image_palette(image, 0, 1, &palette));
         ck_assert_int_eq(palette.columns, 3);
         ck_assert_int_eq(palette.rows, alpha ? 61 * 37 * 2 / 3 : 61 * 37); /* every third pixel is transparent */
         for (int64_t i = 0; i < palette.rows; i++)
@@ -74,9 +74,9 @@ START_TEST(a_sample_is_evenly_spread) {
         const double visible = channels == 4 ? 1333 : 2000;
         for (size_t s = 0; s < MGN_COUNT(sizes); s++) {
             mgn_matrix a = {0}, b = {0}, c = {0};
-            MGN_ASSERT_OK(mgn_recolor_palette(image, sizes[s], 5, &a));
-            MGN_ASSERT_OK(mgn_recolor_palette(image, sizes[s], 5, &b));
-            MGN_ASSERT_OK(mgn_recolor_palette(image, sizes[s], 6, &c));
+            MGN_ASSERT_OK(mgn_image_palette(image, sizes[s], 5, &a));
+            MGN_ASSERT_OK(mgn_image_palette(image, sizes[s], 5, &b));
+            MGN_ASSERT_OK(mgn_image_palette(image, sizes[s], 6, &c));
             ck_assert_int_eq(a.rows, sizes[s]);
             ck_assert(memcmp(a.values, b.values, (size_t)(3 * a.rows) * sizeof(float)) == 0);
             if (sizes[s] < 1333) ck_assert(memcmp(a.values, c.values, (size_t)(3 * a.rows) * sizeof(float)) != 0);
@@ -101,7 +101,7 @@ END_TEST
 START_TEST(nothing_visible_is_refused) {
     mgn_image *clear = make(4, 4, 4, 8);
     mgn_matrix palette = {0};
-    MGN_ASSERT_FAILS(mgn_recolor_palette(clear, 0, 0, &palette), MGN_ERR_ARGUMENT, "fully transparent");
+    MGN_ASSERT_FAILS(mgn_image_palette(clear, 0, 0, &palette), MGN_ERR_ARGUMENT, "fully transparent");
     ck_assert_ptr_null(palette.values);
     mgn_image_destroy(clear);
 }
@@ -130,8 +130,8 @@ static mgn_recolor_quality learn(const mgn_image *source, const mgn_image *targe
 static double affine_w2(const mgn_image *source, const mgn_image *target) {
     mgn_matrix x = {0}, y = {0};
     double mean[2][3], covariance[2][9], A[9], b[3], w2 = NAN;
-    MGN_ASSERT_OK(mgn_recolor_palette(source, 0, 0, &x));
-    MGN_ASSERT_OK(mgn_recolor_palette(target, 0, 0, &y));
+    MGN_ASSERT_OK(mgn_image_palette(source, 0, 0, &x));
+    MGN_ASSERT_OK(mgn_image_palette(target, 0, 0, &y));
     MGN_ASSERT_OK(mgn_moments(x.values, x.rows, 3, true, mean[0], covariance[0]));
     MGN_ASSERT_OK(mgn_moments(y.values, y.rows, 3, true, mean[1], covariance[1]));
     MGN_ASSERT_OK(mgn_bures_map(mean[0], covariance[0], mean[1], covariance[1], 3, A, b));

@@ -87,7 +87,7 @@ static mgn_status read_picture(const char *path, const mgn_experiment_config *co
 static mgn_status read_unseen(const mgn_run *run, pictures *p) {
     mgn_image *image = NULL;
     MGN_TRY(read_picture(p->unseen_path, run->config, &image));
-    const mgn_status status = mgn_recolor_palette(image, 0, run->config->seed, &p->unseen);
+    const mgn_status status = mgn_image_palette(image, 0, run->config->seed, &p->unseen);
     mgn_image_destroy(image);
     return status;
 }
@@ -99,9 +99,9 @@ static mgn_status read_pictures(const mgn_run *run, pictures *p) {
     MGN_TRY(read_picture(p->target_path, run->config, &p->target));
     if (*p->unseen_path) MGN_TRY(read_unseen(run, p));
     MGN_TRY(mgn_target_gaussian(p->target, seed, &p->aim));
-    MGN_TRY(mgn_recolor_palette(p->source, 0, seed, &p->pixels));
-    MGN_TRY(mgn_recolor_palette(p->source, SLICED_PIXELS, seed + 1, &p->few));
-    MGN_TRY(mgn_recolor_palette(p->target, SLICED_PIXELS, seed + 2, &p->aims));
+    MGN_TRY(mgn_image_palette(p->source, 0, seed, &p->pixels));
+    MGN_TRY(mgn_image_palette(p->source, SLICED_PIXELS, seed + 1, &p->few));
+    MGN_TRY(mgn_image_palette(p->target, SLICED_PIXELS, seed + 2, &p->aims));
     mgn_colour_gaussian before;
     MGN_TRY(mgn_colour_gaussian_of(&p->pixels, &before));
     MGN_TRY(mgn_bures_w2(before.mean, before.covariance, p->aim.mean, p->aim.covariance, 3, &p->bures));

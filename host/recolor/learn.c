@@ -127,7 +127,7 @@ mgn_status mgn_recolor_learn(const mgn_image *source, const mgn_image *target, m
     MGN_TRY(mgn_target_gaussian(target, config.seed, &gaussian));
     MGN_TRY(mgn_model_create(&shape, config.seed, &made));
     mgn_status status =
-        mgn_recolor_palette(source, config.sample ? config.sample : MGN_RECOLOR_SAMPLE, config.seed, &palette);
+        mgn_image_palette(source, config.sample ? config.sample : MGN_RECOLOR_SAMPLE, config.seed, &palette);
     if (status == MGN_OK && palette.rows < 2)
         status =
             mgn_fail(MGN_ERR_ARGUMENT, "the source has a single visible pixel; a palette of at least 2 was expected");

@@ -48,11 +48,11 @@ mgn_status mgn_recolor_measure(mgn_map *map, const mgn_image *source, const mgn_
     mgn_colour_gaussian gaussian;
     mgn_status status = check_map(map);
     if (status == MGN_OK) status = mgn_target_gaussian(target, seed, &gaussian);
-    if (status == MGN_OK) status = mgn_recolor_palette(source, MOST_PIXELS, seed, &many);
+    if (status == MGN_OK) status = mgn_image_palette(source, MOST_PIXELS, seed, &many);
     if (status == MGN_OK) status = mgn_matrix_create(many.rows, 3, &mapped);
     if (status == MGN_OK) status = measure_moments(map, &many, mapped.values, &gaussian, &made);
-    if (status == MGN_OK) status = mgn_recolor_palette(source, SLICED_PIXELS, seed + 1, &few);
-    if (status == MGN_OK) status = mgn_recolor_palette(target, SLICED_PIXELS, seed + 2, &aims);
+    if (status == MGN_OK) status = mgn_image_palette(source, SLICED_PIXELS, seed + 1, &few);
+    if (status == MGN_OK) status = mgn_image_palette(target, SLICED_PIXELS, seed + 2, &aims);
     if (status == MGN_OK) status = measure_slices(map, &few, &aims, seed, &made);
     if (status == MGN_OK) *quality = made;
     mgn_matrix_free(&many);

@@ -3,7 +3,7 @@
 #ifndef MGN_IMAGE_H
 #define MGN_IMAGE_H
 
-#include <mgn/core.h>
+#include <mgn/data.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -97,6 +97,12 @@ MGN_API void mgn_image_to_rgb(const mgn_image *image, float *rgb);
 
 /** The same for `rows` rows from `first_row` on, for who works in bands: `rgb` is (rows*width, 3). */
 MGN_API void mgn_image_rows_to_rgb(const mgn_image *image, size_t first_row, size_t rows, float *rgb);
+
+/** The colours of a picture as rows (n, 3), from the first pixel to the last. Pixels that are fully transparent show
+ *  no colour and are left out. `most` > 0 takes at most that many: one at a random place in each of `most` equal
+ *  stretches, so rows and columns of the picture do not beat with a stride. The same seed takes the same pixels.
+ *  The caller frees `palette`. Errors: ARGUMENT (nothing is visible), MEMORY, INTERRUPTED. */
+MGN_API mgn_status mgn_image_palette(const mgn_image *image, int64_t most, uint64_t seed, mgn_matrix *palette);
 
 /** Puts colours into an RGB or RGBA picture: clipped to [0, 1], rounded to nearest, alpha untouched. A NaN is
  *  MGN_ERR_NUMERIC naming its pixel (the picture's colours are then to be thrown away). Grey: MGN_ERR_ARGUMENT. */

@@ -11,12 +11,6 @@
 extern "C" {
 #endif
 
-/** The colours of a picture as rows (n, 3), from the first pixel to the last. Pixels that are fully transparent show
- *  no colour and are left out. `most` > 0 takes at most that many: one at a random place in each of `most` equal
- *  stretches, so rows and columns of the picture do not beat with a stride. The same seed takes the same pixels.
- *  The caller frees `palette`. Errors: ARGUMENT (nothing is visible), MEMORY, INTERRUPTED. */
-MGN_API mgn_status mgn_recolor_palette(const mgn_image *image, int64_t most, uint64_t seed, mgn_matrix *palette);
-
 /** All zero means the defaults. */
 typedef struct mgn_recolor_config {
     char kind[16];     /**< "cmgn" (the default) or "mmgn" */
