@@ -10,10 +10,12 @@
 #include <mgn/graph.h>
 #include <mgn/image.h>
 #include <mgn/loss.h>
+#include <mgn/mixture.h>
 #include <mgn/model.h>
 #include <mgn/optim.h>
 #include <mgn/ot.h>
 #include <mgn/recolor.h>
+#include <mgn/target.h>
 #include <mgn/train.h>
 
 #endif
