@@ -26,7 +26,8 @@ typedef struct mgn_operand {
     int64_t stride[MGN_MAX_RANK];
 } mgn_operand;
 
-enum { MGN_MAX_INPUTS = 3 };
+/* Of elementwise ops and of the instructions of row programs; of any call. */
+enum { MGN_MAX_INPUTS = 3, MGN_CALL_INPUTS = 5 };
 
 /* What an op needs to know besides its operands. */
 typedef union mgn_attributes {
@@ -50,6 +51,12 @@ typedef union mgn_attributes {
                                                 added in the order of the index. Rows outside are not touched:
                                                 gather gives NaN there, scatter skips them */
     struct {
+        int64_t n, m, d, columns;
+        double scale;
+    } cloud; /* softmin: x (n, d), y (m, d), h (m) -> (n); gibbs: x, y, f (n), h, v (m, columns) -> (n, columns);
+                softmin_dense: s (n, m), h (m) -> (n) with the costs scale s. See graph/cloud.c. Coordinates are
+                finite; heights may be -INFINITY */
+    struct {
         uint32_t stream;
     } random; /* uniform, normal: element i is number i % 4 of Philox block
                                                 {i / 4, state[2], state[3] ^ stream, 0} under key {state[0], state[1]} */
@@ -64,7 +71,7 @@ typedef union mgn_attributes {
 typedef struct mgn_call {
     mgn_op op;
     int inputs;
-    mgn_operand in[MGN_MAX_INPUTS], out;
+    mgn_operand in[MGN_CALL_INPUTS], out;
     mgn_operand scratch; /* spd ops: (batch, d, d) of the output's dtype, free to use; memory NULL elsewhere */
     mgn_attributes attributes;
 } mgn_call;

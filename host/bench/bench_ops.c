@@ -70,6 +70,22 @@ static bool sizes_rows(mgn_check_case *c, int variant) {
     return true;
 }
 
+/* All pairs of two clouds: of colours, and of pictures. */
+static bool sizes_cloud(mgn_check_case *c, int variant) {
+    static const int64_t points[VARIANTS] = {4096, 256, 512, 0}, sides[VARIANTS] = {3, 3, 784, 0};
+    int64_t n = points[variant], d = sides[variant];
+    if (n == 0 || (c->op == MGN_OP_softmin_dense && variant > 1)) return false;
+    c->scale = 1;
+    c->shape = c->op == MGN_OP_gibbs ? MGN_SHAPE(n, d) : MGN_SHAPE(n);
+    input(c, MGN_REAL, MGN_SHAPE(n, c->op == MGN_OP_softmin_dense ? n : d));
+    if (c->op != MGN_OP_softmin_dense) input(c, MGN_REAL, MGN_SHAPE(n, d));
+    input(c, MGN_REAL, MGN_SHAPE(n));
+    if (c->op != MGN_OP_gibbs) return true;
+    input(c, MGN_REAL, MGN_SHAPE(n));
+    input(c, MGN_REAL, MGN_SHAPE(n, d));
+    return true;
+}
+
 /* Numbers made of a state: uniform, normal, shuffle; advance has one size. */
 static bool sizes_random(mgn_check_case *c, int variant) {
     if (variant > 1 || (variant == 1 && c->op == MGN_OP_advance)) return false;
@@ -103,11 +119,15 @@ static sizes_of *const sizes[MGN_OP_COUNT] = {
 
 static double flops(const mgn_check_case *c) {
     double count = (double)mgn_shape_count(c->in[0].shape), d = (double)c->in[0].shape.dim[2];
+    double others = (double)c->in[1].shape.dim[0], power = 12; /* of a power of two */
     switch (c->op) {
     case MGN_OP_sum:
     case MGN_OP_max:
     case MGN_OP_scatter_rows: return count;
     case MGN_OP_matmul: return 2 * count * (double)c->shape.dim[1];
+    case MGN_OP_softmin: return others * (3 * count + power * (double)c->in[0].shape.dim[0]);
+    case MGN_OP_gibbs: return others * (5 * count + power * (double)c->in[0].shape.dim[0]);
+    case MGN_OP_softmin_dense: return (3 + power) * count;
     case MGN_OP_spd_logdet: return count * d / 3;
     case MGN_OP_spd_inverse: return count * d;
     case MGN_OP_spd_solve: return count * d / 3 + 2 * count;

@@ -163,6 +163,19 @@ static mgn_node *build_layout(mgn_graph *graph, const mgn_check_case *c, mgn_nod
     }
 }
 
+static mgn_node *build_detach(mgn_graph *graph, const mgn_check_case *c, mgn_node *const *in) {
+    (void)graph, (void)c;
+    return mgn_detach(in[0]);
+}
+
+/* Its derivative is 0 by decree, whatever differences say. */
+void mgn_cases_detach(mgn_case_list *list) {
+    mgn_check_case *c = mgn_case_add(list, MGN_SHAPE(7, 5), 0, "(7, 5)");
+    mgn_case_real(list, c, c->shape, -4, 4);
+    c->build = build_detach;
+    c->oracle = mgn_oracle_same;
+}
+
 static mgn_check_case *layout(mgn_case_list *list, mgn_shape from, mgn_shape to, const char *label) {
     mgn_check_case *c = mgn_case_add(list, to, MGN_CASE_DERIVATIVES, "%s", label);
     c->build = build_layout;

@@ -13,7 +13,7 @@
 
 typedef long double mgn_exact;
 
-enum { MGN_CASE_INPUTS = 3 };
+enum { MGN_CASE_INPUTS = 5 };
 
 enum {
     MGN_CASE_DERIVATIVES = 1, /* smooth around the inputs: check vjp, jvp and their pairing */
@@ -47,6 +47,7 @@ struct mgn_check_case {
     bool transpose_a, transpose_b;
     uint32_t stream, steps;
     int64_t population, batch, steps_per_epoch;
+    double scale;
 
     mgn_node *(*build)(mgn_graph *graph, const mgn_check_case *c, mgn_node *const *in);
     /* The result and, where magnitude is not NULL, the scale of its rounding errors. */
@@ -55,7 +56,7 @@ struct mgn_check_case {
     bool (*property)(const mgn_check_case *c, const double *result, char *detail, size_t capacity);
 };
 
-/* ---- oracles by family (oracle.c, oracle_linear.c) ---- */
+/* ---- oracles by family (oracle.c, oracle_linear.c, oracle_cloud.c) ---- */
 
 mgn_exact mgn_oracle_scalar(mgn_op op, mgn_exact a, mgn_exact b, mgn_exact c);
 void mgn_oracle_elementwise(const mgn_check_case *c, const mgn_exact *const *in, mgn_exact *out, mgn_exact *magnitude);
@@ -73,6 +74,7 @@ void mgn_oracle_matmul(const mgn_check_case *c, const mgn_exact *const *in, mgn_
 void mgn_oracle_logdet(const mgn_check_case *c, const mgn_exact *const *in, mgn_exact *out, mgn_exact *magnitude);
 void mgn_oracle_inverse(const mgn_check_case *c, const mgn_exact *const *in, mgn_exact *out, mgn_exact *magnitude);
 void mgn_oracle_solve(const mgn_check_case *c, const mgn_exact *const *in, mgn_exact *out, mgn_exact *magnitude);
+void mgn_oracle_cloud(const mgn_check_case *c, const mgn_exact *const *in, mgn_exact *out, mgn_exact *magnitude);
 void mgn_oracle_uniform(const mgn_check_case *c, const mgn_exact *const *in, mgn_exact *out, mgn_exact *magnitude);
 void mgn_oracle_normal(const mgn_check_case *c, const mgn_exact *const *in, mgn_exact *out, mgn_exact *magnitude);
 /* Bytes of the words of the first input as fractions of 255; and the words of the nearest bytes. */

@@ -109,7 +109,7 @@ static bool classify_layout(mgn_fuser *f, const mgn_node *node) {
     if (!keeps_rows) return false;
     if (node->op == MGN_OP_broadcast) return in->shape.rank == node->shape.rank;
     if (node->op == MGN_OP_permute) return node->attributes.order[0] == 0;
-    if (node->op == MGN_OP_reshape) return true;
+    if (node->op == MGN_OP_reshape || node->op == MGN_OP_detach) return true;
     for (int i = 0; i < node->inputs; i++) /* a part that is shared has rows of its own: not seen through */
         if (!f->of[node->in[i]->id].is_row) return false;
     return node->attributes.axis > 0;
@@ -148,7 +148,10 @@ static bool classify(mgn_fuser *f, const mgn_node *node) {
     case MGN_OP_to_unorm8: /* the packed rows of its operand, stored as they are made */
         to->is_row = row && node->is_output && node->in[0]->shape.dim[0] == f->rows;
         return to->is_row;
-    case MGN_OP_scatter_rows: return false;
+    case MGN_OP_scatter_rows:
+    case MGN_OP_softmin:
+    case MGN_OP_gibbs:
+    case MGN_OP_softmin_dense: return false;
     default:
         if (mgn_is_view(node->op) || node->op == MGN_OP_pad || node->op == MGN_OP_concat)
             return classify_layout(f, node);

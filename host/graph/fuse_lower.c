@@ -65,7 +65,7 @@ static void lower_layout(mgn_fuser *f, const mgn_node *node) {
     mgn_shape from = feature_shape(f, in), shape = feature_shape(f, node);
     int64_t own[MGN_MAX_RANK], stride[MGN_MAX_RANK];
     row_major(from, own);
-    if (node->op == MGN_OP_reshape) {
+    if (node->op == MGN_OP_reshape || node->op == MGN_OP_detach) {
         to->scalars = f->of[in->id].scalars;
     } else if (node->op == MGN_OP_broadcast) {
         to->scalars = (mgn_scalar *)(uintptr_t)stretched(f, in, node);
@@ -325,6 +325,7 @@ void mgn_fuse_lower(mgn_fuser *f, const mgn_node *node) {
     case MGN_OP_input: lower_input(f, node); break;
     case MGN_OP_constant:
     case MGN_OP_table: lower_constant(f, node); break;
+    case MGN_OP_detach:
     case MGN_OP_reshape:
     case MGN_OP_broadcast:
     case MGN_OP_permute:

@@ -1,8 +1,13 @@
-/* Ops that move elements: reshape, broadcast, permute, slice, pad, concat. Plans make views and copies of them. */
+/* Ops that move elements: detach (which has no derivative), reshape, broadcast, permute, slice, pad, concat. Plans make views and copies of them. */
 #include "graph/graph.h"
 
 static mgn_node *unary(mgn_op op, mgn_node *a, mgn_shape shape, const mgn_node_attributes *attributes) {
     return mgn_node_new(a->graph, op, a->kind, shape, &a, 1, attributes);
+}
+
+mgn_node *mgn_detach(mgn_node *a) {
+    if (!a || a->op == MGN_OP_detach || a->kind != MGN_REAL) return a;
+    return unary(MGN_OP_detach, a, a->shape, NULL);
 }
 
 mgn_node *mgn_reshape(mgn_node *a, mgn_shape shape) {
@@ -139,7 +144,7 @@ mgn_node *mgn_reduce_to(mgn_node *a, mgn_shape shape) {
     return mgn_reshape(axes ? mgn_sum(a, axes) : a, shape);
 }
 
-/* ---- derivatives: each is linear, so forward mode applies the op itself ---- */
+/* ---- derivatives: detach has none; each of the others is linear, so forward mode applies the op itself ---- */
 
 static mgn_node *layout_vjp(mgn_node *node, mgn_node *cotangent, int i) {
     const mgn_node_attributes *at = &node->attributes;

@@ -14,7 +14,8 @@ mgn_memory *const mgn_pool_place = (mgn_memory *)(uintptr_t)16;
 enum { ALIGNMENT = 256 };
 
 bool mgn_is_view(mgn_op op) {
-    return op == MGN_OP_reshape || op == MGN_OP_broadcast || op == MGN_OP_permute || op == MGN_OP_slice;
+    return op == MGN_OP_reshape || op == MGN_OP_broadcast || op == MGN_OP_permute || op == MGN_OP_slice ||
+           op == MGN_OP_detach;
 }
 
 mgn_dtype mgn_lower_dtype(const mgn_lowering *low, const mgn_node *node) {
@@ -175,6 +176,7 @@ static mgn_status lower_view(mgn_lowering *low, const mgn_node *node) {
         MGN_TRY(mgn_lower_dense(low, in, to));
         set_contiguous(to, node->shape);
         break;
+    case MGN_OP_detach: break;
     case MGN_OP_broadcast: *to = stretched(from, node->shape); break;
     case MGN_OP_permute:
         for (int i = 0; i < node->shape.rank; i++) to->stride[i] = from.stride[node->attributes.order[i]];
@@ -211,7 +213,7 @@ static mgn_status lower_joined(mgn_lowering *low, const mgn_node *node) {
 }
 
 static mgn_status lower_kernel(mgn_lowering *low, const mgn_node *node) {
-    mgn_operand in[MGN_MAX_INPUTS], result, scratch = {0};
+    mgn_operand in[MGN_CALL_INPUTS] = {{0}}, result, scratch = {0};
     bool elementwise = mgn_op_is_elementwise(node->op);
     for (int i = 0; i < node->inputs; i++) {
         if (elementwise)

@@ -69,6 +69,9 @@ MGN_API mgn_node *mgn_shift(mgn_node *a, double term);                       /**
 
 /* ---- layout ---- */
 
+/** The same values; derivatives do not pass: in reverse and in forward mode it is a constant. */
+MGN_API mgn_node *mgn_detach(mgn_node *a);
+
 MGN_API mgn_node *mgn_reshape(mgn_node *a, mgn_shape shape);
 MGN_API mgn_node *mgn_broadcast(mgn_node *a, mgn_shape shape);
 /** Axis i of the result is axis order[i] of `a`. */
@@ -110,6 +113,17 @@ MGN_API mgn_node *mgn_spd_solve(mgn_node *a, mgn_node *b);
 MGN_API mgn_node *mgn_gather_rows(mgn_node *a, mgn_node *index);
 /** zeros (rows, ...) with a[i] added to row index[i], in the order of i. */
 MGN_API mgn_node *mgn_scatter_rows(mgn_node *a, mgn_node *index, int64_t rows);
+
+/* ---- point clouds: sums over all pairs of points, in memory that grows with their number, not with that of the pairs.
+ * Coordinates must be finite; heights may be -INFINITY, which leaves the point out. ---- */
+
+/** log sum_j exp(h_j - |x_i - y_j|^2 / 2): points x (n, d) and y (m, d), heights h (m) -> (n). For a temperature
+ *  epsilon, divide the points by its square root. */
+MGN_API mgn_node *mgn_softmin(mgn_node *x, mgn_node *y, mgn_node *h);
+/** sum_j exp(f_i + h_j - |x_i - y_j|^2 / 2) v_j: f (n), h (m), v (m, e) -> (n, e). With f = -softmin, averages of v. */
+MGN_API mgn_node *mgn_gibbs(mgn_node *x, mgn_node *y, mgn_node *f, mgn_node *h, mgn_node *v);
+/** log sum_j exp(h_j - scale s_ij) for a matrix s (n, m) of costs: (n). */
+MGN_API mgn_node *mgn_softmin_dense(mgn_node *s, mgn_node *h, double scale);
 
 /* ---- randomness: counter based (Philox 4x32-10), the same bits on every device.
  * `state` is an INDEX vector of 4: {seed low, seed high, step, stream}. ---- */

@@ -15,6 +15,7 @@
 #include "backend/cpu/kernel_reduce.h"
 #include "backend/cpu/kernel_matmul.h"
 #include "backend/cpu/kernel_spd.h"
+#include "backend/cpu/kernel_cloud.h"
 #include "backend/cpu/kernel_rows.h"
 #include "backend/cpu/kernel_program.h"
 
@@ -24,6 +25,9 @@
 #define finish_spd_solve NULL
 #define finish_gather_rows NULL
 #define finish_scatter_rows NULL
+#define finish_softmin NULL
+#define finish_gibbs NULL
+#define finish_softmin_dense NULL
 #define finish_uniform NULL
 #define finish_normal NULL
 #define finish_shuffle NULL

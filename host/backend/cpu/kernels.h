@@ -13,11 +13,13 @@
 
 /* Limits that prepare.c and the kernels share. */
 enum {
-    MGN_CPU_BLOCK = 512,     /* elements that an elementwise kernel gathers at a time when strides are not plain */
-    MGN_CPU_LANES = 16,      /* independent sums, batch members or rows side by side, on every instruction set */
-    MGN_CPU_NARROW = 32,     /* reductions over fewer columns treat 16 rows as one */
-    MGN_CPU_SMALL = 16,      /* matrix dimensions that own loops serve better than a BLAS call */
-    MGN_CPU_SMALL_AREA = 64, /* entries of a matrix, for products of many tiny matrices */
+    MGN_CPU_BLOCK = 512,       /* elements that an elementwise kernel gathers at a time when strides are not plain */
+    MGN_CPU_LANES = 16,        /* independent sums, batch members or rows side by side, on every instruction set */
+    MGN_CPU_NARROW = 32,       /* reductions over fewer columns treat 16 rows as one */
+    MGN_CPU_SMALL = 16,        /* matrix dimensions that own loops serve better than a BLAS call */
+    MGN_CPU_CLOUD_NARROW = 16, /* coordinates of points up to which differences serve better than products */
+    MGN_CPU_CLOUD_ROWS = 64,   /* rows of a chunk of point-cloud sums, at most; twice as many with products */
+    MGN_CPU_SMALL_AREA = 64,   /* entries of a matrix, for products of many tiny matrices */
 };
 
 /* An elementwise call with its axes sorted by the output's stride and merged where all operands allow it. Operand 0
@@ -53,7 +55,7 @@ typedef struct mgn_cpu_kernel {
 struct mgn_cpu_task {
     mgn_cpu_kernel kernel;
     void *out;
-    const void *in[MGN_MAX_INPUTS];
+    const void *in[MGN_CALL_INPUTS];
     void *scratch; /* scratch_bytes of the program's, or the call's own */
     size_t scratch_bytes;
     int64_t chunks;
@@ -63,6 +65,7 @@ struct mgn_cpu_task {
     int64_t parts;      /* reductions: parts of n; products: parts of k */
     int64_t columns;    /* reductions, products: columns of a chunk */
     mgn_cpu_matmul_kind kind;
+    bool wide; /* point clouds: by products */
     mgn_attributes attributes;
     mgn_cpu_layout layout; /* elementwise */
 };

@@ -186,7 +186,8 @@ static void cut_blas(mgn_cpu_task *task, int64_t batch, int64_t m, int64_t n, in
     double time = (double)m * (double)n * (double)k / 30;
     bool whole = batch >= 32 || time < CHUNK_TIME;
     int64_t edge = MGN_MIN(m, n) >= 2048 ? 1024 : MGN_MIN(m, n) >= 1024 ? 512 : 256;
-    int64_t down = whole ? 1 : MGN_MIN(MGN_MAX(m / edge, 1), 16), across = whole ? 1 : MGN_MIN(MGN_MAX(n / edge, 1), 16);
+    int64_t down = whole ? 1 : MGN_MIN(MGN_MAX(m / edge, 1), 16),
+            across = whole ? 1 : MGN_MIN(MGN_MAX(n / edge, 1), 16);
     if (!whole && down * across < 4) across = MGN_MAX(MGN_MIN(n / 128, 4 / down), 1);
     if (!whole && down * across < 4) down = MGN_MAX(MGN_MIN(m / 128, 4 / across), 1);
     task->parallel = time * (double)batch > PARALLEL_TIME;
@@ -297,6 +298,36 @@ static mgn_status prepare_rows(const mgn_call *call, mgn_cpu_task *task, mgn_dty
     return MGN_OK;
 }
 
+/* Chunks of rows: as many as threads may want, each with enough rows to share a tile of columns. */
+static mgn_status prepare_cloud(const mgn_call *call, mgn_cpu_task *task, mgn_dtype dtype) {
+    int64_t n = call->attributes.cloud.n, m = call->attributes.cloud.m, d = call->attributes.cloud.d;
+    int64_t columns = call->attributes.cloud.columns;
+    const char *label = mgn_op_infos[call->op].label;
+    bool dense = call->op == MGN_OP_softmin_dense, gibbs = call->op == MGN_OP_gibbs;
+    if (!dense) {
+        MGN_TRY(check_count(label, "the first points", &call->in[0], dtype, area(n, d, 1)));
+        MGN_TRY(check_count(label, "the second points", &call->in[1], dtype, area(m, d, 1)));
+        if (gibbs) MGN_TRY(check_count(label, "the first heights", &call->in[2], dtype, n));
+        MGN_TRY(check_count(label, "the heights", &call->in[gibbs ? 3 : 2], dtype, m));
+        if (gibbs) MGN_TRY(check_count(label, "the values", &call->in[4], dtype, area(m, columns, 1)));
+    } else {
+        MGN_TRY(check_count(label, "the costs", &call->in[0], dtype, area(n, m, 1)));
+        MGN_TRY(check_count(label, "the heights", &call->in[1], dtype, m));
+    }
+    MGN_TRY(check_count(label, "the result", &call->out, dtype, gibbs ? area(n, columns, 1) : n));
+    if (d > INT_MAX || columns > INT_MAX)
+        return mgn_fail(MGN_ERR_UNSUPPORTED, "%s: %lld coordinates and %lld columns are more than BLAS can index",
+                        label, (long long)d, (long long)columns);
+    if (n == 0 || (gibbs && columns == 0)) return MGN_OK;
+    task->wide = d > MGN_CPU_CLOUD_NARROW;
+    double pair = (dense ? 0.4 : 0.4 + 0.05 * (double)d) + (gibbs ? 0.05 * (double)columns : 0);
+    int64_t most = task->wide ? 2 * MGN_CPU_CLOUD_ROWS : MGN_CPU_CLOUD_ROWS;
+    task->chunk_size = MGN_MIN(most, round_up(divide_up(n, 8), 4));
+    task->chunks = divide_up(n, task->chunk_size);
+    task->parallel = pair * (double)n * (double)m > PARALLEL_TIME;
+    return MGN_OK;
+}
+
 static mgn_status prepare_random(const mgn_call *call, mgn_cpu_task *task, mgn_dtype dtype) {
     const char *label = mgn_op_infos[call->op].label;
     MGN_TRY(check_count(label, "the state", &call->in[0], MGN_U32, 4));
@@ -359,6 +390,9 @@ mgn_status mgn_cpu_prepare(const mgn_cpu_device *device, const mgn_call *call, m
     case MGN_OP_spd_solve: status = prepare_spd(call, task, dtype); break;
     case MGN_OP_gather_rows:
     case MGN_OP_scatter_rows: status = prepare_rows(call, task, dtype); break;
+    case MGN_OP_softmin:
+    case MGN_OP_gibbs:
+    case MGN_OP_softmin_dense: status = prepare_cloud(call, task, dtype); break;
     case MGN_OP_uniform:
     case MGN_OP_normal:
     case MGN_OP_shuffle:
@@ -370,7 +404,7 @@ mgn_status mgn_cpu_prepare(const mgn_cpu_device *device, const mgn_call *call, m
     MGN_TRY(status);
     if (task->chunks == 0) return MGN_OK; /* an empty result: operands may have no memory */
     task->out = call->out.memory->data + (size_t)call->out.offset * mgn_dtype_size(call->out.dtype);
-    for (int i = 0; i < call->inputs && i < MGN_MAX_INPUTS; i++) {
+    for (int i = 0; i < call->inputs && i < MGN_CALL_INPUTS; i++) {
         const mgn_operand *in = &call->in[i];
         if (in->memory) task->in[i] = in->memory->data + (size_t)in->offset * mgn_dtype_size(in->dtype);
     }
