@@ -85,6 +85,8 @@ static mgn_node *build(mgn_op op, mgn_node *a, mgn_node *b, mgn_node *c) {
     return simpler ? simpler : mgn_node_new(graph, op, MGN_REAL, shape, in, arity, NULL);
 }
 
+mgn_node *mgn_elementwise(mgn_op op, mgn_node *const in[3]) { return build(op, in[0], in[1], in[2]); }
+
 /* ---- builders: mgn_tanh, mgn_add, ... as declared in mgn/graph.h. `copy` is for plans alone. ---- */
 
 mgn_node *mgn_copy(mgn_node *a);

@@ -51,6 +51,9 @@ mgn_node *mgn_node_new(mgn_graph *graph, mgn_op op, mgn_kind kind, mgn_shape sha
 /* Records the first failure and returns NULL. */
 mgn_node *mgn_graph_fail(mgn_graph *graph, const char *format, ...) MGN_PRINTF(2, 3);
 
+/* An elementwise op by its name in the enum; unused inputs are NULL. */
+mgn_node *mgn_elementwise(mgn_op op, mgn_node *const in[3]);
+
 /* ---- shapes ---- */
 bool mgn_shape_equal(mgn_shape a, mgn_shape b);
 const char *mgn_shape_text(mgn_shape shape, char text[64]); /* "(3, 4)" */

@@ -1,4 +1,5 @@
-/* Optimizers: one elementwise pass over the flat parameter vector each. A new one is a function and one row in `kinds`. */
+/* Optimizers: one elementwise pass over the flat parameter vector each. A new one is a function and one row in `kinds`. Those
+ * of second order are not nodes but loops over plans (train/second_order.c): here they only have names. */
 #include <mgn/optim.h>
 
 #include <math.h>
@@ -18,7 +19,7 @@ typedef struct update {
 typedef struct optimizer_kind {
     const char *label;
     mgn_optimizer_shape shape;
-    mgn_node *(*build)(const update *u); /* the new parameters */
+    mgn_node *(*build)(const update *u); /* the new parameters; NULL: of second order */
 } optimizer_kind;
 
 static double or_else(double value, double otherwise) { return value != 0 ? value : otherwise; }
@@ -68,6 +69,9 @@ static const optimizer_kind kinds[] = {
     {"adam", {.vectors = 2, .scalars = 2}, build_adam},
     {"adamw", {.vectors = 2, .scalars = 2}, build_adamw},
     {"sgd", {.vectors = 1, .scalars = 0}, build_sgd},
+    {"lbfgs", {0}, NULL},
+    {"newton", {0}, NULL},
+    {"gauss-newton", {0}, NULL},
 };
 
 const char *mgn_optimizer_kind(size_t index) { return index < MGN_COUNT(kinds) ? kinds[index].label : NULL; }
@@ -78,12 +82,35 @@ static const optimizer_kind *find_kind(const char *label) {
     return NULL;
 }
 
+bool mgn_optimizer_is_second_order(const char *kind) {
+    const optimizer_kind *found = find_kind(kind);
+    return found && !found->build;
+}
+
+/* What a second-order kind would ignore is refused. */
+static mgn_status check_second_order(const mgn_optimizer_config *config) {
+    if (config->weight_decay >= 0 && isfinite(config->weight_decay) && config->tolerance >= 0 && config->memory >= 0 &&
+        config->memory <= 1000 && config->clip_norm == 0 && config->momentum == 0)
+        return MGN_OK;
+    return mgn_fail(
+        MGN_ERR_ARGUMENT,
+        "%s: a weight decay and a tolerance from 0, a memory from 0 to 1000, and neither momentum nor clip norm "
+        "were expected; weight_decay=%g tolerance=%g memory=%lld momentum=%g clip=%g found",
+        config->kind, config->weight_decay, config->tolerance, (long long)config->memory, config->momentum,
+        config->clip_norm);
+}
+
 mgn_status mgn_optimizer_check(const mgn_optimizer_config *config, mgn_optimizer_shape *shape) {
     const optimizer_kind *kind = find_kind(config->kind);
-    if (!kind) return mgn_fail(MGN_ERR_ARGUMENT, "the optimizer is adam, adamw or sgd; '%.7s' was found", config->kind);
-    bool sane = config->lr > 0 && isfinite(config->lr) && config->weight_decay >= 0 && config->clip_norm >= 0 &&
-                config->momentum >= 0 && config->momentum < 1 && config->beta1 >= 0 && config->beta1 < 1 &&
-                config->beta2 >= 0 && config->beta2 < 1 && config->epsilon >= 0;
+    if (!kind)
+        return mgn_fail(MGN_ERR_ARGUMENT,
+                        "the optimizer is adam, adamw, sgd, lbfgs, newton or gauss-newton; '%.15s' was found",
+                        config->kind);
+    if (!kind->build) MGN_TRY(check_second_order(config));
+    bool sane = !kind->build ||
+                (config->lr > 0 && isfinite(config->lr) && config->weight_decay >= 0 && config->clip_norm >= 0 &&
+                 config->momentum >= 0 && config->momentum < 1 && config->beta1 >= 0 && config->beta1 < 1 &&
+                 config->beta2 >= 0 && config->beta2 < 1 && config->epsilon >= 0);
     if (!sane)
         return mgn_fail(MGN_ERR_ARGUMENT,
                         "%s: a positive learning rate, a weight decay and clip norm from 0, and momentum and betas in "
@@ -107,6 +134,10 @@ void mgn_optimizer_update(const mgn_optimizer_config *config, mgn_node *paramete
                           mgn_node *const *vectors, mgn_node *scalars) {
     const optimizer_kind *kind = find_kind(config->kind);
     if (!kind || !parameters || !gradient) return;
+    if (!kind->build) {
+        mgn_graph_fail(mgn_node_graph(parameters), "%s is not one update: mgn_train runs it", kind->label);
+        return;
+    }
     update u = {config, parameters, clipped(gradient, config->clip_norm), lr, vectors, scalars};
     mgn_assign(parameters, kind->build(&u));
 }

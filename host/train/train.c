@@ -1,4 +1,4 @@
-/* The training loop. A step is one plan; an epoch is that plan run as often as there are whole batches, and a second plan
+/* The training loop of the first-order optimizers. A step is one plan; an epoch is that plan run as often as there are whole batches, and a second plan
  * once for the smaller last batch. The host waits for the device once an epoch, to read the loss. */
 #include <mgn/train.h>
 
@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "core/core.h"
+#include "train/second_order.h"
 
 /* A step on whole or on the last, smaller batches; with accumulation, one that only adds up or one that also updates. */
 enum { WHOLE, TAIL, SIZES };
@@ -31,17 +32,17 @@ typedef struct trainer {
 
 /* ---- tensors ---- */
 
-static mgn_status make_data(trainer *t, const mgn_samples *samples) {
-    mgn_dtype real = t->config->real;
-    for (int64_t i = 0; i < t->n * t->d; i++)
+mgn_status mgn_upload_samples(mgn_device *device, mgn_dtype real, const mgn_samples *samples, int64_t d, mgn_tensor **x,
+                              mgn_tensor **y) {
+    for (int64_t i = 0; i < samples->n * d; i++)
         if (!isfinite(samples->x[i]) || (samples->y && !isfinite(samples->y[i])))
             return mgn_fail(MGN_ERR_NUMERIC, "the samples hold a value that is not finite in row %lld, column %lld",
-                            (long long)(i / t->d), (long long)(i % t->d));
-    MGN_TRY(mgn_tensor_create(t->device, real, MGN_SHAPE(t->n, t->d), &t->x));
-    MGN_TRY(mgn_tensor_write(t->x, MGN_F32, samples->x));
+                            (long long)(i / d), (long long)(i % d));
+    MGN_TRY(mgn_tensor_create(device, real, MGN_SHAPE(samples->n, d), x));
+    MGN_TRY(mgn_tensor_write(*x, MGN_F32, samples->x));
     if (!samples->y) return MGN_OK;
-    MGN_TRY(mgn_tensor_create(t->device, real, MGN_SHAPE(t->n, t->d), &t->y));
-    return mgn_tensor_write(t->y, MGN_F32, samples->y);
+    MGN_TRY(mgn_tensor_create(device, real, MGN_SHAPE(samples->n, d), y));
+    return mgn_tensor_write(*y, MGN_F32, samples->y);
 }
 
 static mgn_status make_state(trainer *t) {
@@ -253,13 +254,15 @@ static void destroy(trainer *t) {
 static mgn_status train(trainer *t, const mgn_samples *samples, mgn_train_result *result) {
     double start = mgn_now();
     MGN_TRY(check_config(t, samples));
+    if (mgn_optimizer_is_second_order(t->config->optimizer.kind))
+        return mgn_train_second_order(t->model, t->device, samples, t->config, result);
     size_t bytes = (size_t)t->count * sizeof *t->good;
     t->good = mgn_alloc((size_t)t->count, sizeof *t->good);
     t->latest = mgn_alloc((size_t)t->count, sizeof *t->latest);
     if (!t->good || !t->latest) return MGN_ERR_MEMORY;
     memcpy(t->good, mgn_model_values(t->model), bytes);
     memcpy(t->latest, t->good, bytes);
-    MGN_TRY(make_data(t, samples));
+    MGN_TRY(mgn_upload_samples(t->device, t->config->real, samples, t->d, &t->x, &t->y));
     MGN_TRY(make_state(t));
     MGN_TRY(compile_all(t));
     result->compile_seconds = mgn_now() - start;

@@ -1,4 +1,5 @@
-/* First-order optimizers, as graph nodes over the flat parameter vector, and learning-rate schedules. */
+/* Optimizers: first-order ones as graph nodes over the flat parameter vector, with learning-rate schedules, and second-order
+ * ones, which mgn_train runs on the host over plans for values, gradients and curvature. */
 #ifndef MGN_OPTIM_H
 #define MGN_OPTIM_H
 
@@ -9,20 +10,27 @@ extern "C" {
 #endif
 
 typedef struct mgn_optimizer_config {
-    char kind[8]; /**< "adam" (weight decay added to the gradient, as PyTorch's Adam), "adamw" (decoupled), "sgd" */
-    double lr;
+    /** "adam" (weight decay added to the gradient, as PyTorch's Adam), "adamw" (decoupled), "sgd"; of second order, with
+     *  all rows in every step and MGN_F64 recommended: "lbfgs", "newton" (in a trust region, by conjugate gradients),
+     *  "gauss-newton" (Levenberg-Marquardt, for the losses mse and l1). */
+    char kind[16];
+    double lr;           /**< first order */
     double beta1, beta2; /**< adam, adamw; 0 means .9 and .999 */
     double epsilon;      /**< adam, adamw; 0 means 1e-8 */
     double momentum;     /**< sgd */
     double weight_decay;
-    double clip_norm; /**< scales gradients whose global norm is larger down to it; 0: never */
+    double clip_norm; /**< first order: scales gradients whose global norm is larger down to it; 0: never */
+    double tolerance; /**< second order: stops when no entry of the gradient is larger; 0: when nothing gets lower */
+    int64_t memory;   /**< lbfgs: steps that it remembers; 0 means 20 */
 } mgn_optimizer_config;
 
-/** Names of the kinds there are; NULL past the last. */
+/** Names of the kinds there are, first-order ones first; NULL past the last. */
 MGN_API const char *mgn_optimizer_kind(size_t index);
+/** Whether it is one of second order; false for unknown kinds. */
+MGN_API bool mgn_optimizer_is_second_order(const char *kind);
 
-/** State of an optimizer besides the parameters: vectors of the parameters' length, and one vector of scalars. All start
- *  at zero. */
+/** State of a first-order optimizer besides the parameters: vectors of the parameters' length, and one vector of scalars. All
+ *  start at zero. */
 typedef struct mgn_optimizer_shape {
     int vectors, scalars;
 } mgn_optimizer_shape;
@@ -31,7 +39,7 @@ enum { MGN_MOST_OPTIMIZER_VECTORS = 2 };
 /** Errors: ARGUMENT (unknown kind, numbers out of range). */
 MGN_API mgn_status mgn_optimizer_check(const mgn_optimizer_config *config, mgn_optimizer_shape *shape);
 
-/** One update: assigns the new values to the inputs `parameters` (p), `vectors` (p each) and `scalars`.
+/** One first-order update: assigns the new values to the inputs `parameters` (p), `vectors` (p each) and `scalars`.
  *  `gradient` (p), `lr` a scalar. */
 MGN_API void mgn_optimizer_update(const mgn_optimizer_config *config, mgn_node *parameters, mgn_node *gradient,
                                   mgn_node *lr, mgn_node *const *vectors, mgn_node *scalars);

@@ -1,0 +1,337 @@
+/* Second-order training: losses of models as functions that the minimisers of descent.h can ask for values, gradients and
+ * curvature. All of it is graph:
+ *
+ *   newton          H v      = jvp of the gradient along v;
+ *   gauss-newton    C v      = J^T W J v, J v by jvp, J^T by vjp, W the loss's own curvature by the rows of y;
+ *                   C itself = the sum over rows of J^T W J, J by mgn_shared_jacobian: one reverse pass for each
+ *                   component of y, whatever the number of parameters.
+ *
+ * One C costs about as much as two products for each component of y, so it is made whenever it is small enough to factor;
+ * the Jacobians of all rows then stay inside the fused program, or are one intermediate value. */
+#include "train/second_order.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "graph/batch.h"
+
+/* Curvature is a matrix up to so many parameters, and so many numbers in the Jacobian of all rows. */
+enum { MOST_MATRIX_PARAMETERS = 600, MOST_FUSED_PARAMETERS = 64 };
+static const int64_t most_jacobian = (int64_t)1 << 26;
+
+/* Half-width of the part of |r| that Gauss-Newton takes for curved. */
+static const double l1_width = 1e-7;
+
+enum { VALUE, GRADIENT, PRODUCT, MATRIX, SQUARE, PLANS };
+
+typedef mgn_status minimiser(const mgn_objective *objective, mgn_descent *descent, double *p);
+
+typedef struct method {
+    const char *label;
+    minimiser *minimise;
+    bool has_products, is_gauss_newton;
+} method;
+
+static const method methods[] = {
+    {"lbfgs", mgn_descend_lbfgs, false, false},
+    {"newton", mgn_descend_newton, true, false},
+    {"gauss-newton", mgn_descend_damped, true, true},
+};
+
+struct mgn_solver {
+    mgn_model *model; /* its architecture */
+    mgn_device *device;
+    mgn_dtype real;
+    mgn_loss_config loss;
+    double decay; /* adds decay |p|^2 / 2 to the loss */
+    const method *method;
+    int64_t n, d, count, memory;
+    double tolerance;
+    mgn_tensor *x, *y, *parameters, *direction;
+    mgn_tensor *loss_out[PLANS], *vector_out[PLANS], *matrix_out; /* results of the plans */
+    mgn_plan *plans[PLANS];
+    mgn_objective objective;
+};
+
+/* ---- graphs ---- */
+
+typedef struct inputs {
+    mgn_node *x, *y, *flat, *v;
+    mgn_binding bindings[4];
+    size_t count;
+} inputs;
+
+static mgn_node *bound_input(mgn_graph *graph, inputs *in, const char *label, mgn_tensor *tensor) {
+    if (!tensor) return NULL;
+    mgn_node *node = mgn_input(graph, label, MGN_REAL, mgn_tensor_shape(tensor));
+    in->bindings[in->count++] = (mgn_binding){node, tensor};
+    return node;
+}
+
+static mgn_node *forward(const void *context, mgn_node *flat, mgn_node *x) {
+    return mgn_model_forward(((const mgn_solver *)context)->model, flat, x);
+}
+
+/* The loss's second derivatives by the entries of y (n, d), each by itself: losses of residuals have no others. |r| has
+ * none but at 0; there the curvature of the parabola that touches |r| on both sides stands for it (iteratively reweighted
+ * least squares). */
+static mgn_status residual_curvature(const mgn_solver *s, mgn_node *loss, mgn_node *y, mgn_node *target,
+                                     mgn_node **weights) {
+    mgn_node *slope, *ones = mgn_broadcast(mgn_constant(mgn_node_graph(y), 1), MGN_SHAPE(s->n, s->d));
+    MGN_TRY(mgn_grad(loss, &y, 1, &slope));
+    MGN_TRY(mgn_jvp(&slope, 1, &y, &ones, 1, weights));
+    if (strcmp(s->loss.kind, "l1") != 0) return MGN_OK;
+    mgn_node *width = mgn_sqrt(mgn_shift(mgn_square(mgn_sub(y, target)), l1_width * l1_width));
+    *weights = mgn_add(*weights, mgn_div(mgn_constant(mgn_node_graph(y), 1 / (double)(s->n * s->d)), width));
+    return MGN_OK;
+}
+
+static mgn_status build_product(const mgn_solver *s, const inputs *in, mgn_node *loss, mgn_node *y,
+                                mgn_node **product) {
+    mgn_node *gradient, *tangent, *weights;
+    if (!s->method->is_gauss_newton) {
+        MGN_TRY(mgn_grad(loss, &in->flat, 1, &gradient));
+        return mgn_jvp(&gradient, 1, &in->flat, &in->v, 1, product);
+    }
+    MGN_TRY(residual_curvature(s, loss, y, in->y, &weights));
+    MGN_TRY(mgn_jvp(&y, 1, &in->flat, &in->v, 1, &tangent));
+    mgn_node *cotangent = mgn_mul(weights, tangent);
+    return mgn_vjp(&y, &cotangent, 1, &in->flat, 1, product);
+}
+
+/* J^T W J inside the plan where it is small; otherwise W^(1/2) J, which a plan of its own multiplies. */
+static mgn_status build_matrix(const mgn_solver *s, const inputs *in, mgn_node *loss, mgn_node *y, mgn_node **matrix) {
+    mgn_node *jacobian, *weights;
+    MGN_TRY(mgn_shared_jacobian(forward, s, in->flat, in->x, &jacobian)); /* (n, d, p) */
+    MGN_TRY(residual_curvature(s, loss, y, in->y, &weights));
+    mgn_node *scaled = mgn_mul(jacobian, mgn_reshape(mgn_sqrt(weights), MGN_SHAPE(s->n, s->d, 1)));
+    *matrix = s->count <= MOST_FUSED_PARAMETERS ? NULL : scaled;
+    for (int64_t j = 0; j < s->d && s->count <= MOST_FUSED_PARAMETERS; j++) {
+        mgn_node *row = mgn_reshape(mgn_slice(scaled, 1, j, 1), MGN_SHAPE(s->n, s->count));
+        mgn_node *part = mgn_matmul_t(row, true, row, false);
+        *matrix = *matrix ? mgn_add(*matrix, part) : part;
+    }
+    return mgn_graph_status(mgn_node_graph(y));
+}
+
+/* What a plan computes: outputs[0] the loss, [1] a vector, [2] a matrix. */
+static mgn_status build(const mgn_solver *s, mgn_graph *graph, inputs *in, int kind, mgn_node *outputs[3]) {
+    in->x = bound_input(graph, in, "x", s->x);
+    in->y = bound_input(graph, in, "y", s->y);
+    in->flat = bound_input(graph, in, "parameters", s->parameters);
+    in->v = kind == PRODUCT ? bound_input(graph, in, "direction", s->direction) : NULL;
+    mgn_node *y = mgn_model_forward(s->model, in->flat, in->x);
+    mgn_node *loss = mgn_loss(&s->loss, in->x, y, in->y);
+    MGN_TRY(mgn_graph_status(graph));
+    if (kind == PRODUCT) return build_product(s, in, loss, y, &outputs[1]);
+    outputs[0] = loss;
+    if (kind == MATRIX) MGN_TRY(build_matrix(s, in, loss, y, &outputs[2]));
+    return kind == VALUE ? MGN_OK : mgn_grad(loss, &in->flat, 1, &outputs[1]);
+}
+
+static mgn_status compile(mgn_solver *s, int kind) {
+    mgn_graph *graph;
+    MGN_TRY(mgn_graph_create(&graph));
+    inputs in = {0};
+    mgn_node *outputs[3] = {NULL, NULL, NULL};
+    mgn_status status;
+    if (kind == SQUARE) {
+        mgn_node *a = bound_input(graph, &in, "Jacobians", s->matrix_out);
+        a = mgn_reshape(a, MGN_SHAPE(s->n * s->d, s->count));
+        outputs[2] = mgn_matmul_t(a, true, a, false);
+        status = mgn_graph_status(graph);
+    } else {
+        status = build(s, graph, &in, kind, outputs);
+    }
+    for (int i = 0; i < 3; i++) mgn_output(outputs[i]);
+    if (status == MGN_OK) status = mgn_plan_compile(graph, s->device, s->real, in.bindings, in.count, &s->plans[kind]);
+    if (status == MGN_OK) {
+        s->loss_out[kind] = mgn_plan_tensor(s->plans[kind], outputs[0]);
+        s->vector_out[kind] = mgn_plan_tensor(s->plans[kind], outputs[1]);
+        if (outputs[2]) s->matrix_out = mgn_plan_tensor(s->plans[kind], outputs[2]);
+    }
+    mgn_graph_destroy(graph);
+    return status;
+}
+
+/* Plans for the whole curvature, where it is small enough and the model has a form for it. */
+static mgn_status compile_matrix(mgn_solver *s, bool *has_matrix) {
+    *has_matrix = false;
+    int64_t numbers = 0;
+    if (!s->method->is_gauss_newton || s->count > MOST_MATRIX_PARAMETERS ||
+        __builtin_mul_overflow(s->n * s->d, s->count, &numbers) || numbers > most_jacobian)
+        return MGN_OK;
+    mgn_status status = compile(s, MATRIX);
+    if (status == MGN_ERR_UNSUPPORTED) return MGN_OK;
+    if (status == MGN_OK && s->count > MOST_FUSED_PARAMETERS) status = compile(s, SQUARE);
+    *has_matrix = status == MGN_OK;
+    return status;
+}
+
+/* ---- the objective ---- */
+
+static mgn_status run(mgn_solver *s, const double *p, int kind) {
+    MGN_TRY(mgn_tensor_write(s->parameters, MGN_F64, p));
+    return mgn_plan_run(s->plans[kind], 1);
+}
+
+static mgn_status read_loss(mgn_solver *s, const double *p, int kind, double *f) {
+    MGN_TRY(mgn_tensor_read(s->loss_out[kind], MGN_F64, f));
+    *f += 0.5 * s->decay * mgn_dot(p, p, s->count);
+    return MGN_OK;
+}
+
+static mgn_status read_gradient(mgn_solver *s, const double *p, int kind, double *gradient) {
+    MGN_TRY(mgn_tensor_read(s->vector_out[kind], MGN_F64, gradient));
+    mgn_add_scaled(gradient, s->decay, p, s->count);
+    return MGN_OK;
+}
+
+static mgn_status find_value(void *context, const double *p, double *f) {
+    MGN_TRY(run(context, p, VALUE));
+    return read_loss(context, p, VALUE, f);
+}
+
+static mgn_status find_gradient(void *context, const double *p, double *f, double *gradient) {
+    MGN_TRY(run(context, p, GRADIENT));
+    MGN_TRY(read_loss(context, p, GRADIENT, f));
+    return read_gradient(context, p, GRADIENT, gradient);
+}
+
+static mgn_status find_product(void *context, const double *p, const double *v, double *out) {
+    mgn_solver *s = context;
+    MGN_TRY(mgn_tensor_write(s->direction, MGN_F64, v));
+    MGN_TRY(run(s, p, PRODUCT));
+    return read_gradient(s, v, PRODUCT, out);
+}
+
+static mgn_status find_matrix(void *context, const double *p, double *f, double *gradient, double *matrix) {
+    mgn_solver *s = context;
+    MGN_TRY(run(s, p, MATRIX));
+    MGN_TRY(read_loss(s, p, MATRIX, f));
+    MGN_TRY(read_gradient(s, p, MATRIX, gradient));
+    if (s->plans[SQUARE]) MGN_TRY(mgn_plan_run(s->plans[SQUARE], 1));
+    MGN_TRY(mgn_tensor_read(s->matrix_out, MGN_F64, matrix));
+    for (int64_t i = 0; i < s->count; i++) matrix[i * (s->count + 1)] += s->decay;
+    return MGN_OK;
+}
+
+/* ---- life ---- */
+
+void mgn_solver_destroy(mgn_solver *solver) {
+    if (!solver) return;
+    for (int kind = 0; kind < PLANS; kind++) mgn_plan_destroy(solver->plans[kind]);
+    mgn_tensor *tensors[] = {solver->x, solver->y, solver->parameters, solver->direction};
+    for (size_t i = 0; i < MGN_COUNT(tensors); i++) mgn_tensor_destroy(tensors[i]);
+    mgn_model_destroy(solver->model);
+    mgn_free(solver);
+}
+
+static mgn_status prepare(mgn_solver *s, const mgn_samples *samples) {
+    bool has_matrix = false;
+    MGN_TRY(mgn_upload_samples(s->device, s->real, samples, s->d, &s->x, &s->y));
+    MGN_TRY(mgn_tensor_create(s->device, s->real, MGN_SHAPE(s->count), &s->parameters));
+    MGN_TRY(mgn_tensor_create(s->device, s->real, MGN_SHAPE(s->count), &s->direction));
+    MGN_TRY(compile_matrix(s, &has_matrix));
+    if (!has_matrix) MGN_TRY(compile(s, GRADIENT));
+    if (s->method->has_products) MGN_TRY(compile(s, VALUE));
+    if (s->method->has_products && !has_matrix) MGN_TRY(compile(s, PRODUCT));
+    s->objective = (mgn_objective){.count = s->count,
+                                   .context = s,
+                                   .value = find_value,
+                                   .gradient = find_gradient,
+                                   .product = find_product,
+                                   .matrix = has_matrix ? find_matrix : NULL};
+    return MGN_OK;
+}
+
+static mgn_status find_method(const mgn_train_config *config, const method **found) {
+    *found = NULL;
+    for (size_t i = 0; i < MGN_COUNT(methods); i++)
+        if (strcmp(config->optimizer.kind, methods[i].label) == 0) *found = &methods[i];
+    if (!*found)
+        return mgn_fail(MGN_ERR_ARGUMENT, "the optimizer is lbfgs, newton or gauss-newton; '%.15s' was found",
+                        config->optimizer.kind);
+    const bool has_residuals = strcmp(config->loss.kind, "mse") == 0 || strcmp(config->loss.kind, "l1") == 0;
+    if ((*found)->is_gauss_newton && !has_residuals)
+        return mgn_fail(MGN_ERR_ARGUMENT,
+                        "gauss-newton minimises losses of residuals, mse and l1; for %.15s there are newton and lbfgs",
+                        config->loss.kind);
+    return MGN_OK;
+}
+
+mgn_status mgn_solver_create(const mgn_model *model, mgn_device *device, const mgn_samples *samples,
+                             const mgn_train_config *config, mgn_solver **solver) {
+    const method *found;
+    MGN_TRY(find_method(config, &found));
+    mgn_solver *s = mgn_alloc(1, sizeof *s);
+    if (!s) return MGN_ERR_MEMORY;
+    s->device = device;
+    s->real = config->real;
+    s->loss = config->loss;
+    s->decay = config->optimizer.weight_decay;
+    s->method = found;
+    s->n = samples->n;
+    s->d = mgn_model_get_config(model)->d;
+    s->count = mgn_model_parameter_count(model);
+    s->memory = config->optimizer.memory;
+    s->tolerance = config->optimizer.tolerance;
+    mgn_status status = mgn_model_clone(model, &s->model);
+    if (status == MGN_OK) status = prepare(s, samples);
+    if (status == MGN_OK)
+        *solver = s;
+    else
+        mgn_solver_destroy(s);
+    return status;
+}
+
+mgn_status mgn_solver_run(mgn_solver *solver, mgn_descent *descent, double *values) {
+    descent->memory = solver->memory;
+    descent->tolerance = solver->tolerance;
+    descent->done = 0;
+    descent->is_converged = false;
+    return solver->method->minimise(&solver->objective, descent, values);
+}
+
+mgn_tensor *mgn_solver_rows(mgn_solver *solver) { return solver->x; }
+
+const mgn_objective *mgn_solver_objective(mgn_solver *solver) { return &solver->objective; }
+
+/* ---- mgn_train ---- */
+
+/* What a training's callback needs to know between iterations. */
+typedef struct watch {
+    const mgn_train_config *config;
+    mgn_train_result *result;
+    const double *values;
+    int64_t count;
+    double start;
+} watch;
+
+/* The loss is shown without its decay, as the first-order kinds show it. */
+static bool report(void *context, int64_t iteration, double f, double step) {
+    watch *w = context;
+    const mgn_train_config *config = w->config;
+    w->result->loss = f - 0.5 * config->optimizer.weight_decay * mgn_dot(w->values, w->values, w->count);
+    w->result->steps = iteration;
+    w->result->seconds = mgn_now() - w->start;
+    const mgn_train_report report = {iteration, config->epochs, iteration, w->result->loss, step, w->result->seconds};
+    return !config->report || config->report(config->context, &report);
+}
+
+mgn_status mgn_train_second_order(mgn_model *model, mgn_device *device, const mgn_samples *samples,
+                                  const mgn_train_config *config, mgn_train_result *result) {
+    const double start = mgn_now();
+    mgn_solver *solver = NULL;
+    if (config->batch > 0 && config->batch < samples->n)
+        return mgn_fail(MGN_ERR_ARGUMENT, "%s takes all %lld rows in every step; a batch of %lld was asked for",
+                        config->optimizer.kind, (long long)samples->n, (long long)config->batch);
+    MGN_TRY(mgn_solver_create(model, device, samples, config, &solver));
+    watch w = {config, result, mgn_model_values(model), mgn_model_parameter_count(model), mgn_now()};
+    result->compile_seconds = w.start - start;
+    mgn_descent descent = {.iterations = config->epochs, .report = report, .context = &w};
+    const mgn_status status = mgn_solver_run(solver, &descent, mgn_model_values(model));
+    if (descent.done == 0) report(&w, 0, descent.f, 0); /* it was at a minimum: the loss is wanted all the same */
+    mgn_solver_destroy(solver);
+    return status;
+}
