@@ -205,11 +205,12 @@ mgn_status mgn_mixture_log_density(const mgn_mixture *mixture, const float *rows
 
 /* ---- the density as nodes ---- */
 
-mgn_node *mgn_mixture_terms_of(const mgn_mixture_nodes *nodes, int64_t k, mgn_node *y) {
+mgn_node *mgn_mixture_terms_of(const mgn_mixture_nodes *nodes, int64_t k, mgn_node *y, mgn_node **whitened) {
     if (!y) return NULL;
     const int64_t n = mgn_node_shape(y).dim[0], d = mgn_node_shape(y).dim[1];
     mgn_node *z = mgn_sub(mgn_matmul(mgn_sub(y, nodes->centre), nodes->whiteners), nodes->shifts); /* (n, k d) */
-    mgn_node *squares = mgn_sum(mgn_square(mgn_reshape(z, MGN_SHAPE(n, k, d))), 4);                /* (n, k) */
+    if (whitened) *whitened = z;
+    mgn_node *squares = mgn_sum(mgn_square(mgn_reshape(z, MGN_SHAPE(n, k, d))), 4); /* (n, k) */
     return mgn_sub(nodes->constants, mgn_scale(squares, 0.5));
 }
 
@@ -222,7 +223,7 @@ static mgn_node *terms(const mgn_mixture *mixture, const mgn_mixture_factors *f,
         mgn_table(graph, f->shifts, MGN_SHAPE(k * d)),
         mgn_table(graph, f->constants, MGN_SHAPE(k)),
     };
-    return mgn_mixture_terms_of(&nodes, k, y);
+    return mgn_mixture_terms_of(&nodes, k, y, NULL);
 }
 
 mgn_node *mgn_mixture_terms(const mgn_mixture *mixture, mgn_node *y) {
@@ -236,6 +237,8 @@ mgn_node *mgn_mixture_terms(const mgn_mixture *mixture, mgn_node *y) {
     mgn_status status = mgn_mixture_factors_create(mixture->k, mixture->d, &factors);
     if (status == MGN_OK) {
         mgn_mixture_moments(mixture, factors.centre, NULL);
+        /* A number that single precision has: what a plan subtracts must be what is counted with here. */
+        for (int64_t i = 0; i < mixture->d; i++) factors.centre[i] = (double)(float)factors.centre[i];
         status = mgn_mixture_factorise(mixture, &factors);
     }
     if (status == MGN_OK)

@@ -32,8 +32,8 @@ typedef struct mgn_mixture_nodes {
     mgn_node *centre, *whiteners, *shifts, *constants;
 } mgn_mixture_nodes;
 
-/* mgn_mixture_terms for parameters that are nodes. */
-mgn_node *mgn_mixture_terms_of(const mgn_mixture_nodes *nodes, int64_t k, mgn_node *y);
+/* mgn_mixture_terms for parameters that are nodes. `whitened` (may be NULL) gets (y - m_j) A_j for all j: (n, k d). */
+mgn_node *mgn_mixture_terms_of(const mgn_mixture_nodes *nodes, int64_t k, mgn_node *y, mgn_node **whitened);
 
 /* The lower Cholesky factor of a symmetric (d, d), 0 above the diagonal; false where it is not positive definite. Pivots
  * below 1e-7 of the largest count as 0. */

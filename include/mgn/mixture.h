@@ -44,6 +44,51 @@ MGN_API mgn_status mgn_mixture_save(const mgn_mixture *mixture, const char *path
  *  Errors: IO; FORMAT (not such a file, or shapes that disagree); those of mgn_mixture_check; MEMORY. */
 MGN_API mgn_status mgn_mixture_load(const char *path, mgn_mixture *mixture);
 
+/* ---- fitting ---- */
+
+/** After each pass over the rows of a level of the fit. Return false to stop (status INTERRUPTED). */
+typedef bool mgn_mixture_callback(void *context, int64_t k, int64_t pass, double log_likelihood);
+
+/** All zero means the defaults. */
+typedef struct mgn_mixture_fit_config {
+    double regularisation; /**< smallest variance of a component in any direction; 0: 1e-6 of the rows' mean variance */
+    double tolerance;      /**< stop when a pass gains less log-likelihood per row; 0: 1e-5 */
+    int64_t passes;        /**< at most that many over all rows; 0: 100 */
+    int64_t starts;        /**< k-means++ starts, the best of which goes on; 0: 4 */
+    uint64_t seed;
+    mgn_mixture_callback *report; /**< optional */
+    void *context;
+} mgn_mixture_fit_config;
+
+typedef struct mgn_mixture_fit_result {
+    int64_t k;             /**< components it ended with */
+    double log_likelihood; /**< mean over the rows, in nats, of the mixture that is returned */
+    double bic;            /**< -2 n log_likelihood + log n (free parameters): lower is better */
+    int64_t passes;        /**< over all rows */
+    int64_t reseeded;      /**< collapsed components that were put elsewhere */
+    int64_t dropped;       /**< and those that were given up */
+    bool converged;
+    double seconds;
+} mgn_mixture_fit_result;
+
+/** Fits k components to n float rows (n, d) by expectation maximisation: k-means++ starts on a sample, then passes over
+ *  growing samples, then over all rows. A pass is one plan, a row program that streams over the rows: nothing of size
+ *  n k is kept. The constrained likelihood (variances of at least `regularisation`) never falls from one pass to the next,
+ *  except where a collapsed component (of fewer than d + 1 rows) is put elsewhere or dropped. Components come sorted by
+ *  weight, heaviest first. The same seed and device give the same mixture, whatever the number of threads.
+ *  Errors: ARGUMENT (fewer than k rows, rows that are all the same), NUMERIC (a value that is not finite), INTERRUPTED,
+ *  MEMORY, DEVICE. `result` may be NULL. */
+MGN_API mgn_status mgn_mixture_fit(mgn_device *device, const float *rows, int64_t n, int64_t d, int64_t k,
+                                   const mgn_mixture_fit_config *config, mgn_mixture *mixture,
+                                   mgn_mixture_fit_result *result);
+
+/** Fits first .. last components: mixtures and results (last - first + 1 each), the caller frees the mixtures. `elbow`
+ *  is the k at which more components stop paying: where the curve of log-likelihoods is farthest above its chord (`first`
+ *  where it has less than three points). Errors: those of mgn_mixture_fit; then no mixture is left. */
+MGN_API mgn_status mgn_mixture_curve(mgn_device *device, const float *rows, int64_t n, int64_t d, int64_t first,
+                                     int64_t last, const mgn_mixture_fit_config *config, mgn_mixture *mixtures,
+                                     mgn_mixture_fit_result *results, int64_t *elbow);
+
 #ifdef __cplusplus
 }
 #endif

@@ -1,0 +1,224 @@
+/* Fitting mixtures: several starts on a small sample, the best of them on a larger one, then all rows.
+ *
+ * Most of expectation maximisation's passes only move a start towards a maximum that a sample shows as well as all rows
+ * do. What is left for all rows is to settle, which takes a few passes. */
+#include <math.h>
+#include <string.h>
+
+#include <mgn/ot.h>
+
+#include "core/random.h"
+#include "target/em.h"
+
+enum { SAMPLE_ROWS = 1 << 16, START_ROWS = 1 << 13, START_PASSES = 25, USUAL_PASSES = 100, USUAL_STARTS = 4 };
+
+static const double usual_tolerance = 1e-5, start_tolerance = 1e-3, usual_floor = 1e-6;
+
+/* ---- data ---- */
+
+static mgn_status check(int64_t n, int64_t k, const mgn_mixture_fit_config *c) {
+    if (k < 1 || k > MGN_MOST_COMPONENTS)
+        return mgn_fail(MGN_ERR_ARGUMENT, "a mixture has 1 to %d components, not %lld", MGN_MOST_COMPONENTS,
+                        (long long)k);
+    if (n < k)
+        return mgn_fail(MGN_ERR_ARGUMENT, "a mixture of %lld components needs at least as many rows; %lld were found",
+                        (long long)k, (long long)n);
+    if (n > UINT32_MAX)
+        return mgn_fail(MGN_ERR_ARGUMENT, "mixtures are fitted to at most 2^32 - 1 rows, not %lld", (long long)n);
+    if (!(c->regularisation >= 0) || !(c->tolerance >= 0) || c->passes < 0 || c->starts < 0)
+        return mgn_fail(MGN_ERR_ARGUMENT,
+                        "regularisation, tolerance, passes and starts from 0 were expected; %g, %g, %lld, %lld found",
+                        c->regularisation, c->tolerance, (long long)c->passes, (long long)c->starts);
+    return MGN_OK;
+}
+
+/* Rows of a keyed shuffle: every beginning of them is a sample. */
+static mgn_status draw_sample(mgn_em_data *data) {
+    const size_t bytes = (size_t)data->d * sizeof *data->sample;
+    data->sample_rows = MGN_MIN(data->n, SAMPLE_ROWS);
+    data->sample = mgn_alloc_aligned((size_t)data->sample_rows, bytes);
+    if (!data->sample) return MGN_ERR_MEMORY;
+    const mgn_host_shuffle shuffle = mgn_host_shuffle_start(data->config->seed, 0, (uint32_t)data->n);
+    for (int64_t i = 0; i < data->sample_rows; i++)
+        memcpy(data->sample + i * data->d, data->rows + (int64_t)mgn_host_shuffle_at(&shuffle, (uint32_t)i) * data->d,
+               bytes);
+    return MGN_OK;
+}
+
+static mgn_status describe(mgn_em_data *data) {
+    const int64_t d = data->d;
+    double variance = 0;
+    data->mean = mgn_alloc((size_t)(d + d * d), sizeof *data->mean);
+    if (!data->mean) return MGN_ERR_MEMORY;
+    data->covariance = data->mean + d;
+    MGN_TRY(mgn_moments(data->rows, data->n, d, false, data->mean, data->covariance));
+    for (int64_t i = 0; i < d; i++) {
+        variance += data->covariance[i * d + i] / (double)d;
+        /* What the device subtracts must be what the host counts with. */
+        data->mean[i] = (double)(float)data->mean[i];
+    }
+    if (!(variance > 0))
+        return mgn_fail(MGN_ERR_ARGUMENT, "all %lld rows are the same, so they have no density to fit a mixture to",
+                        (long long)data->n);
+    data->floor = data->config->regularisation > 0 ? data->config->regularisation : usual_floor * variance;
+    return mgn_em_raise(data->covariance, d, data->floor);
+}
+
+static void destroy_data(mgn_em_data *data) {
+    mgn_free(data->mean);
+    mgn_free(data->sample);
+    mgn_tensor_destroy(data->tensor);
+}
+
+static mgn_status on_device(const mgn_em_data *data, const float *rows, int64_t n, mgn_tensor **tensor) {
+    MGN_TRY(mgn_tensor_create(data->device, MGN_F32, MGN_SHAPE(n, data->d), tensor));
+    return mgn_tensor_write(*tensor, MGN_F32, rows);
+}
+
+static mgn_status create_data(mgn_em_data *data) {
+    MGN_TRY(describe(data));
+    MGN_TRY(draw_sample(data));
+    return on_device(data, data->rows, data->n, &data->tensor);
+}
+
+/* ---- levels ---- */
+
+/* The best of the starts, each after some passes over a small sample. */
+static mgn_status choose_start(const mgn_em_data *data, int64_t k, mgn_mixture *best, mgn_mixture_fit_result *result) {
+    const int64_t starts = data->config->starts ? data->config->starts : USUAL_STARTS;
+    mgn_em_level level = {.rows = data->sample,
+                          .n = MGN_MIN(data->sample_rows, MGN_MAX(START_ROWS, 64 * k)),
+                          .tolerance = start_tolerance,
+                          .passes = START_PASSES};
+    double most = -INFINITY;
+    MGN_TRY(on_device(data, level.rows, level.n, &level.tensor));
+    mgn_status status = MGN_OK;
+    for (int64_t s = 0; s < (k == 1 ? 1 : starts) && status == MGN_OK; s++) {
+        mgn_mixture_fit_result found = {0};
+        mgn_mixture mixture = {0};
+        status = mgn_em_start(data, level.n, k, s, &mixture);
+        if (status == MGN_OK) status = mgn_em_run(data, &level, &mixture, &found);
+        if (status == MGN_OK && (!best->weights || found.log_likelihood > most)) {
+            mgn_mixture_free(best);
+            *best = mixture;
+            mixture = (mgn_mixture){0};
+            most = found.log_likelihood;
+            result->reseeded = found.reseeded;
+            result->dropped = found.dropped;
+        }
+        mgn_mixture_free(&mixture);
+    }
+    mgn_tensor_destroy(level.tensor);
+    return status;
+}
+
+/* Settles on the larger sample, where that saves passes over all rows. */
+static mgn_status settle(const mgn_em_data *data, double tolerance, mgn_mixture *mixture,
+                         mgn_mixture_fit_result *result) {
+    if (data->n < 2 * data->sample_rows) return MGN_OK;
+    mgn_em_level level = {
+        .rows = data->sample, .n = data->sample_rows, .tolerance = tolerance, .passes = 2 * (int64_t)USUAL_PASSES};
+    MGN_TRY(on_device(data, level.rows, level.n, &level.tensor));
+    const mgn_status status = mgn_em_run(data, &level, mixture, result);
+    mgn_tensor_destroy(level.tensor);
+    return status;
+}
+
+static void swap(double *a, double *b, int64_t count) {
+    for (int64_t i = 0; i < count; i++) {
+        const double kept = a[i];
+        a[i] = b[i];
+        b[i] = kept;
+    }
+}
+
+static void sort_by_weight(mgn_mixture *m) {
+    const int64_t d = m->d;
+    for (int64_t i = 0; i < m->k; i++) {
+        int64_t heaviest = i;
+        for (int64_t j = i + 1; j < m->k; j++)
+            if (m->weights[j] > m->weights[heaviest]) heaviest = j;
+        if (heaviest == i) continue;
+        swap(m->weights + i, m->weights + heaviest, 1);
+        swap(m->means + i * d, m->means + heaviest * d, d);
+        swap(m->covariances + i * d * d, m->covariances + heaviest * d * d, d * d);
+    }
+}
+
+static double bayes_criterion(const mgn_mixture *m, int64_t n, double likelihood) {
+    const double k = (double)m->k, d = (double)m->d;
+    const double parameters = k - 1 + k * d + k * d * (d + 1) / 2;
+    return -2 * (double)n * likelihood + parameters * log((double)n);
+}
+
+static mgn_status fit(const mgn_em_data *data, int64_t k, mgn_mixture *mixture, mgn_mixture_fit_result *result) {
+    const mgn_mixture_fit_config *c = data->config;
+    const double start = mgn_now(), tolerance = c->tolerance > 0 ? c->tolerance : usual_tolerance;
+    const mgn_em_level level = {.rows = data->rows,
+                                .tensor = data->tensor,
+                                .n = data->n,
+                                .tolerance = tolerance,
+                                .passes = c->passes ? c->passes : USUAL_PASSES};
+    mgn_mixture made = {0};
+    mgn_mixture_fit_result own = {0};
+    mgn_status status = choose_start(data, k, &made, &own);
+    if (status == MGN_OK) status = settle(data, tolerance, &made, &own);
+    own.passes = 0;
+    if (status == MGN_OK) status = mgn_em_run(data, &level, &made, &own);
+    if (status != MGN_OK) {
+        mgn_mixture_free(&made);
+        return status;
+    }
+    sort_by_weight(&made);
+    own.k = made.k;
+    own.bic = bayes_criterion(&made, data->n, own.log_likelihood);
+    own.seconds = mgn_now() - start;
+    *mixture = made;
+    *result = own;
+    return MGN_OK;
+}
+
+mgn_status mgn_mixture_fit(mgn_device *device, const float *rows, int64_t n, int64_t d, int64_t k,
+                           const mgn_mixture_fit_config *config, mgn_mixture *mixture, mgn_mixture_fit_result *result) {
+    mgn_mixture_fit_result own = {0};
+    MGN_TRY(mgn_mixture_curve(device, rows, n, d, k, k, config, mixture, &own, NULL));
+    if (result) *result = own;
+    return MGN_OK;
+}
+
+/* ---- the curve ---- */
+
+/* The point farthest above the line from the first to the last. */
+static int64_t find_elbow(const mgn_mixture_fit_result *results, int64_t first, int64_t count) {
+    const double low = results[0].log_likelihood, rise = results[count - 1].log_likelihood - low;
+    int64_t elbow = 0;
+    double most = 0;
+    for (int64_t i = 1; i < count - 1; i++) {
+        const double above = results[i].log_likelihood - low - rise * (double)i / (double)(count - 1);
+        if (above <= most) continue;
+        most = above;
+        elbow = i;
+    }
+    return first + elbow;
+}
+
+mgn_status mgn_mixture_curve(mgn_device *device, const float *rows, int64_t n, int64_t d, int64_t first, int64_t last,
+                             const mgn_mixture_fit_config *config, mgn_mixture *mixtures,
+                             mgn_mixture_fit_result *results, int64_t *elbow) {
+    const mgn_mixture_fit_config none = {0};
+    mgn_em_data data = {.device = device, .rows = rows, .n = n, .d = d, .config = config ? config : &none};
+    if (!device || !rows || !mixtures || !results || d < 1 || d > 46340 || last < first)
+        return mgn_fail(MGN_ERR_ARGUMENT,
+                        "fitting a mixture needs a device, rows, places for the results and a range of "
+                        "components");
+    MGN_TRY(check(n, first, data.config));
+    MGN_TRY(check(n, last, data.config));
+    mgn_status status = create_data(&data);
+    int64_t done = 0;
+    for (; first + done <= last && status == MGN_OK; done += status == MGN_OK)
+        status = fit(&data, first + done, &mixtures[done], &results[done]);
+    destroy_data(&data);
+    if (status == MGN_OK && elbow) *elbow = find_elbow(results, first, last - first + 1);
+    for (int64_t i = 0; status != MGN_OK && i < done; i++) mgn_mixture_free(&mixtures[i]);
+    return status;
+}
