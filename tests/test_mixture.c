@@ -3,6 +3,7 @@
 #include "graph_kit.h"
 
 #include <mgn/data.h>
+#include <mgn/ot.h>
 #include <mgn/target.h>
 
 enum { ROWS = 20000 };
@@ -132,6 +133,21 @@ START_TEST(test_a_known_mixture_is_recovered) {
     ASSERT_CLOSE(result.log_likelihood, exact, 1e-5);
     ck_assert(exact >= likelihood(&m, rows, ROWS));
     ASSERT_CLOSE(result.bic, -2.0 * ROWS * result.log_likelihood + 17 * log(ROWS), 1e-6 * fabs(result.bic));
+    free(rows);
+    mgn_mixture_free(&found);
+    mgn_mixture_free(&m);
+}
+END_TEST
+
+START_TEST(test_one_component_has_the_moments) {
+    DEVICE_OR_SKIP(device);
+    mgn_mixture m = truth(), found = {0};
+    float *rows = samples(&m, ROWS, 6);
+    double mean[2], covariance[4];
+    MGN_ASSERT_OK(mgn_moments(rows, ROWS, 2, false, mean, covariance));
+    MGN_ASSERT_OK(mgn_mixture_fit(device, rows, ROWS, 2, 1, NULL, &found, NULL));
+    for (int i = 0; i < 2; i++) ASSERT_CLOSE(found.means[i], mean[i], 1e-6);
+    for (int i = 0; i < 4; i++) ASSERT_CLOSE(found.covariances[i], covariance[i], 1e-5);
     free(rows);
     mgn_mixture_free(&found);
     mgn_mixture_free(&m);
@@ -345,6 +361,7 @@ static Suite *suite(void) {
     tcase_add_test(c, test_moments_are_those_of_the_whole);
     c = case_with_devices(s, "fits");
     tcase_add_loop_test(c, test_a_known_mixture_is_recovered, 0, 2);
+    tcase_add_loop_test(c, test_one_component_has_the_moments, 0, 2);
     tcase_add_test(c, test_the_likelihood_is_right_to_five_digits);
     tcase_add_loop_test(c, test_no_pass_loses_likelihood, 0, 2);
     tcase_add_test(c, test_threads_do_not_show);
