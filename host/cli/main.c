@@ -66,6 +66,19 @@ static const cli_command commands[] = {
      "mgn devices\n"
      "mgn devices --json\n",
      0, 0, cmd_devices},
+    {"gmm", "fit Gaussian mixtures to rows or to the colours of a picture",
+     "DATA [-k K|FIRST..LAST] [-o FILE] [options]",
+     "DATA is a .npy or .csv table, one row a sample, or a picture, whose colours are points of [0, 1]^3. Fits by "
+     "expectation maximisation from k-means++ starts. The table shows the mean log-likelihood of a row in nats, the "
+     "Bayes information criterion (lower is better), passes over all rows, and seconds.\n"
+     "\n"
+     "Of a range, the elbow is kept: the number of components after which no further one adds more than 5 % of what "
+     "the whole range gains in log-likelihood. Components that collapse onto a few rows are put elsewhere, or dropped, "
+     "and "
+     "a note says so. FILE serves as a target: gmm:FILE.",
+     "mgn gmm sunset.jpg -k 1..10 -o sunset.json\n"
+     "mgn gmm points.npy -k 3 --json\n",
+     1, 1, cmd_gmm},
     {"experiment", "run a published experiment and compare with its figures", "NAME [options]",
      "", /* written from the table of experiments */
      "mgn experiment gradient-field\n"

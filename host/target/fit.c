@@ -188,17 +188,14 @@ mgn_status mgn_mixture_fit(mgn_device *device, const float *rows, int64_t n, int
 
 /* ---- the curve ---- */
 
-/* The point farthest above the line from the first to the last. */
+/* The first point after which no step adds more than this part of the whole rise. */
+static const double worth_a_component = 0.05;
+
 static int64_t find_elbow(const mgn_mixture_fit_result *results, int64_t first, int64_t count) {
-    const double low = results[0].log_likelihood, rise = results[count - 1].log_likelihood - low;
-    int64_t elbow = 0;
-    double most = 0;
-    for (int64_t i = 1; i < count - 1; i++) {
-        const double above = results[i].log_likelihood - low - rise * (double)i / (double)(count - 1);
-        if (above <= most) continue;
-        most = above;
-        elbow = i;
-    }
+    const double rise = results[count - 1].log_likelihood - results[0].log_likelihood;
+    int64_t elbow = count - 1;
+    while (elbow > 0 && results[elbow].log_likelihood - results[elbow - 1].log_likelihood <= worth_a_component * rise)
+        elbow--;
     return first + elbow;
 }
 

@@ -83,8 +83,8 @@ MGN_API mgn_status mgn_mixture_fit(mgn_device *device, const float *rows, int64_
                                    mgn_mixture_fit_result *result);
 
 /** Fits first .. last components: mixtures and results (last - first + 1 each), the caller frees the mixtures. `elbow`
- *  is the k at which more components stop paying: where the curve of log-likelihoods is farthest above its chord (`first`
- *  where it has less than three points). Errors: those of mgn_mixture_fit; then no mixture is left. */
+ *  (may be NULL) is the k at which more components stop paying: after it no step adds more than 5 % of the curve's whole
+ *  rise in log-likelihood. Errors: those of mgn_mixture_fit; then no mixture is left. */
 MGN_API mgn_status mgn_mixture_curve(mgn_device *device, const float *rows, int64_t n, int64_t d, int64_t first,
                                      int64_t last, const mgn_mixture_fit_config *config, mgn_mixture *mixtures,
                                      mgn_mixture_fit_result *results, int64_t *elbow);
