@@ -1,0 +1,80 @@
+/* The linear assignment problem with squared distances as costs, as assignment.c and its parts share it.
+ *
+ * Notation: rows i are points of x, columns j points of y, c_ij = |x_i - y_j|^2. Every column has a price v_j (its dual
+ * variable); what a row pays is c_ij - v_j, and u_i = min_j (c_ij - v_j) is its dual variable. Prices only ever fall while
+ * a level is solved, so a row's payments only grow, and a lower bound on them stays one: this is what lets a row
+ * look at a short list of columns instead of all. */
+#ifndef MGN_HOST_OT_ASSIGNMENT_H
+#define MGN_HOST_OT_ASSIGNMENT_H
+
+#include "core/core.h"
+
+/* Columns are scanned in blocks of this many; coordinates of a block stand together. */
+enum { MGN_LAP_BLOCK = 16 };
+
+/* Columns that a row's list aims at, and the most that it holds. */
+enum { MGN_LAP_NEAR = 32, MGN_LAP_LIST = 96 };
+
+typedef struct mgn_lap {
+    int64_t n; /* rows and columns of the level: the first n of both clouds */
+    int64_t d, blocks;
+    double *x;     /* (n, d) */
+    double *y;     /* (blocks, d, MGN_LAP_BLOCK); places past the last column hold 0 */
+    double *price; /* v; minus infinity past the last column, so that nothing is near it */
+
+    /* Lists: for row i, count[i] columns and their costs; every other column costs the row bound[i] or more. */
+    int32_t *list_column; /* (n, MGN_LAP_LIST) */
+    double *list_cost;
+    int32_t *count;
+    double *bound;
+
+    /* The assignment, -1 for none, and c of a row and its column. */
+    int32_t *column_of, *row_of;
+    double *cost_of;
+
+    /* Payments of one row, the least of each block, and room for choosing among them: one set a thread. */
+    double *payment, *least, *sorted;
+    int64_t payment_stride;
+    int threads;
+} mgn_lap;
+
+/* out[j] = |x_row - y_j|^2 - price[j] for the columns of blocks first .. last-1, and least[b] the smallest of block b. */
+void mgn_lap_scan(const mgn_lap *lap, int64_t row, const double *price, int64_t first, int64_t last, double *out,
+                  double *least);
+
+/* A value that at least `wanted` columns do not pay more than, by the least payments of the blocks: the wanted-th
+ * smallest of these, or infinity when there are fewer blocks. */
+double mgn_lap_threshold(const mgn_lap *lap, int thread, int64_t wanted);
+
+/* The row's payments and the blocks' least ones, into the first set. */
+void mgn_lap_pay(mgn_lap *lap, int64_t row);
+
+/* Makes the row's list anew from all columns; the payments stay in the first set. */
+void mgn_lap_list(mgn_lap *lap, int64_t row);
+
+/* The same for all rows, over threads. */
+void mgn_lap_list_all(mgn_lap *lap);
+
+/* The row's best column (a place in its list), its payment there, and the next best payment anywhere. */
+typedef struct mgn_lap_offer {
+    double best, second;
+    int32_t place;
+} mgn_lap_offer;
+mgn_lap_offer mgn_lap_best(mgn_lap *lap, int64_t row);
+
+/* Rows bid for columns, each leaving its column `epsilon` above its next best; prices end near the optimum. Gives up when few
+ * rows are left or many bids were made: only the prices count. Errors: INTERRUPTED. */
+mgn_status mgn_lap_auction(mgn_lap *lap, double epsilon, int32_t *queue);
+
+/* Assigns all rows, optimally. `queue` has room for n. Errors: MEMORY, INTERRUPTED. */
+mgn_status mgn_lap_augment(mgn_lap *lap, int32_t *queue);
+
+/* Assigns the row to the column at `place` of its list. */
+static inline void mgn_lap_assign(mgn_lap *lap, int64_t row, int32_t place) {
+    const int32_t column = lap->list_column[row * MGN_LAP_LIST + place];
+    lap->column_of[row] = column;
+    lap->row_of[column] = (int32_t)row;
+    lap->cost_of[row] = lap->list_cost[row * MGN_LAP_LIST + place];
+}
+
+#endif
