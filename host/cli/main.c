@@ -79,6 +79,18 @@ static const cli_command commands[] = {
      "mgn gmm sunset.jpg -k 1..10 -o sunset.json\n"
      "mgn gmm points.npy -k 3 --json\n",
      1, 1, cmd_gmm},
+    {"w2", "measure how far apart two distributions are", "A B [options]",
+     "The squared 2-Wasserstein distance. A and B are .npy or .csv tables of one point a row, pictures, or "
+     "distributions "
+     "such as normal:2, gaussian:mean=2,1;cov=1,-.8,-.8,1, gmm:FILE or banana, which are sampled.\n"
+     "\n"
+     "--exact finds the best assignment of up to 16384 points to as many others, and proves that it is the best. "
+     "--sliced takes the mean over directions of the exact distance of the projections, for any number of points. "
+     "--bures takes the two means and covariances alone: the closed form between Gaussians. Several may be asked for.",
+     "mgn w2 a.npy b.npy\n"
+     "mgn w2 a.csv normal:2 --points 4096 --json\n"
+     "mgn w2 day.jpg sunset.jpg --sliced 256 --bures\n",
+     2, 2, cmd_w2},
     {"experiment", "run a published experiment and compare with its figures", "NAME [options]",
      "", /* written from the table of experiments */
      "mgn experiment gradient-field\n"

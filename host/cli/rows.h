@@ -1,0 +1,20 @@
+/* Rows that commands work on: drawn from what a specification of <mgn/target.h> names. */
+#ifndef MGN_CLI_ROWS_H
+#define MGN_CLI_ROWS_H
+
+#include <mgn/data.h>
+#include <mgn/target.h>
+
+/* The rows of a finite target, 0 for a sampler. */
+int64_t cli_target_count(const mgn_target *target);
+
+/* n samples of the target; the caller frees `rows`. */
+mgn_status cli_target_rows(const mgn_target *target, int64_t n, uint64_t seed, mgn_matrix *rows);
+
+/* As the above for all rows of a finite target, or `n` of a sampler. */
+mgn_status cli_target_all(const mgn_target *target, int64_t n, uint64_t seed, mgn_matrix *rows);
+
+/* Fails unless both are of the same dimension; the sentence calls them by their labels. */
+mgn_status cli_check_dimension(const mgn_target *target, const char *other, int64_t d);
+
+#endif
