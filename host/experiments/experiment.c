@@ -92,11 +92,12 @@ static mgn_status run_trial(const mgn_run *run, const mgn_protocol *protocol, vo
     *result = (mgn_experiment_result){.recipe = trial->recipe, .model = trial->model};
     mgn_model *model = NULL;
     mgn_map *map = NULL;
+    const mgn_dtype real = mgn_device_get_info(run->device)->has_f64 ? MGN_F64 : MGN_F32;
     const double start = mgn_now();
     mgn_status status = protocol->train(run, data, trial, &model, &result->steps);
     result->seconds = mgn_now() - start;
     if (status == MGN_OK) result->parameters = mgn_model_parameter_count(model);
-    if (status == MGN_OK) status = mgn_map_create(model, run->device, MGN_F32, &map);
+    if (status == MGN_OK) status = mgn_map_create(model, run->device, real, &map);
     if (status == MGN_OK) status = protocol->judge(run, data, trial, model, map, result);
     if (status == MGN_OK) run->report->count++;
     mgn_map_destroy(map);

@@ -56,22 +56,30 @@ mgn_status mgn_train_step(const mgn_run *run, const char *label, mgn_model *mode
 mgn_status mgn_measure_loss(const mgn_loss_config *config, mgn_device *device, mgn_model *model,
                             const mgn_samples *samples, double *loss);
 
-/* ---- searching among start values, for pairs (start.c) ---- */
+/* ---- learning from pairs ---- */
 
-/* One round of a search: the best `models` so far take `steps` full steps on the first `rows` rows. */
-typedef struct mgn_round {
-    int64_t models, rows, steps;
-    double lr;
-} mgn_round;
+/* The seed of start `i` of a search: far from those of other seeds. */
+static inline uint64_t mgn_candidate_seed(uint64_t seed, int64_t i) { return seed * 0x9e3779b97f4a7c15u + (uint64_t)i; }
 
-/* Of `candidates` random models the `count` best ones by what the best affine part leaves over, best first, each with
- * that affine part. The caller destroys `models`. */
+/* Of `candidates` random models (cmgn or mmgn) the `count` best ones by what the best affine part leaves over, best first,
+ * each with that affine part (start.c). The caller destroys `models`. */
 mgn_status mgn_choose_starts(const mgn_model_config *config, mgn_device *device, const mgn_samples *samples,
                              int64_t candidates, uint64_t seed, mgn_model **models, int64_t count);
 
-/* Successive halving: each round trains what the one before left, and keeps the best by the training loss. */
-mgn_status mgn_search(const mgn_run *run, const mgn_model_config *config, const mgn_samples *samples,
-                      int64_t candidates, const mgn_train_config *training, const mgn_round *rounds, size_t round_count,
-                      mgn_model **model, int64_t *steps);
+/* One round of a search: the best `models` so far take `steps` steps of an optimizer of second order on the first `rows`
+ * rows. */
+typedef struct mgn_round {
+    int64_t models, rows, steps;
+    const char *optimizer;
+} mgn_round;
+
+/* `count` random models, of seeds far from one another. The caller destroys `models`. */
+mgn_status mgn_random_starts(const mgn_model_config *config, int64_t count, uint64_t seed, mgn_model **models);
+
+/* Successive halving among the rounds[0].models `starts`, of one architecture and any kind (search.c): each round trains
+ * what the one before left and keeps the best by the training loss. Destroys the starts but the one that becomes `model`,
+ * which is the caller's. */
+mgn_status mgn_search(const mgn_run *run, mgn_model **starts, const mgn_samples *samples, const mgn_loss_config *loss,
+                      const mgn_round *rounds, size_t round_count, mgn_model **model, int64_t *steps);
 
 #endif

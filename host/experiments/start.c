@@ -1,6 +1,6 @@
-/* Start values for learning a field from pairs (x, y), and a search among them.
+/* Start values for learning a field from pairs (x, y) by first-order steps.
  *
- * From N(0, 1) weights most models of a dozen parameters end in a poor local minimum: their units are nearly linear over
+ * From N(0, 1) weights most models of a dozen parameters then end in a poor local minimum: their units are nearly linear over
  * the data, the quadratic part V already is linear, and the steps that would bend a unit in the right place are too many.
  * So many random models are drawn with units that bend within the data, and judged without training: y minus what the
  * units give is fitted by an affine map with a positive semidefinite matrix, which is just what V and the offset can be.
@@ -242,9 +242,6 @@ static void rank(ranking *r, mgn_model *model, double score) {
     r->scores[at] = score;
 }
 
-/* The seed of candidate `i`: far from those of other seeds. */
-static uint64_t candidate_seed(uint64_t seed, int64_t i) { return seed * 0x9e3779b97f4a7c15u + (uint64_t)i; }
-
 static mgn_status choose(judge *j, const mgn_model_config *config, mgn_device *device, int64_t candidates,
                          uint64_t seed, ranking *r) {
     double spread = 1;
@@ -258,7 +255,7 @@ static mgn_status choose(judge *j, const mgn_model_config *config, mgn_device *d
             mgn_model_destroy(model);
             MGN_TRY(status);
         }
-        MGN_TRY(draw(config, spread, candidate_seed(seed, i), &model));
+        MGN_TRY(draw(config, spread, mgn_candidate_seed(seed, i), &model));
         status = judge_start(j, model, &score);
         if (status == MGN_OK && mgn_interrupted())
             status = mgn_fail(MGN_ERR_INTERRUPTED, "interrupted while starts were chosen");
@@ -281,51 +278,5 @@ mgn_status mgn_choose_starts(const mgn_model_config *config, mgn_device *device,
         for (int64_t i = 0; i < r.count; i++) mgn_model_destroy(models[i]);
     mgn_free(r.scores);
     free_judge(&j);
-    return status;
-}
-
-/* ---- successive halving ---- */
-
-static mgn_status train_round(const mgn_run *run, const mgn_round *round, const mgn_samples *samples,
-                              const mgn_train_config *training, ranking *r, int64_t *steps) {
-    const int64_t count = MGN_MIN(round->models, r->count);
-    const mgn_samples some = {samples->x, samples->y, MGN_MIN(round->rows, samples->n)};
-    mgn_train_config config = *training;
-    config.batch = 0;
-    config.epochs = round->steps;
-    config.optimizer.lr = round->lr;
-    while (r->count > count) mgn_model_destroy(r->models[--r->count]);
-    ranking trained = {r->models, r->scores, 0, r->capacity}; /* in place: it never outruns i */
-    for (int64_t i = 0; i < count; i++) {
-        mgn_model *model = r->models[i];
-        double loss = 0;
-        mgn_status status = mgn_train_step(run, "search", model, &some, &config, steps, &loss);
-        if (status == MGN_ERR_NUMERIC) {
-            status = MGN_OK; /* one that diverged is a poor one */
-            loss = DBL_MAX;
-        }
-        MGN_TRY(status);
-        rank(&trained, model, loss);
-    }
-    return MGN_OK;
-}
-
-mgn_status mgn_search(const mgn_run *run, const mgn_model_config *config, const mgn_samples *samples,
-                      int64_t candidates, const mgn_train_config *training, const mgn_round *rounds, size_t round_count,
-                      mgn_model **model, int64_t *steps) {
-    const int64_t count = rounds[0].models;
-    ranking r = {.capacity = count};
-    r.models = mgn_alloc((size_t)count, sizeof(mgn_model *));
-    r.scores = mgn_alloc((size_t)count, sizeof *r.scores);
-    mgn_status status = r.models && r.scores ? MGN_OK : MGN_ERR_MEMORY;
-    if (status == MGN_OK)
-        status = mgn_choose_starts(config, run->device, samples, candidates, run->config->seed, r.models, count);
-    if (status == MGN_OK) r.count = count;
-    for (size_t i = 0; status == MGN_OK && i < round_count; i++)
-        status = train_round(run, &rounds[i], samples, training, &r, steps);
-    for (int64_t i = status == MGN_OK ? 1 : 0; i < r.count; i++) mgn_model_destroy(r.models[i]);
-    if (status == MGN_OK) *model = r.models[0];
-    mgn_free(r.models);
-    mgn_free(r.scores);
     return status;
 }

@@ -17,7 +17,7 @@ typedef struct mgn_figure {
     double optimum;   /**< the closed form, or the best known from elsewhere; NaN where there is none */
 } mgn_figure;
 
-enum { MGN_MOST_FIGURES = 12, MGN_MOST_RESULTS = 8 };
+enum { MGN_MOST_FIGURES = 12, MGN_MOST_RESULTS = 24 };
 
 /** One model, trained with one recipe. */
 typedef struct mgn_experiment_result {
