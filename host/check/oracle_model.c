@@ -8,7 +8,9 @@
 enum { D = MGN_ORACLE_MOST_D, H = MGN_ORACLE_MOST_H };
 
 bool mgn_oracle_knows(const char *model_kind, const char *loss_kind) {
-    static const char *const models[] = {"cmgn", "mmgn"}, *const losses[] = {"l1", "mse", "nll", "kl"};
+    static const char *const models[] = {"cmgn", "mmgn"}, *const losses[] = {"l1",          "mse",        "nll",
+                                                                             "kl",          "mixture-kl", "mixture-nll",
+                                                                             "monge-ampere"};
     bool model = false, loss = false;
     for (size_t i = 0; i < MGN_COUNT(models); i++) model = model || strcmp(models[i], model_kind) == 0;
     for (size_t i = 0; i < MGN_COUNT(losses); i++) loss = loss || strcmp(losses[i], loss_kind) == 0;
@@ -122,10 +124,10 @@ typedef struct gaussian {
     mgn_exact mean[D], precision[D * D], logdet;
 } gaussian;
 
-static void load_gaussian(const mgn_loss_config *config, int64_t d, gaussian *g) {
+static void load_gaussian(const double *mean, const double *given, int64_t d, gaussian *g) {
     mgn_exact covariance[D * D];
-    for (int64_t i = 0; i < d; i++) g->mean[i] = config->mean ? config->mean[i] : 0;
-    for (int64_t i = 0; i < d * d; i++) covariance[i] = config->covariance ? config->covariance[i] : i % (d + 1) == 0;
+    for (int64_t i = 0; i < d; i++) g->mean[i] = mean ? mean[i] : 0;
+    for (int64_t i = 0; i < d * d; i++) covariance[i] = given ? given[i] : i % (d + 1) == 0;
     g->logdet = log_determinant(covariance, d);
     inverse(covariance, d, g->precision);
 }
@@ -166,12 +168,46 @@ static mgn_exact divergence(const gaussian *g, const mgn_exact *sum, const mgn_e
     return 0.5L * (trace + squared_distance(g, mean, d) - (mgn_exact)d + g->logdet - log_determinant(s, d));
 }
 
+/* Of a loss's Gaussian, or of the components of its target. */
+typedef struct density {
+    int64_t count;
+    gaussian of[MGN_ORACLE_MOST_COMPONENTS];
+    mgn_exact weights[MGN_ORACLE_MOST_COMPONENTS];
+} density;
+
+static void load_density(const mgn_loss_config *config, const mgn_target *target, int64_t d, density *q) {
+    const mgn_mixture *m = target ? mgn_target_mixture(target) : NULL;
+    *q = (density){.count = m ? MGN_MIN(m->k, MGN_ORACLE_MOST_COMPONENTS) : 1, .weights = {1}};
+    if (!m) load_gaussian(config->mean, config->covariance, d, &q->of[0]);
+    for (int64_t j = 0; m && j < q->count; j++) {
+        load_gaussian(m->means + j * d, m->covariances + j * d * d, d, &q->of[j]);
+        q->weights[j] = (mgn_exact)m->weights[j];
+    }
+}
+
+static mgn_exact log_density(const density *q, const mgn_exact *y, int64_t d) {
+    const mgn_exact turn = 6.283185307179586476925286766559L;
+    mgn_exact sum = 0;
+    for (int64_t j = 0; j < q->count; j++)
+        sum += q->weights[j] *
+               expl(-0.5L * (squared_distance(&q->of[j], y, d) + (mgn_exact)d * logl(turn) + q->of[j].logdet));
+    return logl(sum);
+}
+
+static mgn_exact least_divergence(const density *q, const mgn_exact *sum, const mgn_exact *products, int64_t n,
+                                  int64_t d) {
+    mgn_exact least = divergence(&q->of[0], sum, products, n, d);
+    for (int64_t j = 1; j < q->count; j++) least = fminl(least, divergence(&q->of[j], sum, products, n, d));
+    return least;
+}
+
 mgn_exact mgn_oracle_loss(const mgn_loss_config *config, const mgn_model *model, const mgn_exact *flat,
                           const mgn_oracle_batch *batch) {
-    const mgn_exact turn = 6.283185307179586476925286766559L;
     int64_t d = mgn_model_get_config(model)->d;
-    gaussian g;
-    load_gaussian(config, d, &g);
+    const bool likely = strstr(config->kind, "nll") != NULL, transport = strcmp(config->kind, "monge-ampere") == 0;
+    density q, p;
+    load_density(config, config->target, d, &q);
+    load_density(config, config->source, d, &p);
     mgn_exact absolute = 0, square = 0, likelihood = 0, cost = 0, sum[D] = {0}, products[D * D] = {0}, y[D];
     for (int64_t r = 0; r < batch->n; r++) {
         const mgn_exact *x = batch->x + r * d;
@@ -184,12 +220,13 @@ mgn_exact mgn_oracle_loss(const mgn_loss_config *config, const mgn_model *model,
             sum[i] += y[i];
             for (int64_t j = 0; j < d; j++) products[i * d + j] += y[i] * y[j];
         }
-        if (strcmp(config->kind, "nll") == 0)
-            likelihood += 0.5L * (squared_distance(&g, y, d) + (mgn_exact)d * logl(turn) + g.logdet) -
-                          log_jacobian(model, flat, x, d);
+        if (!likely && !transport) continue;
+        mgn_exact pulled = log_density(&q, y, d) + log_jacobian(model, flat, x, d),
+                  residual = log_density(&p, x, d) - pulled;
+        likelihood += likely ? -pulled : config->squared ? residual * residual : fabsl(residual);
     }
     mgn_exact rows = (mgn_exact)batch->n, extra = (mgn_exact)config->cost_weight * cost / rows;
     if (strcmp(config->kind, "l1") == 0) return absolute / (rows * (mgn_exact)d) + extra;
     if (strcmp(config->kind, "mse") == 0) return square / (rows * (mgn_exact)d) + extra;
-    return (strcmp(config->kind, "nll") == 0 ? likelihood / rows : divergence(&g, sum, products, batch->n, d)) + extra;
+    return (likely || transport ? likelihood / rows : least_divergence(&q, sum, products, batch->n, d)) + extra;
 }

@@ -7,7 +7,7 @@
 
 #include "check/oracle.h"
 
-enum { MGN_ORACLE_MOST_D = 8, MGN_ORACLE_MOST_H = 16 };
+enum { MGN_ORACLE_MOST_D = 8, MGN_ORACLE_MOST_H = 16, MGN_ORACLE_MOST_COMPONENTS = 4 };
 
 /* Rows to evaluate a loss on. */
 typedef struct mgn_oracle_batch {

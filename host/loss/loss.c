@@ -3,6 +3,7 @@
 
 #include <lapacke.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "core/core.h"
@@ -111,7 +112,7 @@ static mgn_node *build_mse(const mgn_loss_config *c, mgn_node *x, mgn_node *y, m
 
 static mgn_node *build_nll(const mgn_loss_config *c, mgn_node *x, mgn_node *y, mgn_node *target) {
     (void)target;
-    return mgn_loss_nll(x, y, c->mean, c->covariance);
+    return c->target ? mgn_loss_target_nll(x, y, c->target) : mgn_loss_nll(x, y, c->mean, c->covariance);
 }
 
 static mgn_node *build_kl(const mgn_loss_config *c, mgn_node *x, mgn_node *y, mgn_node *target) {
@@ -119,11 +120,41 @@ static mgn_node *build_kl(const mgn_loss_config *c, mgn_node *x, mgn_node *y, mg
     return mgn_loss_kl(y, c->mean, c->covariance);
 }
 
+static const mgn_mixture *mixture_of(const mgn_loss_config *c, const mgn_node *y) {
+    const mgn_mixture *mixture = c->target ? mgn_target_mixture(c->target) : NULL;
+    if (!mixture)
+        mgn_graph_fail(y->graph, "%s needs a mixture as the target (gmm:FILE), %s was given", c->kind,
+                       c->target ? mgn_target_label(c->target) : "none");
+    return mixture;
+}
+
+static mgn_node *build_mixture_kl(const mgn_loss_config *c, mgn_node *x, mgn_node *y, mgn_node *target) {
+    (void)target, (void)x;
+    const mgn_mixture *mixture = mixture_of(c, y);
+    return mixture ? mgn_loss_mixture_kl(y, mixture) : NULL;
+}
+
+static mgn_node *build_mixture_nll(const mgn_loss_config *c, mgn_node *x, mgn_node *y, mgn_node *target) {
+    (void)target;
+    return mixture_of(c, y) ? mgn_loss_target_nll(x, y, c->target) : NULL;
+}
+
+static mgn_node *build_monge_ampere(const mgn_loss_config *c, mgn_node *x, mgn_node *y, mgn_node *target) {
+    (void)target;
+    if (!c->source || !c->target)
+        return mgn_graph_fail(y->graph, "monge-ampere needs a source and a target with densities; no %s was given",
+                              c->source ? "target" : "source");
+    return mgn_loss_monge_ampere(x, y, c->source, c->target, c->squared);
+}
+
 static const loss_kind kinds[] = {
     {"l1", true, build_l1},
     {"mse", true, build_mse},
     {"nll", false, build_nll},
     {"kl", false, build_kl},
+    {"mixture-kl", false, build_mixture_kl},
+    {"mixture-nll", false, build_mixture_nll},
+    {"monge-ampere", false, build_monge_ampere},
 };
 
 const char *mgn_loss_kind(size_t index) { return index < MGN_COUNT(kinds) ? kinds[index].label : NULL; }
@@ -139,10 +170,21 @@ bool mgn_loss_needs_pairs(const char *kind) {
     return found && found->needs_pairs;
 }
 
+static mgn_node *refuse_kind(mgn_graph *graph, const char *found) {
+    char all[256] = "";
+    for (size_t i = 0, at = 0; i < MGN_COUNT(kinds) && at < sizeof all; i++)
+        at += (size_t)snprintf(all + at, sizeof all - at, "%s%s",
+                               i == 0                     ? ""
+                               : i + 1 < MGN_COUNT(kinds) ? ", "
+                                                          : " or ",
+                               kinds[i].label);
+    return mgn_graph_fail(graph, "the loss is %s; '%s' was found", all, found);
+}
+
 mgn_node *mgn_loss(const mgn_loss_config *config, mgn_node *x, mgn_node *y, mgn_node *target) {
     if (!x || !y) return NULL;
     const loss_kind *kind = find_kind(config->kind);
-    if (!kind) return mgn_graph_fail(x->graph, "the loss is l1, mse, nll or kl; '%s' was found", config->kind);
+    if (!kind) return refuse_kind(x->graph, config->kind);
     if (kind->needs_pairs && !target)
         return mgn_graph_fail(x->graph, "%s compares with given targets, row by row; none were given", kind->label);
     mgn_node *loss = kind->build(config, x, y, target);

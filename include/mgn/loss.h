@@ -2,17 +2,21 @@
 #ifndef MGN_LOSS_H
 #define MGN_LOSS_H
 
-#include <mgn/graph.h>
+#include <mgn/target.h>
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
 typedef struct mgn_loss_config {
-    char kind[16];            /**< "l1", "mse", "nll", "kl"; mgn_loss_kind lists them */
+    char kind[16];            /**< "l1", "mse", "nll", "kl", ..: mgn_loss_kind lists them */
     const double *mean;       /**< nll, kl: target Gaussian (d); NULL: 0. Borrowed while the graph is built */
     const double *covariance; /**< (d, d); NULL: identity */
     double cost_weight;       /**< adds cost_weight * E |x - g(x)|^2 */
+    /** nll (in place of mean and covariance), mixture-kl, mixture-nll, monge-ampere: borrowed while graphs are built. */
+    const mgn_target *target;
+    const mgn_target *source; /**< monge-ampere: what x is drawn from; borrowed */
+    bool squared;             /**< monge-ampere: mean square of the residual; else its mean magnitude */
 } mgn_loss_config;
 
 /** Names of the kinds there are; NULL past the last. */
@@ -32,6 +36,16 @@ MGN_API mgn_node *mgn_loss_mse(mgn_node *y, mgn_node *target);
 MGN_API mgn_node *mgn_loss_nll(mgn_node *x, mgn_node *y, const double *mean, const double *covariance);
 /** KL(N(m, S + 1e-6 I) || N(mean, covariance)), m and S (n - 1 in the denominator) being the moments of y's rows. */
 MGN_API mgn_node *mgn_loss_kl(mgn_node *y, const double *mean, const double *covariance);
+/** -E[log q(y) + log det (dy/dx)], q the density of any target that has a smooth one. Of a mixture it is the honest
+ *  mixture loss: the negative log-likelihood of x under the pull-back of the whole mixture. */
+MGN_API mgn_node *mgn_loss_target_nll(mgn_node *x, mgn_node *y, const mgn_target *target);
+/** min_j KL(N(m, S + 1e-6 I) || component j), m and S as in mgn_loss_kl: one component is matched, the others and all
+ *  weights do not count. */
+MGN_API mgn_node *mgn_loss_mixture_kl(mgn_node *y, const mgn_mixture *mixture);
+/** E |r| or E r^2 of the residual r = log p(x) - log q(y) - log det (dy/dx) of the Monge-Ampere equation, p the density of
+ *  `source` and q that of `target`: 0 exactly where y = g(x) carries p to q. */
+MGN_API mgn_node *mgn_loss_monge_ampere(mgn_node *x, mgn_node *y, const mgn_target *source, const mgn_target *target,
+                                        bool squared);
 /** E |x - y|^2. */
 MGN_API mgn_node *mgn_loss_transport_cost(mgn_node *x, mgn_node *y);
 
