@@ -11,8 +11,9 @@
  * below 2^-126 come out as denormals where the device has them, and NaN and infinities go where the mathematics says.
  * For double they are the library's functions, put together in forms that keep relative accuracy as well.
  *
- * Needs IEEE arithmetic: fast-math folds the rounding trick of m_reduce away, and a contracted multiply-add would make
- * devices differ (the pragma below; -ffp-contract=off in C). For gcc to vectorise loops over all of them it must know
+ * Needs IEEE arithmetic: fast-math folds the rounding trick of m_reduce away. Products and sums are contracted only where
+ * m_fma says so (the pragma below; -ffp-contract=off in C); devices with fused products differ from others in the last
+ * bits there. For gcc to vectorise loops over all of them it must know
  * that floating-point exceptions and errno are not looked at: -fno-trapping-math -fno-math-errno, which change no
  * result. */
 #ifndef MGN_CL_MATH_H
@@ -37,6 +38,20 @@
 #include <stdint.h>
 #define M_FUNCTION __attribute__((always_inline, unused)) static inline
 #endif
+
+/* a b + c: rounded once where that is one instruction, twice elsewhere. */
+#if defined(__OPENCL_VERSION__) && defined(MGN_REAL_IS_DOUBLE) && defined(FP_FAST_FMA)
+#define m_fma(a, b, c) fma(a, b, c)
+#elif defined(__OPENCL_VERSION__) && !defined(MGN_REAL_IS_DOUBLE) && defined(FP_FAST_FMAF)
+#define m_fma(a, b, c) fma(a, b, c)
+#elif defined(__FMA__) && defined(MGN_REAL_IS_DOUBLE)
+#define m_fma(a, b, c) __builtin_fma(a, b, c)
+#elif defined(__FMA__) && !defined(__OPENCL_VERSION__)
+#define m_fma(a, b, c) __builtin_fmaf(a, b, c)
+#else
+#define m_fma(a, b, c) m_twice_rounded(a, b, c)
+#endif
+#define m_twice_rounded(a, b, c) ((a) * (b) + (c))
 
 #ifdef MGN_REAL_IS_DOUBLE
 
@@ -93,12 +108,18 @@ typedef uint32_t m_u;
 typedef int32_t m_i;
 
 M_FUNCTION m_u m_bits(R x) {
-    union { R real; m_u bits; } pun = {x};
+    union {
+        R real;
+        m_u bits;
+    } pun = {x};
     return pun.bits;
 }
 
 M_FUNCTION R m_real(m_u u) {
-    union { m_u bits; R real; } pun = {u};
+    union {
+        m_u bits;
+        R real;
+    } pun = {u};
     return pun.real;
 }
 
@@ -124,21 +145,21 @@ M_FUNCTION R m_pow2(m_i k) { return m_real((m_unsigned(k) + 127u) << 23); }
 
 /* x = n ln 2 + r with |r| <= ln 2 / 2; |x| < 200. */
 M_FUNCTION m_i m_reduce(R x, R *r) {
-    R shifted = x * (R)1.44269504f + (R)M_ROUND;
+    R shifted = m_fma(x, (R)1.44269504f, (R)M_ROUND);
     m_i n = m_signed(m_bits(shifted) - 0x4b400000u);
     R whole = shifted - (R)M_ROUND;
-    *r = (x - whole * (R)M_LN2_HIGH) - whole * (R)M_LN2_LOW;
+    *r = m_fma(whole, (R)-M_LN2_LOW, m_fma(whole, (R)-M_LN2_HIGH, x));
     return n;
 }
 
 /* e^r - 1 for |r| <= ln 2 / 2; exactly 0 at 0. */
 M_FUNCTION R m_expm1_core(R r) {
     R p = (R)1.38642231e-3f;
-    p = p * r + (R)8.36654194e-3f;
-    p = p * r + (R)4.16675061e-2f;
-    p = p * r + (R)1.66665435e-1f;
-    p = p * r + (R)4.99999970e-1f;
-    return r + r * r * p;
+    p = m_fma(p, r, (R)8.36654194e-3f);
+    p = m_fma(p, r, (R)4.16675061e-2f);
+    p = m_fma(p, r, (R)1.66665435e-1f);
+    p = m_fma(p, r, (R)4.99999970e-1f);
+    return m_fma(r * r, p, r);
 }
 
 /* e^x in the clamped range only: -87 < x < 88 (NaN stays NaN). */
@@ -162,30 +183,37 @@ M_FUNCTION R m_expm1(R x) {
     t = t > (R)89.0f ? (R)89.0f : t;
     m_i n = m_reduce(t, &r);
     R p = m_expm1_core(r), half_power = m_pow2(n - 1);
-    R y = (half_power * p + (half_power - (R)0.5f)) * (R)2;
+    R y = m_fma(half_power, p, half_power - (R)0.5f) * (R)2;
     return half_power == (R)0.5f ? p : y;
 }
 
-/* log(1 + m) + k ln 2 for sqrt(1/2) - 1 <= m <= sqrt(2) - 1. */
-M_FUNCTION R m_log_core(R m, R k) {
-    R z = m * m, p = (R)-7.63743147e-2f;
-    p = p * m + (R)1.27627134e-1f;
-    p = p * m + (R)-1.31594747e-1f;
-    p = p * m + (R)1.42015025e-1f;
-    p = p * m + (R)-1.66234136e-1f;
-    p = p * m + (R)2.00012445e-1f;
-    p = p * m + (R)-2.50008196e-1f;
-    p = p * m + (R)3.33333313e-1f;
-    R y = p * m * z + k * (R)M_LN2_LOW - z * (R)0.5f;
-    return (m + y) + k * (R)M_LN2_HIGH;
-}
+/* log(1 + m) + k ln 2 for sqrt(1/2) - 1 <= m <= sqrt(2) - 1. Random numbers, which have the same bits on every device,
+ * take the form without fused products. */
+#define M_LOG_CORE_OF(NAME, M_MADD)                             \
+    M_FUNCTION R NAME(R m, R k) {                               \
+        R z = m * m, p = (R)-7.63743147e-2f;                    \
+        p = M_MADD(p, m, (R)1.27627134e-1f);                    \
+        p = M_MADD(p, m, (R)-1.31594747e-1f);                   \
+        p = M_MADD(p, m, (R)1.42015025e-1f);                    \
+        p = M_MADD(p, m, (R)-1.66234136e-1f);                   \
+        p = M_MADD(p, m, (R)2.00012445e-1f);                    \
+        p = M_MADD(p, m, (R)-2.50008196e-1f);                   \
+        p = M_MADD(p, m, (R)3.33333313e-1f);                    \
+        R y = M_MADD(p * m, z, k * (R)M_LN2_LOW) - z * (R)0.5f; \
+        return (m + y) + k * (R)M_LN2_HIGH;                     \
+    }
+M_LOG_CORE_OF(m_log_core, m_fma)
+M_LOG_CORE_OF(m_log_core_everywhere, m_twice_rounded)
 
 /* log of a normal, positive, finite x. */
-M_FUNCTION R m_log_normal(R x, R k_extra) {
-    m_i k = m_signed(m_bits(x) - 0x3f3504f3u) >> 23;
-    R m = m_real(m_bits(x) - (m_unsigned(k) << 23)) - (R)1;
-    return m_log_core(m, m_convert(k) + k_extra);
-}
+#define M_LOG_NORMAL_OF(NAME, CORE)                             \
+    M_FUNCTION R NAME(R x, R k_extra) {                         \
+        m_i k = m_signed(m_bits(x) - 0x3f3504f3u) >> 23;        \
+        R m = m_real(m_bits(x) - (m_unsigned(k) << 23)) - (R)1; \
+        return CORE(m, m_convert(k) + k_extra);                 \
+    }
+M_LOG_NORMAL_OF(m_log_normal, m_log_core)
+M_LOG_NORMAL_OF(m_log_normal_everywhere, m_log_core_everywhere)
 
 M_FUNCTION R m_log(R x) {
     R tiny = (R)1.17549435e-38f;
@@ -210,22 +238,21 @@ M_FUNCTION R m_log1p(R x) {
     return x > (R)-1 ? y : (x == (R)-1 ? (R)-INFINITY : (R)NAN);
 }
 
+/* E / (E + 2) with E = e^2x - 1 = 2^n (e^r - 1) + (2^n - 1); the e^r - 1 where n = 0 keeps all digits near 0. */
 M_FUNCTION R m_tanh(R x) {
-    R a = m_abs(x), z = x * x;
-    R p = (R)-5.70009183e-3f;
-    p = p * z + (R)2.06341185e-2f;
-    p = p * z + (R)-5.37379384e-2f;
-    p = p * z + (R)1.33314162e-1f;
-    p = p * z + (R)-3.33332807e-1f;
-    R small = a + a * (z * p);
-    R e = m_exp_core((a > (R)10.0f ? (R)10.0f : a) * (R)2);
-    R y = a < (R)0.625f ? small : (R)1 - (R)2 / (e + (R)1);
+    R a = m_abs(x), r;
+    m_i n = m_reduce((a > (R)10.0f ? (R)10.0f : a) * (R)2, &r);
+    R power = m_pow2(n), e = m_fma(power, m_expm1_core(r), power - (R)1), y = e / (e + (R)2);
     return m_real(m_bits(y) | (m_bits(x) & 0x80000000u));
 }
 
+/* 1 / (1 + 2^n c) as 2^-h / (2^-h + 2^(n-h) c), h = n / 2: neither overflows, and the division alone rounds to a denormal. */
 M_FUNCTION R m_logistic(R x) {
-    R e = m_exp(-m_abs(x));
-    return (x < (R)0 ? e : (R)1) / ((R)1 + e);
+    R t = x < (R)-104.0f ? (R)-104.0f : x, r;
+    t = t > (R)104.0f ? (R)104.0f : t;
+    m_i n = m_reduce(-t, &r), half_n = n >> 1;
+    R scale = m_pow2(-half_n);
+    return scale / m_fma(m_pow2(n - half_n), (R)1 + m_expm1_core(r), scale);
 }
 
 M_FUNCTION R m_softplus(R x) {
@@ -237,12 +264,12 @@ M_FUNCTION R m_softplus(R x) {
 M_FUNCTION R m_logcosh(R x) {
     R a = m_abs(x), z = x * x;
     R p = (R)8.78655337e-5f;
-    p = p * z + (R)-5.60404267e-4f;
-    p = p * z + (R)2.08252133e-3f;
-    p = p * z + (R)-6.71350025e-3f;
-    p = p * z + (R)2.22174488e-2f;
-    p = p * z + (R)-8.33330974e-2f;
-    R small = z * (R)0.5f + z * (z * p);
+    p = m_fma(p, z, (R)-5.60404267e-4f);
+    p = m_fma(p, z, (R)2.08252133e-3f);
+    p = m_fma(p, z, (R)-6.71350025e-3f);
+    p = m_fma(p, z, (R)2.22174488e-2f);
+    p = m_fma(p, z, (R)-8.33330974e-2f);
+    R small = m_fma(z * z, p, z * (R)0.5f);
     R e = m_exp_core((a > (R)40.0f ? (R)40.0f : a) * (R)-2);
     R large = (a - (R)0.693147182f) + m_log1p_core(e);
     return a < (R)1 ? small : (a < (R)INFINITY ? large : a);

@@ -126,7 +126,7 @@ M_FUNCTION R m_uniform_of(m_word w) {
 /* -log((w + 1/2) / 2^32): finer near 0 than the uniform above, so that normals reach 6.7. */
 M_FUNCTION R m_random_log(m_word w) {
     R high = m_real_of(m_signed_of(w >> 16)) * (R)65536.0f, low = m_real_of(m_signed_of(w & 0xffffu)) + (R)0.5f;
-    return -m_log_normal((high + low) * (R)2.3283064365386962890625e-10f, (R)0);
+    return -m_log_normal_everywhere((high + low) * (R)2.3283064365386962890625e-10f, (R)0);
 }
 
 /* x / sqrt(x): a guess from the exponent and three steps of Newton's. */
@@ -218,7 +218,8 @@ M_FUNCTION uint32_t m_shuffle_epoch(uint32_t step, uint64_t steps_per_epoch) {
 /* The position in its epoch's permutation of entry i of step `step`; beyond the end it starts again. */
 M_FUNCTION uint32_t m_shuffle_position(uint32_t step, uint64_t steps_per_epoch, uint64_t stride, uint64_t i,
                                        uint32_t population) {
-    return (uint32_t)(((step % steps_per_epoch) * stride + i) % population);
+    uint64_t position = (step % steps_per_epoch) * stride + i;
+    return (uint32_t)(position < population ? position : position % population);
 }
 
 /* A bijection of 0 .. 2^bits rest - 1, for one uint32_t or a vector of them. A half is at most 2^16, so the upper part of

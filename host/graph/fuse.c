@@ -165,7 +165,7 @@ static bool classify_all(mgn_fuser *f) {
     for (int id = 0; id < f->low->node_count; id++) {
         const mgn_node *node = f->graph->nodes[id];
         mgn_fused *to = &f->of[id];
-        to->spill = to->first_section = -1;
+        to->spill = to->first_section = to->wish = -1;
         if (!f->low->values[id].live) continue;
         if (mgn_shape_count(node->shape) == 0 || !classify(f, node)) return false;
         to->count = mgn_fuse_feature_count(f, node);
@@ -178,6 +178,31 @@ static bool classify_all(mgn_fuser *f) {
         if (node->op == MGN_OP_to_unorm8) to->count = 0;
     }
     return true;
+}
+
+/* ---- where shared values had best lie ---- */
+
+/* The node whose scalars `node` has, if an instruction computes them as a whole. */
+static const mgn_node *computed(const mgn_fuser *f, const mgn_node *node) {
+    while (node->op == MGN_OP_reshape) node = node->in[0];
+    const bool product = node->op == MGN_OP_matmul || node->op == MGN_OP_sum;
+    const bool whole = product ? f->of[node->id].is_sum : mgn_op_is_elementwise(node->op);
+    return whole && !f->of[node->id].is_row && f->of[node->id].wish < 0 ? node : NULL;
+}
+
+/* The parts of a concatenation lie side by side: what is done to the whole is one instruction then. */
+static void wish_for_neighbours(mgn_fuser *f) {
+    for (int id = 0; id < f->low->node_count && !f->failed; id++) {
+        const mgn_node *node = f->graph->nodes[id];
+        if (!f->low->values[id].live || node->op != MGN_OP_concat || f->of[id].is_row || node->attributes.axis != 0)
+            continue;
+        int32_t place = mgn_fuse_shared(f, f->of[id].count);
+        for (int i = 0; i < node->inputs; i++) {
+            const mgn_node *part = computed(f, node->in[i]);
+            if (part) f->of[part->id].wish = place;
+            place += f->of[node->in[i]->id].count;
+        }
+    }
 }
 
 /* ---- which row values each row section computes ---- */
@@ -422,6 +447,7 @@ bool mgn_fuse(mgn_lowering *low, const mgn_graph *graph, mgn_arena *arena, mgn_r
     if (!allocate(&f) || !choose_and_classify(&f)) return false;
     bool *needed = mgn_arena_alloc(arena, (size_t)low->node_count, sizeof *needed);
     if (!needed) return false;
+    wish_for_neighbours(&f);
     for (int level = 0; level <= f.levels && !f.failed; level++) find_needed(&f, level, needed, low);
     for (int level = 0; level <= f.levels && !f.failed; level++) {
         emit_shared_section(&f, level);

@@ -22,6 +22,7 @@ typedef struct mgn_fused {
     bool is_sum;       /* shared, made by a sum over rows */
     bool is_loaded;    /* input: read other than by gathering rows of it */
     int level;         /* shared: first section it is known in; row: the row section that can compute it */
+    int32_t wish;      /* shared: where its scalars had best lie, so that a concatenation is one run; -1: anywhere */
     int32_t spill;     /* external that keeps it between row sections; -1: recomputed */
     int first_section; /* of a row value: where it is first computed; -1: not needed */
     int sections_needed;
@@ -70,6 +71,9 @@ int32_t mgn_fuse_row_places(mgn_fuser *f, int32_t count);
 mgn_row_instruction *mgn_fuse_instruction(mgn_fuser *f, mgn_row_opcode opcode);
 /* out[j] = op(in[0][j], in[1][j], ...): as few instructions as the places allow. */
 void mgn_fuse_elementwise(mgn_fuser *f, mgn_op op, int32_t count, const mgn_scalar *const *in, mgn_scalar *out);
+/* The same, with results in `count` places from `first`. */
+void mgn_fuse_elementwise_to(mgn_fuser *f, mgn_op op, int32_t count, const mgn_scalar *const *in, int32_t first,
+                             mgn_scalar *out);
 mgn_scalar mgn_fuse_scalar(mgn_fuser *f, mgn_op op, mgn_scalar a, mgn_scalar b);
 /* Whether in[0 .. count-1] is base + j * stride within one chunk; `any` stride, else 0 or 1. */
 bool mgn_fuse_is_run(const mgn_fuser *f, const mgn_scalar *in, int32_t count, bool any, mgn_row_run *run);

@@ -1,4 +1,5 @@
 /* Instructions of row programs: how scalars become runs of places, and which row places share memory. */
+#include <math.h>
 #include <string.h>
 
 #include "graph/fuse.h"
@@ -100,11 +101,54 @@ static int32_t common_run(const mgn_fuser *f, int arity, int32_t count, const mg
     return length;
 }
 
+/* Arithmetic on constants alone is done now; anything else gives NaN and stays. */
+static double folded(mgn_op op, double a, double b) {
+    return op == MGN_OP_neg ? -a : op == MGN_OP_add ? a + b : op == MGN_OP_sub ? a - b : op == MGN_OP_mul ? a * b : NAN;
+}
+
+static bool fold_constants(mgn_fuser *f, mgn_op op, int32_t count, const mgn_scalar *const *in, mgn_scalar *out) {
+    const int arity = mgn_op_infos[op].arity;
+    if (arity > 2 || isnan(folded(op, 1, 1))) return false;
+    for (int32_t j = 0; j < count; j++)
+        for (int i = 0; i < arity; i++)
+            if (in[i][j].is_row || in[i][j].place >= f->constant_count) return false;
+    for (int32_t j = 0; j < count; j++)
+        out[j] = mgn_fuse_constant(
+            f, folded(op, f->constants[in[0][j].place], arity > 1 ? f->constants[in[1][j].place] : 0));
+    return true;
+}
+
+/* The instruction of the current row section that computes just this already. A Cholesky factor, for one, is needed by the
+ * determinant and by its derivative. */
+static const mgn_row_instruction *find_same(const mgn_fuser *f, mgn_op op, int32_t count, const mgn_row_run *runs) {
+    const int arity = mgn_op_infos[op].arity;
+    for (int32_t n = 0; n < f->current->count; n++) {
+        const mgn_row_instruction *i = &f->current->items[n];
+        bool same = i->opcode == MGN_ROW_ELEMENTWISE && i->op == op && i->count == count;
+        for (int k = 0; same && k < arity; k++)
+            same = i->src[k].is_row == runs[k].is_row && i->src[k].base == runs[k].base &&
+                   (count == 1 || i->src[k].stride == runs[k].stride);
+        if (same) return i;
+    }
+    return NULL;
+}
+
 void mgn_fuse_elementwise(mgn_fuser *f, mgn_op op, int32_t count, const mgn_scalar *const *in, mgn_scalar *out) {
     if (f->failed || count == 0) return;
+    mgn_row_run runs[MGN_MAX_INPUTS];
+    if (fold_constants(f, op, count, in, out)) return;
+    if (f->in_rows && common_run(f, mgn_op_infos[op].arity, count, in, 0, runs) == count) {
+        const mgn_row_instruction *same = find_same(f, op, count, runs);
+        for (int32_t j = 0; same && j < count; j++) out[j] = (mgn_scalar){true, same->dst.base + j};
+        if (same) return;
+    }
+    mgn_fuse_elementwise_to(f, op, count, in, f->in_rows ? mgn_fuse_row_places(f, count) : mgn_fuse_shared(f, count),
+                            out);
+}
+
+void mgn_fuse_elementwise_to(mgn_fuser *f, mgn_op op, int32_t count, const mgn_scalar *const *in, int32_t first,
+                             mgn_scalar *out) {
     int arity = mgn_op_infos[op].arity;
-    int32_t first = f->in_rows ? mgn_fuse_row_places(f, count) : mgn_fuse_shared(f, count);
-    if (f->failed) return;
     for (int32_t at = 0, length; at < count && !f->failed; at += length) {
         mgn_row_instruction *instruction = mgn_fuse_instruction(f, MGN_ROW_ELEMENTWISE);
         length = common_run(f, arity, count, in, at, instruction->src);

@@ -107,12 +107,22 @@ static void lower_joined(mgn_fuser *f, const mgn_node *node) {
 
 /* ---- arithmetic ---- */
 
+/* Places for the sums over rows that are a node: those it wishes for, or new ones. */
+static int32_t sum_places(mgn_fuser *f, const mgn_node *node) {
+    const mgn_fused *to = &f->of[node->id];
+    return to->wish >= 0 ? to->wish : mgn_fuse_shared(f, to->count);
+}
+
 static void lower_elementwise(mgn_fuser *f, const mgn_node *node) {
     const mgn_scalar *in[MGN_MAX_INPUTS] = {NULL};
     mgn_fused *to = &f->of[node->id];
     for (int i = 0; i < node->inputs; i++) in[i] = stretched(f, node->in[i], node);
     to->scalars = mgn_fuse_scalars(f, to->count);
-    if (!f->failed) mgn_fuse_elementwise(f, node->op, to->count, in, to->scalars);
+    if (f->failed) return;
+    if (to->wish >= 0)
+        mgn_fuse_elementwise_to(f, node->op, to->count, in, to->wish, to->scalars);
+    else
+        mgn_fuse_elementwise(f, node->op, to->count, in, to->scalars);
 }
 
 /* Places for the results of an instruction of the current section's sort. */
@@ -159,7 +169,7 @@ static void lower_reduce(mgn_fuser *f, const mgn_node *node) {
     mgn_row_instruction *i = mgn_fuse_instruction(f, MGN_ROW_COLUMN_SUM);
     i->count = inner;
     i->src[0] = from;
-    i->dst.base = mgn_fuse_shared(f, inner);
+    i->dst.base = sum_places(f, node);
     for (int32_t j = 0; j < inner; j++) to->scalars[j] = (mgn_scalar){false, i->dst.base + j};
 }
 
@@ -202,7 +212,7 @@ static void lower_column_product(mgn_fuser *f, const mgn_node *node, int32_t m, 
     i->inner = m;
     i->src[0] = a;
     i->src[1] = b;
-    i->dst.base = mgn_fuse_shared(f, m * n);
+    i->dst.base = sum_places(f, node);
     for (int32_t j = 0; j < m * n; j++) to->scalars[j] = (mgn_scalar){false, i->dst.base + j};
 }
 

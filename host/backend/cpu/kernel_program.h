@@ -5,48 +5,55 @@
 #define STEP_IN(step, frame, i) ((const R *)(frame)->base[(step)->space[i]] + (step)->in[i])
 #define STEP_OUT(step, frame) ((R *)(frame)->base[(step)->out_space] + (step)->out)
 
-/* ---- elementwise, from the table ---- */
+/* ---- elementwise, from the table: a function per op and set of operands that advance, so that a step of a small batch
+ * has few decisions to take; apart, the one for shared places that do not fill whole vectors ---- */
 
-#define STEP_CASE(mask, ...)                                                                 \
-    case mask:                                                                               \
-        if (n % MGN_CPU_ROW_LANES == 0) {                                                    \
-            _Pragma("omp simd") for (int32_t i = 0; i < WHOLE_LANES(n); i++) { __VA_ARGS__ } \
-        } else {                                                                             \
-            for (int32_t i = 0; i < n; i++) { __VA_ARGS__ }                                  \
-        }                                                                                    \
-        break;
-#define STEP_UNARY(mask, expression) STEP_CASE(mask, LOAD(a, mask, 0) out[i] = (expression);)
-#define STEP_BINARY(mask, expression) STEP_CASE(mask, LOAD(a, mask, 0) LOAD(b, mask, 1) out[i] = (expression);)
-#define STEP_TERNARY(mask, expression) \
-    STEP_CASE(mask, LOAD(a, mask, 0) LOAD(b, mask, 1) LOAD(c, mask, 2) out[i] = (expression);)
-#define STEP_FUNCTION(op, arity, ...)                                             \
-    static void step_##op(const mgn_cpu_step *step, const mgn_cpu_frame *frame) { \
-        const R *in[arity];                                                       \
-        R *out = STEP_OUT(step, frame);                                           \
-        const int32_t n = step->n;                                                \
-        for (int k = 0; k < arity; k++) in[k] = STEP_IN(step, frame, k);          \
-        for (int32_t repeat = 0; repeat < step->repeats; repeat++) {              \
-            switch (step->moving) { __VA_ARGS__ default : break; }                \
-            for (int k = 0; k < arity; k++) in[k] += step->next[k];               \
-            out += step->out_next;                                                \
-        }                                                                         \
+#define STEP_LOAD(operand, mask, bit) const R operand = in##bit[((mask) >> (bit)) & 1 ? i : 0];
+#define STEP_FUNCTION(op, mask, loads, expression)                                                              \
+    static __attribute__((noinline, cold)) void ragged_##op##_##mask(const mgn_cpu_step *step,                  \
+                                                                     const mgn_cpu_frame *frame) {              \
+        const R *in0 = STEP_IN(step, frame, 0), *in1 = STEP_IN(step, frame, 1), *in2 = STEP_IN(step, frame, 2); \
+        R *out = STEP_OUT(step, frame);                                                                         \
+        for (int32_t i = 0; i < step->n; i++) { loads out[i] = (expression); }                                  \
+        (void)in1, (void)in2;                                                                                   \
+    }                                                                                                           \
+    static void step_##op##_##mask(const mgn_cpu_step *step, const mgn_cpu_frame *frame) {                      \
+        const int32_t n = step->n;                                                                              \
+        if (n % MGN_CPU_ROW_LANES != 0) {                                                                       \
+            ragged_##op##_##mask(step, frame);                                                                  \
+            return;                                                                                             \
+        }                                                                                                       \
+        const R *in0 = STEP_IN(step, frame, 0), *in1 = STEP_IN(step, frame, 1), *in2 = STEP_IN(step, frame, 2); \
+        R *out = STEP_OUT(step, frame);                                                                         \
+        for (int32_t repeat = step->repeats; repeat > 0; repeat--) {                                            \
+            _Pragma("omp simd") for (int32_t i = 0; i < WHOLE_LANES(n); i++) { loads out[i] = (expression); }   \
+            in0 += step->next[0], in1 += step->next[1], in2 += step->next[2];                                   \
+            out += step->out_next;                                                                              \
+        }                                                                                                       \
+        (void)in1, (void)in2;                                                                                   \
     }
-#define MGN_UNARY(op, expression, ...) STEP_FUNCTION(op, 1, STEP_UNARY(0, expression) STEP_UNARY(1, expression))
-#define MGN_BINARY(op, expression, ...)                                                            \
-    STEP_FUNCTION(op, 2,                                                                           \
-                  STEP_BINARY(0, expression) STEP_BINARY(1, expression) STEP_BINARY(2, expression) \
-                      STEP_BINARY(3, expression))
-#define MGN_TERNARY(op, expression, ...)                                                                  \
-    STEP_FUNCTION(op, 3,                                                                                  \
-                  STEP_TERNARY(0, expression) STEP_TERNARY(1, expression) STEP_TERNARY(2, expression)     \
-                      STEP_TERNARY(3, expression) STEP_TERNARY(4, expression) STEP_TERNARY(5, expression) \
-                          STEP_TERNARY(6, expression) STEP_TERNARY(7, expression))
+#define STEP_UNARY(op, mask, expression) STEP_FUNCTION(op, mask, STEP_LOAD(a, mask, 0), expression)
+#define STEP_BINARY(op, mask, expression) \
+    STEP_FUNCTION(op, mask, STEP_LOAD(a, mask, 0) STEP_LOAD(b, mask, 1), expression)
+#define STEP_TERNARY(op, mask, expression) \
+    STEP_FUNCTION(op, mask, STEP_LOAD(a, mask, 0) STEP_LOAD(b, mask, 1) STEP_LOAD(c, mask, 2), expression)
+#define MGN_UNARY(op, expression, ...) STEP_UNARY(op, 0, expression) STEP_UNARY(op, 1, expression)
+#define MGN_BINARY(op, expression, ...) \
+    STEP_BINARY(op, 0, expression)      \
+    STEP_BINARY(op, 1, expression) STEP_BINARY(op, 2, expression) STEP_BINARY(op, 3, expression)
+#define MGN_TERNARY(op, expression, ...)                                                                \
+    STEP_TERNARY(op, 0, expression)                                                                     \
+    STEP_TERNARY(op, 1, expression) STEP_TERNARY(op, 2, expression) STEP_TERNARY(op, 3, expression)     \
+        STEP_TERNARY(op, 4, expression) STEP_TERNARY(op, 5, expression) STEP_TERNARY(op, 6, expression) \
+            STEP_TERNARY(op, 7, expression)
 #include "graph/ops.def"
 
 /* ---- products and sums over features ---- */
 
 /* Shared operands alone: few numbers, once a step. */
-static void product_of_shared(const mgn_cpu_step *step, const R *a, const R *b, R *out) {
+static void step_matmul_0(const mgn_cpu_step *step, const mgn_cpu_frame *frame) {
+    const R *a = STEP_IN(step, frame, 0), *b = STEP_IN(step, frame, 1);
+    R *out = STEP_OUT(step, frame);
     for (int32_t j = 0; j < step->count; j++) {
         R sum = (R)0;
         for (int32_t i = 0; i < step->inner; i++) sum += a[i * step->stride] * b[i * step->step + j * step->stride_b];
@@ -54,49 +61,43 @@ static void product_of_shared(const mgn_cpu_step *step, const R *a, const R *b, 
     }
 }
 
-/* out[row] = sum_i a[i][row] b[i] over the rows of a block; `inner` is known to the compiler where it is small. */
-static inline __attribute__((always_inline)) void product_of_rows(const R *a, int64_t stride, const R *b, int64_t step,
-                                                                  int32_t inner, R *out, int32_t rows) {
-#pragma omp simd
-    for (int32_t r = 0; r < WHOLE_LANES(rows); r++) {
-        R sum = a[r] * b[0];
-        for (int32_t i = 1; i < inner; i++) sum += a[i * stride + r] * b[i * step];
-        out[r] = sum;
+/* out[j][row] = sum_i a[i][row] b[i, j], i < INNER: a and out are rows, b is shared. */
+#define STEP_MATMUL(INNER)                                                                          \
+    static void step_matmul_##INNER(const mgn_cpu_step *step, const mgn_cpu_frame *frame) {         \
+        const R *a = STEP_IN(step, frame, 0), *b = STEP_IN(step, frame, 1);                         \
+        const int64_t stride = step->stride, next = step->step;                                     \
+        const int32_t rows = frame->block;                                                          \
+        R *out = STEP_OUT(step, frame);                                                             \
+        for (int32_t j = step->count; j > 0; j--, out += rows, b += step->stride_b) {               \
+            R factor[INNER];                                                                        \
+            for (int32_t i = 0; i < INNER; i++) factor[i] = b[i * next];                            \
+            _Pragma("omp simd") for (int32_t r = 0; r < WHOLE_LANES(rows); r++) {                   \
+                R sum = a[r] * factor[0];                                                           \
+                for (int32_t i = 1; i < INNER; i++) sum = m_fma(a[i * stride + r], factor[i], sum); \
+                out[r] = sum;                                                                       \
+            }                                                                                       \
+        }                                                                                           \
     }
-}
+STEP_MATMUL(1)
+STEP_MATMUL(2)
+STEP_MATMUL(3)
+STEP_MATMUL(4)
 
-/* Two vectors of rows at a time: the sums stay in registers whatever `inner` is. */
-static void long_product_of_rows(const R *a, int64_t stride, const R *b, int64_t step, int32_t inner, R *out,
-                                 int32_t rows) {
+/* The same for any `inner`: two vectors of rows at a time, so that the sums stay in registers. */
+static void step_matmul_5(const mgn_cpu_step *step, const mgn_cpu_frame *frame) {
     enum { WIDTH = 2 * MGN_CPU_ROW_LANES };
-    for (int32_t row = 0; row < rows; row += WIDTH, a += WIDTH, out += WIDTH) {
-        R sum[WIDTH];
-        for (int l = 0; l < WIDTH; l++) sum[l] = a[l] * b[0];
-        for (int32_t i = 1; i < inner; i++) {
-            const R factor = b[i * step];
-            for (int l = 0; l < WIDTH; l++) sum[l] += a[i * stride + l] * factor;
-        }
-        for (int l = 0; l < WIDTH; l++) out[l] = sum[l];
-    }
-}
-
-/* out[j][row] = sum_i a[i][row] b[i, j]; a and out are rows, b is shared. */
-static void step_matmul(const mgn_cpu_step *step, const mgn_cpu_frame *frame) {
-    const R *a = STEP_IN(step, frame, 0), *b = STEP_IN(step, frame, 1);
-    const int64_t stride = step->stride, next = step->step;
-    const int32_t rows = frame->block;
+    const R *b = STEP_IN(step, frame, 1);
     R *out = STEP_OUT(step, frame);
-    if (step->out_space == 0) {
-        product_of_shared(step, a, b, out);
-        return;
-    }
-    for (int32_t j = 0; j < step->count; j++, out += rows, b += step->stride_b) {
-        switch (step->inner) {
-        case 1: product_of_rows(a, stride, b, next, 1, out, rows); break;
-        case 2: product_of_rows(a, stride, b, next, 2, out, rows); break;
-        case 3: product_of_rows(a, stride, b, next, 3, out, rows); break;
-        case 4: product_of_rows(a, stride, b, next, 4, out, rows); break;
-        default: long_product_of_rows(a, stride, b, next, step->inner, out, rows);
+    for (int32_t j = 0; j < step->count; j++, b += step->stride_b) {
+        const R *a = STEP_IN(step, frame, 0);
+        for (int32_t row = 0; row < frame->block; row += WIDTH, a += WIDTH, out += WIDTH) {
+            R sum[WIDTH];
+            for (int l = 0; l < WIDTH; l++) sum[l] = a[l] * b[0];
+            for (int32_t i = 1; i < step->inner; i++) {
+                const R factor = b[i * step->step];
+                for (int l = 0; l < WIDTH; l++) sum[l] = m_fma(a[i * step->stride + l], factor, sum[l]);
+            }
+            for (int l = 0; l < WIDTH; l++) out[l] = sum[l];
         }
     }
 }
@@ -143,14 +144,19 @@ static inline void add_rows(const mgn_cpu_frame *frame, const R *in, R *sums) {
     for (int32_t row = whole; row < frame->valid; row++) sums[row - whole] += in[row];
 }
 
-/* sums += a * b, likewise. */
-static inline void add_products(const mgn_cpu_frame *frame, const R *a, const R *b, R *sums) {
-    const int32_t whole = WHOLE_LANES(frame->valid);
-    lane_vector total = *(const lane_vector *)sums;
-    for (int32_t row = 0; row < whole; row += MGN_CPU_ROW_LANES)
-        total += *(const lane_vector *)(a + row) * *(const lane_vector *)(b + row);
-    *(lane_vector *)sums = total;
-    for (int32_t row = whole; row < frame->valid; row++) sums[row - whole] += a[row] * b[row];
+/* sums[j] += a * b[j], likewise, for `count` columns of b at a time. */
+static inline __attribute__((always_inline)) void add_products(const mgn_cpu_frame *frame, const R *a, const R *b,
+                                                               R *sums, int count) {
+    const int32_t whole = WHOLE_LANES(frame->valid), block = frame->block;
+    lane_vector total[4];
+    for (int j = 0; j < count; j++) total[j] = *(const lane_vector *)(sums + j * MGN_CPU_ROW_LANES);
+    for (int32_t row = 0; row < whole; row += MGN_CPU_ROW_LANES) {
+        const lane_vector factor = *(const lane_vector *)(a + row);
+        for (int j = 0; j < count; j++) total[j] += factor * *(const lane_vector *)(b + j * block + row);
+    }
+    for (int j = 0; j < count; j++) *(lane_vector *)(sums + j * MGN_CPU_ROW_LANES) = total[j];
+    for (int32_t row = whole; row < frame->valid; row++)
+        for (int j = 0; j < count; j++) sums[j * MGN_CPU_ROW_LANES + row - whole] += a[row] * b[j * block + row];
 }
 
 static void step_column_sum(const mgn_cpu_step *step, const mgn_cpu_frame *frame) {
@@ -159,13 +165,27 @@ static void step_column_sum(const mgn_cpu_step *step, const mgn_cpu_frame *frame
     for (int32_t j = 0; j < step->count; j++, in += frame->block, sums += MGN_CPU_ROW_LANES) add_rows(frame, in, sums);
 }
 
-static void step_column_product(const mgn_cpu_step *step, const mgn_cpu_frame *frame) {
-    const R *a = STEP_IN(step, frame, 0), *all_b = STEP_IN(step, frame, 1);
+#define STEP_COLUMN_PRODUCT(COUNT)                                                                      \
+    static void step_column_product_##COUNT(const mgn_cpu_step *step, const mgn_cpu_frame *frame) {     \
+        const R *a = STEP_IN(step, frame, 0), *b = STEP_IN(step, frame, 1);                             \
+        R *sums = (R *)frame->sums + step->out;                                                         \
+        for (int32_t i = 0; i < step->inner; i++, a += frame->block, sums += COUNT * MGN_CPU_ROW_LANES) \
+            add_products(frame, a, b, sums, COUNT);                                                     \
+    }
+STEP_COLUMN_PRODUCT(1)
+STEP_COLUMN_PRODUCT(2)
+STEP_COLUMN_PRODUCT(3)
+STEP_COLUMN_PRODUCT(4)
+
+static void step_column_product_5(const mgn_cpu_step *step, const mgn_cpu_frame *frame) {
+    const R *a = STEP_IN(step, frame, 0);
     R *sums = (R *)frame->sums + step->out;
     for (int32_t i = 0; i < step->inner; i++, a += frame->block) {
-        const R *b = all_b;
-        for (int32_t j = 0; j < step->count; j++, b += frame->block, sums += MGN_CPU_ROW_LANES)
-            add_products(frame, a, b, sums);
+        const R *b = STEP_IN(step, frame, 1);
+        int32_t j = 0;
+        for (; j + 4 <= step->count; j += 4, b += 4 * frame->block, sums += 4 * MGN_CPU_ROW_LANES)
+            add_products(frame, a, b, sums, 4);
+        for (; j < step->count; j++, b += frame->block, sums += MGN_CPU_ROW_LANES) add_products(frame, a, b, sums, 1);
     }
 }
 
@@ -317,6 +337,19 @@ static void step_index_store(const mgn_cpu_step *step, const mgn_cpu_frame *fram
     for (int32_t r = 0; r < WHOLE_LANES(block); r++) \
         for (int32_t j = 0; j < (columns_); j++) out[j * block + r] = from[(int64_t)index[r] * (columns_) + j];
 
+/* Two floats a row are one word of 64 bits. */
+#if !defined(MGN_REAL_IS_DOUBLE) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+typedef uint64_t pair_of_floats __attribute__((may_alias, aligned(4)));
+#define GATHER_PAIRS                                                                  \
+    for (int32_t r = 0; r < WHOLE_LANES(block); r++) {                                \
+        const uint64_t pair = ((const pair_of_floats *)(const void *)from)[index[r]]; \
+        out[r] = m_real((uint32_t)pair);                                              \
+        out[block + r] = m_real((uint32_t)(pair >> 32));                              \
+    }
+#else
+#define GATHER_PAIRS GATHER_COLUMNS(2)
+#endif
+
 static void step_gather(const mgn_cpu_step *step, const mgn_cpu_frame *frame) {
     const uint32_t *index = (const uint32_t *)(const void *)STEP_IN(step, frame, 0);
     const R *from = (const R *)step->external;
@@ -331,7 +364,7 @@ static void step_gather(const mgn_cpu_step *step, const mgn_cpu_frame *frame) {
     } else if (columns == 1)
         GATHER_COLUMNS(1)
     else if (columns == 2)
-        GATHER_COLUMNS(2)
+        GATHER_PAIRS
     else if (columns == 3)
         GATHER_COLUMNS(3)
     else
@@ -340,23 +373,35 @@ static void step_gather(const mgn_cpu_step *step, const mgn_cpu_frame *frame) {
 
 /* ---- indices and random numbers ---- */
 
-_Static_assert(sizeof(m_shuffle_key) <= sizeof((mgn_cpu_key_cache){0}.key), "a cached key has room");
+/* out[i] = what stands at positions[i] of an epoch's permutation, i < n; in place. */
+static void shuffle_positions(const uint32_t *state, uint32_t epoch, uint32_t population, uint32_t *out, int32_t n) {
+    const m_shuffle_key key = m_shuffle_start(state[0], state[1], epoch, population);
+    for (int32_t first = 0; first < n; first += 2 * MGN_CPU_ROW_LANES) {
+        const int32_t end = MGN_MIN(first + 2 * MGN_CPU_ROW_LANES, n);
+        uint32_t largest = 0;
+#pragma omp simd reduction(max : largest)
+        for (int32_t r = first; r < first + WHOLE_LANES(end - first); r++) {
+            out[r] = m_shuffle_rounds(key, out[r]);
+            largest = MGN_MAX(largest, out[r]);
+        }
+        for (int32_t r = first; largest >= population && r < end; r++)
+            if (out[r] >= population) out[r] = m_shuffle(key, out[r]);
+    }
+}
 
-/* The key of this epoch's permutation. Where one thread runs all rows it is kept while the epoch lasts. */
-static m_shuffle_key key_of_epoch(const mgn_cpu_step *step, const uint32_t *state, uint32_t epoch,
-                                  uint32_t population) {
-    mgn_cpu_key_cache *cache = step->key_cache;
-    m_shuffle_key key;
-    if (cache && cache->is_set && cache->of[0] == state[0] && cache->of[1] == state[1] && cache->of[2] == epoch) {
-        memcpy(&key, cache->key, sizeof key);
-        return key;
+/* The `block` entries at `position`, from those worked out ahead. */
+static void take_shuffled(mgn_cpu_shuffled *kept, const uint32_t *state, uint32_t epoch, uint32_t population,
+                          uint32_t position, uint32_t *out, int32_t block) {
+    const uint32_t of[4] = {state[0], state[1], epoch, population};
+    const uint32_t first = position - kept->position;
+    if (memcmp(of, kept->of, sizeof of) != 0 || position < kept->position || first + (uint32_t)block > kept->count) {
+        memcpy(kept->of, of, sizeof of);
+        kept->position = position;
+        kept->count = MGN_MIN((population - position) & ~(uint32_t)(MGN_CPU_ROW_LANES - 1), MGN_CPU_SHUFFLED_AHEAD);
+        for (uint32_t r = 0; r < kept->count; r++) kept->entries[r] = position + r;
+        shuffle_positions(state, epoch, population, kept->entries, (int32_t)kept->count);
     }
-    key = m_shuffle_start(state[0], state[1], epoch, population);
-    if (cache) {
-        *cache = (mgn_cpu_key_cache){.is_set = true, .of = {state[0], state[1], epoch}};
-        memcpy(cache->key, &key, sizeof key);
-    }
-    return key;
+    memcpy(out, kept->entries + (position - kept->position), (size_t)block * sizeof *out);
 }
 
 static void step_shuffle(const mgn_cpu_step *step, const mgn_cpu_frame *frame) {
@@ -364,23 +409,21 @@ static void step_shuffle(const mgn_cpu_step *step, const mgn_cpu_frame *frame) {
     uint32_t population = (uint32_t)step->attributes.shuffle.population;
     uint64_t steps = (uint64_t)step->attributes.shuffle.steps_per_epoch;
     uint32_t *out = (uint32_t *)(void *)STEP_OUT(step, frame);
-    m_shuffle_key key = key_of_epoch(step, state, m_shuffle_epoch(state[2], steps), population);
+    uint32_t epoch = m_shuffle_epoch(state[2], steps);
     uint32_t position = m_shuffle_position(state[2], steps, (uint64_t)step->attributes.shuffle.stride,
                                            (uint64_t)frame->first, population);
     const int32_t block = frame->block;
-    if (position <= population - (uint32_t)block && population > (uint32_t)block) {
+    const bool inside = population > (uint32_t)block && position <= population - (uint32_t)block;
+    if (inside && step->shuffled) {
+        take_shuffled(step->shuffled, state, epoch, population, position, out, block);
+        return;
+    }
+    if (inside) {
         for (int32_t r = 0; r < WHOLE_LANES(block); r++) out[r] = position + (uint32_t)r;
     } else { /* over the end, where positions start again */
         for (int32_t r = 0; r < block; r++) out[r] = (uint32_t)(((uint64_t)position + (uint64_t)r) % population);
     }
-    uint32_t largest = 0;
-#pragma omp simd reduction(max : largest)
-    for (int32_t r = 0; r < WHOLE_LANES(block); r++) {
-        out[r] = m_shuffle_rounds(key, out[r]);
-        largest = MGN_MAX(largest, out[r]);
-    }
-    for (int32_t r = 0; largest >= population && r < block; r++)
-        if (out[r] >= population) out[r] = m_shuffle(key, out[r]);
+    shuffle_positions(state, epoch, population, out, block);
 }
 
 /* Element row * count + j is number (that % 4) of a Philox block. */
@@ -424,18 +467,18 @@ static void step_advance_state(const mgn_cpu_step *step, const mgn_cpu_frame *fr
 static const mgn_cpu_row_kernels row_kernels = {
     .elementwise =
         {
-#define MGN_UNARY(op, ...) [MGN_OP_##op] = step_##op,
-#define MGN_BINARY(op, ...) [MGN_OP_##op] = step_##op,
-#define MGN_TERNARY(op, ...) [MGN_OP_##op] = step_##op,
+#define MGN_UNARY(op, ...) [MGN_OP_##op] = {step_##op##_0, step_##op##_1},
+#define MGN_BINARY(op, ...) [MGN_OP_##op] = {step_##op##_0, step_##op##_1, step_##op##_2, step_##op##_3},
+#define MGN_TERNARY(op, ...)                                                     \
+    [MGN_OP_##op] = {step_##op##_0, step_##op##_1, step_##op##_2, step_##op##_3, \
+                     step_##op##_4, step_##op##_5, step_##op##_6, step_##op##_7},
 #include "graph/ops.def"
         },
     .opcode =
         {
-            [MGN_ROW_MATMUL] = step_matmul,
             [MGN_ROW_SUM] = step_sum,
             [MGN_ROW_MAX] = step_max,
             [MGN_ROW_COLUMN_SUM] = step_column_sum,
-            [MGN_ROW_COLUMN_PRODUCT] = step_column_product,
             [MGN_ROW_LOAD] = step_load,
             [MGN_ROW_STORE] = step_store,
             [MGN_ROW_GATHER] = step_gather,
@@ -450,5 +493,8 @@ static const mgn_cpu_row_kernels row_kernels = {
             [MGN_ROW_STATE_STORE] = step_state_store,
             [MGN_ROW_ADVANCE] = step_advance_state,
         },
+    .matmul = {step_matmul_0, step_matmul_1, step_matmul_2, step_matmul_3, step_matmul_4, step_matmul_5},
+    .column_product = {NULL, step_column_product_1, step_column_product_2, step_column_product_3, step_column_product_4,
+                       step_column_product_5},
     .finish_sums = finish_row_sums,
 };

@@ -15,7 +15,7 @@ typedef struct section {
     mgn_cpu_step *steps;
     int32_t sum_count;   /* sums over rows that it makes */
     int32_t *sum_places; /* shared place of each */
-    mgn_cpu_key_cache key_cache;
+    mgn_cpu_shuffled shuffled;
 } section;
 
 struct mgn_cpu_rows {
@@ -27,6 +27,7 @@ struct mgn_cpu_rows {
     int threads;                 /* blocks that there is memory for */
     unsigned char *row_memory, *sums, *shared, *carried;
     uint32_t *index;
+    int32_t *first_write, shared_places; /* while it is built: see find_first_writes */
     section prologue, epilogue, *sections;
     int32_t section_count;
     mgn_row_carry *carries;
@@ -40,27 +41,66 @@ static int64_t offset_of(const mgn_cpu_rows *p, const mgn_row_run *run) {
     return run->is_row ? (int64_t)run->base * p->block : run->base;
 }
 
+/* ---- shared instructions over whole vectors ----
+ *
+ * A loop over 14 places is slower than one over 16. The places behind an instruction's results may be overwritten when
+ * nothing is in them yet: when whatever writes them comes later in the step. */
+
+/* When each shared place is first written, in instructions since the start of a step; -1: before it, INT32_MAX: never. */
+static void mark_written(int32_t *first, const mgn_row_instruction *i, int32_t when) {
+    const bool product = i->opcode == MGN_ROW_COLUMN_PRODUCT, state = i->opcode >= MGN_ROW_STATE_LOAD;
+    const bool writes =
+        i->opcode != MGN_ROW_STORE && i->opcode != MGN_ROW_INDEX_STORE && i->opcode != MGN_ROW_BYTES_STORE;
+    for (int32_t j = 0; !i->dst.is_row && writes && !state && j < i->count * (product ? i->inner : 1); j++)
+        first[i->dst.base + j] = MGN_MIN(first[i->dst.base + j], when);
+}
+
+static mgn_status find_first_writes(mgn_cpu_rows *p, const mgn_row_program *program) {
+    p->first_write = mgn_alloc((size_t)program->shared_places, sizeof *p->first_write);
+    if (!p->first_write) return MGN_ERR_MEMORY;
+    p->shared_places = program->shared_places;
+    for (int32_t i = 0; i < program->shared_places; i++) p->first_write[i] = i < program->constants ? -1 : INT32_MAX;
+    for (int32_t i = 0; i < program->prologue.count; i++)
+        mark_written(p->first_write, &program->prologue.instructions[i], -1);
+    int32_t when = 0;
+    for (int32_t k = 0; k < program->section_count; k++)
+        for (int32_t i = 0; i < program->sections[k].count; i++)
+            mark_written(p->first_write, &program->sections[k].instructions[i], when++);
+    return MGN_OK;
+}
+
+/* How many results a shared instruction may write. */
+static int32_t padded_count(const mgn_cpu_rows *p, const mgn_row_instruction *i, int32_t when) {
+    const int32_t whole = (i->count + MGN_CPU_ROW_LANES - 1) / MGN_CPU_ROW_LANES * MGN_CPU_ROW_LANES;
+    for (int32_t j = i->count; j < whole && i->dst.base + j < p->shared_places; j++)
+        if (p->first_write[i->dst.base + j] <= when) return i->count;
+    return whole;
+}
+
 /* One loop over everything where operands advance by one or stay as a whole; else a loop over the rows per place. */
-static void decode_elementwise(const mgn_cpu_rows *p, const mgn_row_instruction *i, mgn_cpu_step *s) {
+static void decode_elementwise(const mgn_cpu_rows *p, const mgn_row_instruction *i, mgn_cpu_step *s, int32_t when) {
     bool row = i->dst.is_row, joined = true;
     int arity = mgn_op_infos[i->op].arity;
     for (int k = 0; k < arity && row && i->count > 1; k++)
         joined = joined && (i->src[k].is_row ? i->src[k].stride == 1 : i->src[k].stride == 0);
-    s->run = p->kernels->elementwise[i->op];
+    unsigned moving = 0;
     s->repeats = joined ? 1 : i->count;
-    s->n = (row ? p->block : 1) * (joined ? i->count : 1);
+    s->n = !row ? padded_count(p, i, when) : p->block * (joined ? i->count : 1);
     s->out_next = row ? p->block : 0;
     for (int k = 0; k < arity; k++) {
-        bool moves = row ? i->src[k].is_row : i->src[k].stride == 1 && i->count > 1;
-        if (moves) s->moving |= 1u << k;
+        bool moves = row ? i->src[k].is_row : i->src[k].stride == 1;
+        moving |= (unsigned)moves << k;
         s->next[k] = (int64_t)i->src[k].stride * (i->src[k].is_row ? p->block : 1);
     }
+    s->run = p->kernels->elementwise[i->op][moving];
 }
 
 static void decode(const mgn_cpu_rows *p, const mgn_row_program *program, const mgn_row_instruction *i, mgn_cpu_step *s,
-                   int32_t first_sum) {
+                   int32_t first_sum, int32_t when) {
     bool row = i->dst.is_row;
-    s->run = p->kernels->opcode[i->opcode];
+    s->run = i->opcode == MGN_ROW_MATMUL           ? p->kernels->matmul[row ? MGN_MIN(i->inner, 5) : 0]
+             : i->opcode == MGN_ROW_COLUMN_PRODUCT ? p->kernels->column_product[MGN_MIN(i->count, 5)]
+                                                   : p->kernels->opcode[i->opcode];
     s->count = i->count;
     s->inner = i->inner;
     s->state = i->state;
@@ -77,7 +117,7 @@ static void decode(const mgn_cpu_rows *p, const mgn_row_program *program, const 
     s->stride = i->src[0].stride * width;
     s->stride_b = i->src[1].stride;
     s->step = i->opcode == MGN_ROW_MATMUL ? i->step : i->step * width;
-    if (i->opcode == MGN_ROW_ELEMENTWISE) decode_elementwise(p, i, s);
+    if (i->opcode == MGN_ROW_ELEMENTWISE) decode_elementwise(p, i, s, when);
     if (i->opcode == MGN_ROW_COLUMN_SUM || i->opcode == MGN_ROW_COLUMN_PRODUCT)
         s->out = (int64_t)first_sum * MGN_CPU_ROW_LANES;
     if (i->external >= 0) {
@@ -93,7 +133,7 @@ static int32_t sums_of(const mgn_row_instruction *i) {
 }
 
 static mgn_status decode_section(mgn_cpu_rows *p, const mgn_row_program *program, const mgn_row_section *from,
-                                 section *to) {
+                                 int32_t when, section *to) {
     int32_t sums = 0;
     for (int32_t n = 0; n < from->count; n++) sums += sums_of(&from->instructions[n]);
     to->steps = mgn_alloc((size_t)from->count, sizeof *to->steps);
@@ -103,8 +143,8 @@ static mgn_status decode_section(mgn_cpu_rows *p, const mgn_row_program *program
     to->step_count = from->count;
     for (int32_t n = 0; n < from->count; n++) {
         const mgn_row_instruction *i = &from->instructions[n];
-        decode(p, program, i, &to->steps[n], to->sum_count);
-        if (i->opcode == MGN_ROW_SHUFFLE && p->chunks == 1) to->steps[n].key_cache = &to->key_cache;
+        decode(p, program, i, &to->steps[n], to->sum_count, when + n);
+        if (i->opcode == MGN_ROW_SHUFFLE && p->chunks == 1) to->steps[n].shuffled = &to->shuffled;
         for (int32_t k = sums_of(i), j = 0; j < k; j++) to->sum_places[to->sum_count++] = i->dst.base + j;
     }
     p->sum_bytes = MGN_MAX(p->sum_bytes, (size_t)sums * MGN_CPU_ROW_LANES * p->real_size);
@@ -164,10 +204,11 @@ static mgn_status build(mgn_cpu_rows *p, const mgn_row_program *program) {
     p->sections = mgn_alloc((size_t)program->section_count, sizeof *p->sections);
     if (!p->sections) return MGN_ERR_MEMORY;
     p->section_count = program->section_count;
-    MGN_TRY(decode_section(p, program, &program->prologue, &p->prologue));
-    MGN_TRY(decode_section(p, program, &program->epilogue, &p->epilogue));
-    for (int32_t i = 0; i < program->section_count; i++)
-        MGN_TRY(decode_section(p, program, &program->sections[i], &p->sections[i]));
+    MGN_TRY(find_first_writes(p, program));
+    MGN_TRY(decode_section(p, program, &program->prologue, -1 - program->prologue.count, &p->prologue));
+    MGN_TRY(decode_section(p, program, &program->epilogue, INT32_MAX - program->epilogue.count, &p->epilogue));
+    for (int32_t i = 0, when = 0; i < program->section_count; when += program->sections[i++].count)
+        MGN_TRY(decode_section(p, program, &program->sections[i], when, &p->sections[i]));
     MGN_TRY(copy_carries(p, program));
     return allocate(p, program);
 }
@@ -201,6 +242,7 @@ void mgn_cpu_rows_destroy(mgn_cpu_rows *p) {
     mgn_free(p->sums);
     mgn_free(p->shared);
     mgn_free(p->index);
+    mgn_free(p->first_write);
     mgn_free(p);
 }
 

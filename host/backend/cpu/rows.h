@@ -23,18 +23,19 @@ typedef struct mgn_cpu_frame {
 typedef struct mgn_cpu_step mgn_cpu_step;
 typedef void mgn_cpu_step_function(const mgn_cpu_step *step, const mgn_cpu_frame *frame);
 
-/* The key of a shuffle's epoch (m_shuffle_key), kept from step to step. */
-typedef struct mgn_cpu_key_cache {
-    bool is_set;
-    uint32_t of[3]; /* seed low, seed high, epoch */
-    uint32_t key[12];
-} mgn_cpu_key_cache;
+/* What a shuffle keeps from step to step, where one thread runs all rows: entries worked out ahead, since those of a small
+ * batch are too few to fill the machine's pipelines. */
+enum { MGN_CPU_SHUFFLED_AHEAD = 512 };
+typedef struct mgn_cpu_shuffled {
+    uint32_t of[4];           /* seed low, seed high, epoch, population */
+    uint32_t position, count; /* entries[i] is entry position + i of that epoch, i < count; 0: nothing is kept */
+    uint32_t entries[MGN_CPU_SHUFFLED_AHEAD];
+} mgn_cpu_shuffled;
 
 struct mgn_cpu_step {
     mgn_cpu_step_function *run;
     int32_t n;       /* elementwise: reals of a repeat */
     int32_t repeats; /* elementwise: loops over n, each operand advancing by `next` */
-    uint32_t moving; /* elementwise: bit i: operand i advances inside the loop */
     int32_t count, inner;
     int32_t space[MGN_MAX_INPUTS], out_space; /* index into frame->base */
     int64_t in[MGN_MAX_INPUTS], out;          /* offsets in reals */
@@ -43,14 +44,16 @@ struct mgn_cpu_step {
     void *external;
     int64_t external_rows;
     int32_t columns, state, to_state;
-    mgn_cpu_key_cache *key_cache; /* SHUFFLE, where rows are one chunk; NULL elsewhere */
+    mgn_cpu_shuffled *shuffled; /* SHUFFLE, where rows are one chunk; NULL elsewhere */
     mgn_attributes attributes;
 };
 
 /* One variant's functions; one real type. */
 typedef struct mgn_cpu_row_kernels {
-    mgn_cpu_step_function *elementwise[MGN_OP_COUNT];
-    mgn_cpu_step_function *opcode[MGN_ROW_ADVANCE + 1];
+    mgn_cpu_step_function *elementwise[MGN_OP_COUNT][8]; /* bit i of the second index: operand i advances */
+    mgn_cpu_step_function *opcode[MGN_ROW_ADVANCE + 1];  /* the others */
+    mgn_cpu_step_function *matmul[6];                    /* [0]: of shared places; [1 .. 4]: that `inner`; [5]: more */
+    mgn_cpu_step_function *column_product[6];            /* [1 .. 4]: that `count`; [5]: more */
     /* shared[i] = sum of the lanes of sum i, for all sums of a section; partial sums of chunks added in order. */
     void (*finish_sums)(const void *sums, int64_t chunks, int32_t count, const int32_t *places, void *shared);
 } mgn_cpu_row_kernels;
