@@ -1,30 +1,34 @@
-/* `mgn apply`: a saved map on any number of pictures. Names, clashes and the map are checked before the first picture
- * is read; each result is a whole file or none. */
+/* `mgn apply`: a saved map on any number of pictures and tables. Names, clashes and the map are checked before the first
+ * of them is read; each result is a whole file or none. */
 #include <mgn/recolor.h>
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "cli.h"
 #include "core/file.h"
 #include "core/progress.h"
 #include "outputs.h"
+#include "rows.h"
 
-typedef struct picture {
+typedef struct item {
     const char *input;
     char *output;
-    double seconds; /* reading, mapping, writing */
-    size_t width, height;
-} picture;
+    bool is_table;        /* else a picture */
+    double seconds;       /* reading, mapping, writing */
+    size_t width, height; /* of a table: columns and rows */
+} item;
 
 typedef struct job {
     cli_common common;
-    const char *map_path, *directory;
+    const char *map_path, *directory; /* directory: a file's name when `is_file` */
+    bool is_file;
     int quality;
     mgn_arena *arena;
-    picture *pictures;
+    item *items;
     size_t count, done;
     mgn_model *model;
     mgn_device *device;
@@ -39,13 +43,13 @@ static const char *base_name(const char *path) {
 }
 
 static int by_base_name(const void *a, const void *b) {
-    return strcmp(base_name(((const picture *)a)->input), base_name(((const picture *)b)->input));
+    return strcmp(base_name(((const item *)a)->input), base_name(((const item *)b)->input));
 }
 
 static mgn_status check_clashes(const job *j) {
-    picture *sorted = mgn_alloc(j->count, sizeof *sorted);
+    item *sorted = mgn_alloc(j->count, sizeof *sorted);
     if (!sorted) return MGN_ERR_MEMORY;
-    memcpy(sorted, j->pictures, j->count * sizeof *sorted);
+    memcpy(sorted, j->items, j->count * sizeof *sorted);
     qsort(sorted, j->count, sizeof *sorted, by_base_name);
     mgn_status status = MGN_OK;
     for (size_t i = 1; i < j->count && status == MGN_OK; i++)
@@ -58,21 +62,25 @@ static mgn_status check_clashes(const job *j) {
     return status;
 }
 
-static mgn_status plan_pictures(job *j) {
+static mgn_status plan_items(job *j) {
     j->arena = mgn_arena_create();
-    j->pictures = j->arena ? mgn_arena_alloc(j->arena, j->count, sizeof *j->pictures) : NULL;
-    if (!j->pictures) return MGN_ERR_MEMORY;
+    j->items = j->arena ? mgn_arena_alloc(j->arena, j->count, sizeof *j->items) : NULL;
+    if (!j->items) return MGN_ERR_MEMORY;
     const size_t prefix = strlen(j->directory);
     for (size_t i = 0; i < j->count; i++) {
-        picture *p = &j->pictures[i];
+        item *p = &j->items[i];
         mgn_image_format format;
         p->input = j->common.arguments[i + 1];
+        p->is_table = cli_is_table(p->input);
         const char *base = base_name(p->input);
         const size_t size = prefix + strlen(base) + 2;
         p->output = mgn_arena_alloc(j->arena, size, 1);
         if (!p->output) return MGN_ERR_MEMORY;
-        snprintf(p->output, size, "%s%s%s", j->directory, j->directory[prefix - 1] == '/' ? "" : "/", base);
-        MGN_TRY(mgn_image_format_of(p->input, &format));
+        if (j->is_file)
+            snprintf(p->output, size, "%s", j->directory);
+        else
+            snprintf(p->output, size, "%s%s%s", j->directory, j->directory[prefix - 1] == '/' ? "" : "/", base);
+        if (!p->is_table) MGN_TRY(mgn_image_format_of(p->input, &format));
         MGN_TRY(cli_check_apart(p->output, &p->input, 1));
         if (access(p->input, F_OK) != 0) return mgn_fail(MGN_ERR_IO, "%s does not exist", p->input);
     }
@@ -81,7 +89,9 @@ static mgn_status plan_pictures(job *j) {
 
 static mgn_status parse(const cli_command *command, int argc, char **argv, job *j) {
     const cli_option options[] = {
-        {"output", 'o', CLI_TEXT, "OUTDIR", "the directory of the results, made when it is missing (required)",
+        {"output", 'o', CLI_TEXT, "OUTDIR",
+         "the directory of the results, made when it is missing; for a single table also a .npy or .csv file "
+         "(required)",
          &j->directory, 0, 0},
         {"quality", 0, CLI_INT, "Q", "JPEG quality, 1 to 100 (default 92)", &j->quality, 1, 100},
     };
@@ -91,30 +101,57 @@ static mgn_status parse(const cli_command *command, int argc, char **argv, job *
         return mgn_fail(MGN_ERR_ARGUMENT, "-o is missing: the directory of the results; mgn apply %s", command->usage);
     j->map_path = j->common.arguments[0];
     j->count = (size_t)j->common.argument_count - 1;
+    struct stat about;
+    j->is_file = j->count == 1 && cli_is_table(j->common.arguments[1]) && cli_is_table(j->directory) &&
+                 !(stat(j->directory, &about) == 0 && S_ISDIR(about.st_mode));
+    return MGN_OK;
+}
+
+/* Pictures need a map of three dimensions before anything is read; a table's columns are known when it is. */
+static mgn_status check_pictures(const job *j, int64_t d) {
+    for (size_t i = 0; i < j->count; i++)
+        if (!j->items[i].is_table && d != 3)
+            return mgn_fail(MGN_ERR_ARGUMENT,
+                            "%s is a map of %lld dimensions; pictures need one of 3 (red, green, blue)", j->map_path,
+                            (long long)d);
     return MGN_OK;
 }
 
 static mgn_status prepare(job *j) {
-    MGN_TRY(plan_pictures(j));
+    MGN_TRY(plan_items(j));
     MGN_TRY(mgn_model_load(j->map_path, &j->model));
-    const int64_t d = mgn_model_get_config(j->model)->d;
-    if (d != 3)
-        return mgn_fail(MGN_ERR_ARGUMENT, "%s is a map of %lld dimensions; pictures need one of 3 (red, green, blue)",
-                        j->map_path, (long long)d);
+    MGN_TRY(check_pictures(j, mgn_model_get_config(j->model)->d));
     MGN_TRY(cli_open_device(&j->common, &j->device));
     MGN_TRY(mgn_map_create(j->model, j->device, MGN_F32, &j->map));
     /* A directory that is missing is made with the first result: a failure before that leaves nothing behind. */
-    return access(j->directory, F_OK) == 0 ? cli_check_writable(j->pictures[0].output) : MGN_OK;
+    return j->is_file || access(j->directory, F_OK) == 0 ? cli_check_writable(j->items[0].output) : MGN_OK;
 }
 
 /* ---- the work ---- */
 
-static mgn_status apply_one(const job *j, picture *p) {
+static mgn_status apply_to_table(const job *j, item *p) {
+    mgn_matrix rows;
+    MGN_TRY(mgn_table_read(p->input, &rows));
+    const int64_t d = mgn_map_dimension(j->map);
+    mgn_status status = rows.columns == d
+                            ? mgn_map_apply(j->map, rows.values, rows.rows, rows.values)
+                            : mgn_fail(MGN_ERR_ARGUMENT, "%s has %lld columns, but %s is a map of %lld dimensions",
+                                       p->input, (long long)rows.columns, j->map_path, (long long)d);
+    if (status == MGN_OK) status = mgn_table_write(p->output, &rows);
+    p->width = (size_t)rows.columns;
+    p->height = (size_t)rows.rows;
+    mgn_matrix_free(&rows);
+    return status;
+}
+
+static mgn_status apply_one(const job *j, item *p) {
     const double start = mgn_now();
-    const bool missing = j->done == 0 && access(j->directory, F_OK) != 0;
+    const bool missing = !j->is_file && j->done == 0 && access(j->directory, F_OK) != 0;
     if (missing) MGN_TRY(mgn_make_directory(j->directory));
     const mgn_image_write_options options = {.quality = j->quality};
-    const mgn_status status = mgn_recolor_file(j->map, p->input, p->output, &options, &p->width, &p->height);
+    const mgn_status status = p->is_table
+                                  ? apply_to_table(j, p)
+                                  : mgn_recolor_file(j->map, p->input, p->output, &options, &p->width, &p->height);
     if (status != MGN_OK && missing) (void)rmdir(j->directory);
     p->seconds = mgn_now() - start;
     return status;
@@ -125,13 +162,14 @@ static mgn_status apply_all(job *j) {
     mgn_status status = MGN_OK;
     mgn_progress_begin(&progress, "applying", j->count);
     for (; j->done < j->count && status == MGN_OK; j->done += status == MGN_OK) {
-        status = mgn_interrupted() ? MGN_ERR_INTERRUPTED : apply_one(j, &j->pictures[j->done]);
-        mgn_progress_update(&progress, j->done + 1, "%s", base_name(j->pictures[j->done].input));
+        status = mgn_interrupted() ? MGN_ERR_INTERRUPTED : apply_one(j, &j->items[j->done]);
+        mgn_progress_update(&progress, j->done + 1, "%s", base_name(j->items[j->done].input));
     }
     mgn_progress_end(&progress);
     if (status == MGN_OK) return MGN_OK;
     const char *reason = status == MGN_ERR_INTERRUPTED ? "interrupted" : mgn_last_error();
-    return mgn_fail(status, "%s (pictures written before that: %zu of %zu)", reason, j->done, j->count);
+    return mgn_fail(status, "%s (%s written before that: %zu of %zu)", reason,
+                    j->items[0].is_table ? "files" : "pictures", j->done, j->count);
 }
 
 /* ---- the report ---- */
@@ -140,12 +178,12 @@ static mgn_status print_json(const job *j) {
     cJSON *object = cJSON_CreateObject(), *files = cJSON_AddArrayToObject(object, "files");
     double total = 0;
     for (size_t i = 0; i < j->count; i++) {
-        const picture *p = &j->pictures[i];
+        const item *p = &j->items[i];
         cJSON *row = cJSON_CreateObject();
         cJSON_AddStringToObject(row, "input", p->input);
         cJSON_AddStringToObject(row, "output", p->output);
-        cJSON_AddNumberToObject(row, "width", (double)p->width);
-        cJSON_AddNumberToObject(row, "height", (double)p->height);
+        cJSON_AddNumberToObject(row, p->is_table ? "columns" : "width", (double)p->width);
+        cJSON_AddNumberToObject(row, p->is_table ? "rows" : "height", (double)p->height);
         cJSON_AddNumberToObject(row, "seconds", p->seconds);
         cJSON_AddItemToArray(files, row);
         total += p->seconds;
@@ -157,11 +195,14 @@ static mgn_status print_json(const job *j) {
 }
 
 static mgn_status print_text(const job *j) {
-    cli_table *table = cli_table_create("result|>pixels|>seconds|device");
+    cli_table *table = cli_table_create("result|>size|>seconds|device");
     for (size_t i = 0; i < j->count; i++) {
-        const picture *p = &j->pictures[i];
+        const item *p = &j->items[i];
         cli_table_cell(table, "%s", p->output);
-        cli_table_cell(table, "%zu x %zu", p->width, p->height);
+        if (p->is_table)
+            cli_table_cell(table, "%zu rows", p->height);
+        else
+            cli_table_cell(table, "%zu x %zu", p->width, p->height);
         cli_table_cell(table, "%.3f s", p->seconds);
         cli_table_cell(table, "%s", mgn_device_get_info(j->device)->spec);
     }

@@ -29,12 +29,16 @@ static const cli_command commands[] = {
      "mgn recolor day.jpg --like sunset.jpg -o evening.jpg\n"
      "mgn recolor day.jpg --like sunset.jpg -o evening.png --save evening.safetensors --sheet sheet.png\n",
      1, 1, cmd_recolor},
-    {"apply", "apply a saved map to pictures", "MAP IMAGE... -o OUTDIR [options]",
-     "Applies the map that `mgn recolor --save` kept to every pixel of each IMAGE. The results have the pictures' "
-     "names "
-     "(and so their formats) in OUTDIR, which is made when it is missing; files of these names there are replaced.",
+    {"apply", "apply a saved map to pictures and tables", "MAP FILE... -o OUTDIR [options]",
+     "Applies a map that `mgn recolor --save` or `mgn fit` kept to every pixel of each picture and to every row of "
+     "each "
+     ".npy or .csv table. The results have the files' names (and so their formats) in OUTDIR, which is made when it is "
+     "missing; files of these names there are replaced. Pictures need a map of three dimensions, tables one of as many "
+     "as "
+     "they have columns. A single table may also go to a file: -o out.npy.",
      "mgn apply evening.safetensors a.jpg b.png -o out\n"
-     "mgn apply evening.safetensors photos/*.jpg -o out --quality 95 --json\n",
+     "mgn apply evening.safetensors photos/*.jpg -o out --quality 95 --json\n"
+     "mgn apply map.safetensors points.npy -o mapped.npy\n",
      2, 1000000, cmd_apply},
     {"check", "prove that the devices compute what the mathematics says", "[options]",
      "Runs every op of the table on every device (--device takes one) in float32 and, where there is, float64: forward "
@@ -79,6 +83,32 @@ static const cli_command commands[] = {
      "mgn gmm sunset.jpg -k 1..10 -o sunset.json\n"
      "mgn gmm points.npy -k 3 --json\n",
      1, 1, cmd_gmm},
+    {"eval", "judge a saved map over data", "MAP --data X [--truth Y] [options]",
+     "X is a .npy or .csv table of one point a row, a picture, or a distribution such as normal:2. The map is monotone "
+     "over the data when no Jacobian has an eigenvalue below 0 by more than rounding; a gradient has symmetric ones. "
+     "The "
+     "transport cost is E|x - g(x)|^2.\n"
+     "\n"
+     "With --truth, L2-UVP is 100 E|g(x) - y|^2 over the target's total variance, which is stated; RMSE is that of "
+     "whole "
+     "rows, MAE that of components. The log-likelihood is that of the rows under the pull-back of --target: the mean "
+     "of "
+     "log p(g(x)) + log det J(x); it is undefined where a determinant is 0.",
+     "mgn eval map.safetensors --data test_x.npy --truth test_y.npy\n"
+     "mgn eval map.safetensors --data heldout.npy --target normal:2 --cycle --json\n"
+     "mgn eval map.safetensors --data normal:2 --like banana\n",
+     1, 1, cmd_eval},
+    {"sample", "draw points through a saved map", "MAP N -o FILE [options]",
+     "Draws N points x of N(0, I), or of --source, and writes their images g(x), one a row. --inverse writes g^-1(x) "
+     "instead: where g was learned to carry data to the source, these are new data.\n"
+     "\n"
+     "--density adds a last column with the log density of each row under the distribution it was drawn from, in nats: "
+     "log p(x) - log det J(x), or with --inverse log p(x) + log det J at the row itself. It is NaN where the map is "
+     "not invertible.",
+     "mgn sample map.safetensors 10000 -o out.npy\n"
+     "mgn sample map.safetensors 1000 -o data.csv --inverse --density\n"
+     "mgn sample map.safetensors 1000 -o out.npy --source gmm:mixture.json --seed 7\n",
+     2, 2, cmd_sample},
     {"w2", "measure how far apart two distributions are", "A B [options]",
      "The squared 2-Wasserstein distance. A and B are .npy or .csv tables of one point a row, pictures, or "
      "distributions "

@@ -1,5 +1,8 @@
 #include "rows.h"
 
+#include <string.h>
+#include <strings.h>
+
 #include "core/core.h"
 
 int64_t cli_target_count(const mgn_target *target) {
@@ -29,4 +32,15 @@ mgn_status cli_check_dimension(const mgn_target *target, const char *other, int6
     if (found == d) return MGN_OK;
     return mgn_fail(MGN_ERR_ARGUMENT, "%s has %lld dimensions, but %s has %lld", mgn_target_label(target),
                     (long long)found, other, (long long)d);
+}
+
+bool cli_is_table(const char *path) {
+    const char *dot = strrchr(path, '.');
+    return dot && dot > path && dot[-1] != '/' && (strcasecmp(dot, ".npy") == 0 || strcasecmp(dot, ".csv") == 0);
+}
+
+mgn_status cli_check_table(const char *path) {
+    if (cli_is_table(path)) return MGN_OK;
+    return mgn_fail(MGN_ERR_ARGUMENT, "%s: a table is written as .npy or .csv; give the name one of these endings",
+                    path);
 }

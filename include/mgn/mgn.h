@@ -6,6 +6,7 @@
 #include <mgn/core.h>
 #include <mgn/data.h>
 #include <mgn/device.h>
+#include <mgn/evaluate.h>
 #include <mgn/experiment.h>
 #include <mgn/graph.h>
 #include <mgn/image.h>
