@@ -302,15 +302,24 @@ M_FUNCTION void m_load_bytes_3(global const uchar *p, uint lanes, R *x0, R *x1, 
     *x2 = m_from_bytes(p[2]);
 }
 
-/* Entry k * MGN_GROUP of t becomes the sum of the MGN_GROUP entries from there, for k < count. */
-M_FUNCTION void m_sum_group(local real *t, uint count) {
+/* For work-item k < count, the sum of the MGN_GROUP entries of t from k * MGN_GROUP on; count <= 8. In three steps,
+ * which cost fewer barriers than halving: 256 entries become 32, 4, 1. */
+M_FUNCTION real m_sum_group(local real *t, uint count) {
     const uint item = get_local_id(0);
-    for (uint size = MGN_GROUP / 2; size > 0; size /= 2) {
-        barrier(CLK_LOCAL_MEM_FENCE);
-        if (item < size)
-            for (uint k = 0; k < count; k++) t[k * MGN_GROUP + item] += t[k * MGN_GROUP + item + size];
+    barrier(CLK_LOCAL_MEM_FENCE);
+    if (item < count * 32) {
+        local real *from = t + item / 32 * MGN_GROUP + item % 32;
+        *from = ((from[0] + from[32]) + (from[64] + from[96])) + ((from[128] + from[160]) + (from[192] + from[224]));
     }
     barrier(CLK_LOCAL_MEM_FENCE);
+    if (item < count * 4) {
+        local real *from = t + item / 4 * MGN_GROUP + item % 4;
+        *from = ((from[0] + from[4]) + (from[8] + from[12])) + ((from[16] + from[20]) + (from[24] + from[28]));
+    }
+    barrier(CLK_LOCAL_MEM_FENCE);
+    if (item >= count) return 0;
+    t += item * MGN_GROUP;
+    return (t[0] + t[1]) + (t[2] + t[3]);
 }
 
 M_FUNCTION R m_column(const real *x, uint columns, uint j) { return x[j]; }

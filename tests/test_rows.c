@@ -2,12 +2,14 @@
  * as single calls on the CPU. On every device and in both precisions the numbers agree within rounding, several runs in
  * one go are the same bits as one by one, and running allocates nothing. A graph that is not fused fails: a test of
  * fusion that quietly runs calls tests nothing. */
+#define _GNU_SOURCE /* readlink */
 #include "harness.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <mgn/mgn.h>
 
@@ -358,35 +360,39 @@ static void straight_carries(scene *s) {
     watch(s, mgn_constant(s->graph, 3));
 }
 
+/* Where a case runs besides as one kernel on the OpenCL device, each of which takes seconds to compile: as several kernels
+ * (many rows), in float64, in the other shape of the kernels, there as several, and on the simulator. */
+enum { SPLIT = 1, DOUBLE = 2, OTHER = 4, OTHER_SPLIT = 8, SIMULATED = 16 };
+
 typedef struct scene_case {
     const char *label;
     void (*build)(scene *s);
     double tolerance; /* single precision; double: 1e-8 of it */
     int64_t least;    /* rows; 0: any number */
-    bool in_both_shapes; /* tried in the other shape of the OpenCL kernels too, which takes long to compile */
+    int where;
 } scene_case;
 
 static const scene_case cases[] = {
-    {"C-MGN, l1, Adam", cmgn_l1, 2e-5, 0, true},
-    {"C-MGN, nll, AdamW", cmgn_nll, 1e-4, 0, true},
-    {"M-MGN, kl, SGD", mmgn_kl, 1e-4, 7, true},
-    {"M-MGN, mse, clipped", mmgn_mse_clipped, 2e-5, 0, false},
-    {"apply", apply, 1e-6, 0, true},
-    {"Jacobian", jacobian, 5e-6, 0, false},
-    {"bytes", bytes, 1e-6, 0, true},
-    {"elementwise", elementwise, 2e-6, 0, false},
-    {"shared elementwise", shared_elementwise, 1e-5, 0, true},
-    {"layout", layout, 2e-6, 0, false},
-    {"reductions", reductions, 1e-5, 0, true},
-    {"1 x 1", matrices_1, 1e-4, 0, false},
-    {"2 x 2", matrices_2, 1e-4, 0, false},
-    {"3 x 3", matrices_3, 2e-4, 0, true},
-    {"5 x 5", matrices_5, 1e-3, 0, false},
-    {"random rows", random_rows, 1e-6, 0, true},
-    {"indices", indices, 1e-6, 0, true},
-    {"levels", levels, 2e-5, 0, true},
-    {"carries", carries, 1e-6, 0, true},
-    {"straight carries", straight_carries, 1e-6, 0, false},
+    {"C-MGN, l1, Adam", cmgn_l1, 2e-5, 0, SPLIT | OTHER | SIMULATED},
+    {"C-MGN, nll, AdamW", cmgn_nll, 1e-4, 0, OTHER | SIMULATED},
+    {"M-MGN, kl, SGD", mmgn_kl, 1e-4, 7, OTHER | SIMULATED},
+    {"M-MGN, mse, clipped", mmgn_mse_clipped, 2e-5, 0, SIMULATED},
+    {"apply", apply, 1e-6, 0, SPLIT | DOUBLE | OTHER_SPLIT},
+    {"Jacobian", jacobian, 5e-6, 0, 0},
+    {"bytes", bytes, 1e-6, 0, SPLIT | DOUBLE | OTHER},
+    {"elementwise", elementwise, 2e-6, 0, 0},
+    {"shared elementwise", shared_elementwise, 1e-5, 0, OTHER},
+    {"layout", layout, 2e-6, 0, 0},
+    {"reductions", reductions, 1e-5, 0, SPLIT | OTHER_SPLIT | SIMULATED},
+    {"1 x 1", matrices_1, 1e-4, 0, 0},
+    {"2 x 2", matrices_2, 1e-4, 0, 0},
+    {"3 x 3", matrices_3, 2e-4, 0, OTHER},
+    {"5 x 5", matrices_5, 1e-3, 0, 0},
+    {"random rows", random_rows, 1e-6, 0, SPLIT | DOUBLE | OTHER},
+    {"indices", indices, 1e-6, 0, SPLIT | DOUBLE | OTHER | SIMULATED},
+    {"levels", levels, 2e-5, 0, SPLIT | DOUBLE | OTHER | OTHER_SPLIT | SIMULATED},
+    {"carries", carries, 1e-6, 0, SPLIT | OTHER | OTHER_SPLIT | SIMULATED},
+    {"straight carries", straight_carries, 1e-6, 0, SIMULATED},
 };
 enum { CASES = sizeof cases / sizeof *cases };
 
@@ -539,18 +545,50 @@ START_TEST(rows_on_the_cpu) {
 END_TEST
 
 START_TEST(rows_on_opencl) {
-    static const int64_t rows[] = {2, 7, 33, 1000, 5000};
+    static const int64_t few[] = {2, 7, 33, 1000};
     if (!opencl) MGN_TEST_SKIP("no OpenCL device");
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
-        for (int real = MGN_F32; real <= (mgn_device_get_info(opencl)->has_f64 ? MGN_F64 : MGN_F32); real++)
-            check_case(&cases[_i], opencl, (mgn_dtype)real, rows[i]);
+    const scene_case *c = &cases[_i];
+    for (size_t i = 0; i < sizeof few / sizeof *few; i++) check_case(c, opencl, MGN_F32, few[i]);
+    if (c->where & SPLIT) check_case(c, opencl, MGN_F32, 5000);
+    if (c->where & DOUBLE && mgn_device_get_info(opencl)->has_f64) check_case(c, opencl, MGN_F64, 33);
 }
 END_TEST
 
 START_TEST(rows_in_the_other_shape) {
-    static const int64_t rows[] = {7, 300, 5000};
     if (!other_shape) MGN_TEST_SKIP("no OpenCL device");
-    for (size_t i = 0; cases[_i].in_both_shapes && i < sizeof rows / sizeof *rows; i++) check_case(&cases[_i], other_shape, MGN_F32, rows[i]);
+    const scene_case *c = &cases[_i];
+    if (c->where & OTHER) check_case(c, other_shape, MGN_F32, 7);
+    if (c->where & OTHER) check_case(c, other_shape, MGN_F32, 300);
+    if (c->where & OTHER_SPLIT) check_case(c, other_shape, MGN_F32, 5000);
+}
+END_TEST
+
+/* ---- on Oclgrind: what work-items of a group do to each other's memory ---- */
+
+/* Tells the program that it runs on the simulator. */
+static const char simulated[] = "MGN_TEST_SIMULATED";
+
+START_TEST(rows_on_the_simulator) {
+    ck_assert_msg(opencl, "the simulator has no device");
+    if (cases[_i].where & SIMULATED) check_case(&cases[_i], opencl, MGN_F32, 7);
+}
+END_TEST
+
+START_TEST(no_data_races) {
+    if (!opencl) MGN_TEST_SKIP("no OpenCL device");
+    if (system("command -v oclgrind >/dev/null") != 0) MGN_TEST_SKIP("Oclgrind is not installed");
+    char program[4096];
+    const ssize_t length = readlink("/proc/self/exe", program, sizeof program - 1);
+    ck_assert_int_gt(length, 0);
+    program[length] = 0;
+    const char *log = mgn_test_path("oclgrind");
+    mgn_test_process run = mgn_test_shell("%s=1 MGN_CL_SHAPE=gpu MGN_DEVICE= oclgrind --data-races --log '%s' '%s'",
+                                          simulated, log, program);
+    char *found = mgn_test_read_file(log, NULL);
+    ck_assert_msg(run.code == 0, "on Oclgrind: status %d: %s%s", run.code, run.out, run.err);
+    ck_assert_msg(strlen(found) == 0, "Oclgrind found: %.2000s", found);
+    free(found);
+    mgn_test_process_free(&run);
 }
 END_TEST
 
@@ -559,6 +597,7 @@ static Suite *suite(void) {
     TCase *on_cpu = tcase_create("cpu"), *on_opencl = tcase_create("opencl"), *other = tcase_create("other shape");
     tcase_add_loop_test(on_cpu, rows_on_the_cpu, 0, CASES);
     tcase_add_loop_test(on_opencl, rows_on_opencl, 0, CASES);
+    tcase_add_test(on_opencl, no_data_races);
     tcase_add_loop_test(other, rows_in_the_other_shape, 0, CASES);
     TCase *const all[] = {on_cpu, on_opencl, other};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
@@ -568,9 +607,18 @@ static Suite *suite(void) {
     return suite;
 }
 
+static Suite *simulated_suite(void) {
+    Suite *suite = suite_create("rows on a simulator");
+    TCase *on_simulator = tcase_create("simulator");
+    tcase_add_loop_test(on_simulator, rows_on_the_simulator, 0, CASES);
+    tcase_add_unchecked_fixture(on_simulator, open_devices, close_devices);
+    suite_add_tcase(suite, on_simulator);
+    return suite;
+}
+
 int main(void) {
     setenv("MGN_CACHE", "off", 0);
     mgn_test_opencl_spec();
     mgn_test_without_forks = true;
-    return mgn_test_main(suite());
+    return mgn_test_main(getenv(simulated) ? simulated_suite() : suite());
 }

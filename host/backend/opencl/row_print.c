@@ -85,25 +85,42 @@ static bool is_local(const mgn_cl_row_text *t) {
     return t->single && !t->vectors && places * mgn_dtype_size(t->program->real) <= MOST_LOCAL_BYTES;
 }
 
+size_t mgn_cl_local_places(const mgn_cl_row_text *t) {
+    return is_local(t) ? (size_t)MGN_MAX(t->program->shared_places + t->spare, 1) : 1;
+}
+
+size_t mgn_cl_local_sums(const mgn_cl_row_text *t) {
+    int32_t most = 0;
+    for (int32_t k = 0; k < t->part_count; k++) most = MGN_MAX(most, t->parts[k].sums);
+    return (size_t)MGN_MIN(MGN_MAX(most, 1), MGN_CL_SUMS_AT_ONCE);
+}
+
+/* The arguments of every kernel. Work-items of a group talk to each other through memory, which is not `restrict` then;
+ * and local memory is an argument too: from an array of the kernel's own, compilers load in front of the branch that
+ * guards a statement, on work-items that have no business there. */
+static void print_arguments(mgn_cl_row_text *t) {
+    const mgn_row_program *program = t->program;
+    const char *alone = t->vectors ? "restrict " : "";
+    mgn_cl_put(t, "(global real *%sgiven, global uint *%skept, global real *%spartial, ", alone, alone, alone);
+    mgn_cl_put(t, "constant ulong *restrict n, uint count");
+    if (!t->vectors) mgn_cl_put(t, ", local real *%s, local real *q", is_local(t) ? "s" : "unused");
+    for (int32_t e = 0; e < program->external_count; e++)
+        mgn_cl_put(t, ", global %s *e%d", program->externals[e].dtype == MGN_U32 ? "uint" : real_name(t), (int)e);
+    mgn_cl_put(t, ")");
+}
+
 /* The kernel's head, and what every kernel starts with. */
 static void open_kernel(mgn_cl_row_text *t, const char *name, int number) {
     const mgn_row_program *program = t->program;
     mgn_cl_forget(t);
-    while (t->dirty_count > 0) t->writer[t->dirty[--t->dirty_count]] = MGN_CL_CLEAN;
+    mgn_cl_clean(t);
     mgn_cl_put(t, "MGN_KERNEL void %s", name);
     if (number >= 0) mgn_cl_put(t, "%d", number);
-    mgn_cl_put(t, "(global real *restrict given, global uint *restrict kept, global real *restrict partial, constant ulong *restrict n, uint count");
-    for (int32_t e = 0; e < program->external_count; e++)
-        mgn_cl_put(t, ", global %s *e%d", program->externals[e].dtype == MGN_U32 ? "uint" : real_name(t), (int)e);
-    mgn_cl_put(t, ") {\nconst uint item = %s;\n", t->vectors ? "0" : "get_local_id(0)");
-    int32_t most_sums = 0;
-    for (int32_t k = 0; k < t->part_count; k++) most_sums = MGN_MAX(most_sums, t->parts[k].sums);
-    if (!t->vectors && most_sums > 0)
-        mgn_cl_put(t, "local real q[%d * MGN_GROUP];\n", (int)MGN_MIN(most_sums, MGN_CL_SUMS_AT_ONCE));
+    print_arguments(t);
+    mgn_cl_put(t, " {\nconst uint item = %s;\n", t->vectors ? "0" : "get_local_id(0)");
     if (is_local(t))
-        mgn_cl_put(t, "local real s[%d];\nfor (uint j = item; j < %d; j += MGN_GROUP) s[j] = given[j];\nSYNC\n",
-                   (int)MGN_MAX(program->shared_places + t->spare, 1), (int)program->constants);
-    else mgn_cl_put(t, "global real *restrict s = given;\n");
+        mgn_cl_put(t, "for (uint j = item; j < %d; j += MGN_GROUP) s[j] = given[j];\nSYNC\n", (int)program->constants);
+    else mgn_cl_put(t, "global real *%ss = given;\n", t->vectors ? "restrict " : "");
     if (program->index_places > 0) mgn_cl_put(t, "uint x[%d];\n", (int)program->index_places);
 }
 
@@ -129,11 +146,13 @@ static int32_t end_of_part(const mgn_cl_row_text *t, int32_t part) {
     return part + 1 < t->part_count ? t->parts[part + 1].section : t->program->section_count;
 }
 
+/* The loop over steps has its condition at the end, there being a step at least: with barriers behind a condition
+ * PoCL (3.1) loses work-item 0. */
 static void print_single(mgn_cl_row_text *t) {
     open_kernel(t, "single", -1);
     mgn_cl_print_shared(t, &t->program->prologue);
     mgn_cl_settle(t);
-    mgn_cl_put(t, "ulong left = 0, ahead = 0;\nfor (uint step = 0; step < count; step++, ahead += n[%d]) {\n", MGN_CL_ROWS);
+    mgn_cl_put(t, "ulong left = 0, ahead = 0;\nuint step = 0;\ndo {\n");
     mgn_cl_print_ahead(t);
     t->ahead = 0;
     mgn_cl_forget(t);
@@ -145,7 +164,7 @@ static void print_single(mgn_cl_row_text *t) {
         print_shared_range(t, t->parts[k].section + 1, end_of_part(t, k));
     }
     mgn_cl_print_carries(t);
-    mgn_cl_put(t, "}\n");
+    mgn_cl_put(t, "ahead += n[%d];\n} while (++step < count);\n", MGN_CL_ROWS);
     mgn_cl_forget(t);
     mgn_cl_print_shared(t, &t->program->epilogue);
     mgn_cl_put(t, "}\n");
@@ -263,10 +282,9 @@ mgn_status mgn_cl_row_text_make(mgn_cl_row_text *t, const mgn_row_program *progr
     t->variable = mgn_alloc(places, sizeof *t->variable);
     t->lane = mgn_alloc(places, sizeof *t->lane);
     t->in_memory = mgn_alloc(places, sizeof *t->in_memory);
-    t->writer = mgn_alloc(places, sizeof *t->writer);
+    t->is_dirty = mgn_alloc(places, sizeof *t->is_dirty);
     t->dirty = mgn_alloc(places, sizeof *t->dirty);
-    if (!t->variable || !t->lane || !t->in_memory || !t->writer || !t->dirty) return MGN_ERR_MEMORY;
-    for (size_t p = 0; p < places; p++) t->writer[p] = MGN_CL_CLEAN;
+    if (!t->variable || !t->lane || !t->in_memory || !t->is_dirty || !t->dirty) return MGN_ERR_MEMORY;
     t->silent = true;
     print_all(t, chunk_rows);
     t->silent = false;
@@ -280,6 +298,6 @@ void mgn_cl_row_text_free(mgn_cl_row_text *t) {
     mgn_free(t->variable);
     mgn_free(t->lane);
     mgn_free(t->in_memory);
-    mgn_free(t->writer);
+    mgn_free(t->is_dirty);
     mgn_free(t->dirty);
 }

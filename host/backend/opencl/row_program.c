@@ -9,8 +9,8 @@ enum { MOST_WEIGHT = 6000, MOST_EXTERNALS = 96 };
 /* Rows that one work-group is trusted with, and the most steps of a launch: a GPU's watchdog wants the screen back. */
 enum { MOST_SINGLE_ROWS = 2048, MOST_STEPS = 4096 };
 
-/* Kernel arguments before the externals. */
-enum { ARGUMENT_SHARED, ARGUMENT_INDEX, ARGUMENT_PARTIAL, ARGUMENT_TABLE, ARGUMENT_COUNT, ARGUMENT_EXTERNALS };
+/* Kernel arguments; then, over a work-group, local memory for places and for sums; then the externals. */
+enum { ARGUMENT_SHARED, ARGUMENT_INDEX, ARGUMENT_PARTIAL, ARGUMENT_TABLE, ARGUMENT_COUNT, ARGUMENT_MORE };
 
 struct mgn_cl_row_program {
     bool single;
@@ -62,15 +62,21 @@ static mgn_status create_memory(mgn_cl_device *device, mgn_cl_row_program *p, co
 
 /* ---- kernels ---- */
 
-static mgn_status set_arguments(mgn_cl_device *device, const mgn_cl_row_program *p, const mgn_row_program *program, cl_kernel kernel) {
+static mgn_status set_arguments(mgn_cl_device *device, const mgn_cl_row_program *p, const mgn_cl_row_text *t, cl_kernel kernel) {
+    const mgn_row_program *program = t->program;
     const cl_mem buffers[] = {[ARGUMENT_SHARED] = p->shared, [ARGUMENT_INDEX] = p->index, [ARGUMENT_PARTIAL] = p->partial,
                               [ARGUMENT_TABLE] = p->table};
     const cl_uint count = 1;
+    cl_uint more = ARGUMENT_MORE;
     cl_int code = clSetKernelArg(kernel, ARGUMENT_COUNT, sizeof count, &count);
     for (cl_uint i = 0; i < MGN_COUNT(buffers) && code == CL_SUCCESS; i++)
         code = clSetKernelArg(kernel, i, sizeof buffers[i], &buffers[i]);
+    const size_t size = mgn_dtype_size(program->real);
+    const size_t local[] = {mgn_cl_local_places(t) * size, mgn_cl_local_sums(t) * MGN_CL_GROUP * size};
+    for (size_t i = 0; !t->vectors && i < MGN_COUNT(local) && code == CL_SUCCESS; i++)
+        code = clSetKernelArg(kernel, more++, local[i], NULL);
     for (int32_t e = 0; e < program->external_count && code == CL_SUCCESS; e++)
-        code = clSetKernelArg(kernel, (cl_uint)(ARGUMENT_EXTERNALS + e), sizeof(cl_mem), &program->externals[e].memory->buffer);
+        code = clSetKernelArg(kernel, more++, sizeof(cl_mem), &program->externals[e].memory->buffer);
     return mgn_cl_check(device, code, "setting the arguments of a row program");
 }
 
@@ -79,7 +85,7 @@ static mgn_status create_kernel(mgn_cl_device *device, const mgn_cl_row_program 
     char label[32];
     snprintf(label, sizeof label, number < 0 ? "%s" : "%s%d", name, number);
     MGN_TRY(mgn_cl_kernel_create_with(device, "program", t->program->real, "", t->text, label, kernel));
-    return set_arguments(device, p, t->program, *kernel);
+    return set_arguments(device, p, t, *kernel);
 }
 
 static mgn_status create_kernels(mgn_cl_device *device, mgn_cl_row_program *p, const mgn_cl_row_text *t) {

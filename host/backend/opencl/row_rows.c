@@ -192,7 +192,7 @@ void mgn_cl_print_ahead(mgn_cl_row_text *t) {
             t->weight += 200;
         }
     }
-    if (t->ahead > 0) mgn_cl_put(t, "%s}\nleft--;\n", t->vectors ? "" : "SYNC ");
+    if (t->ahead > 0) mgn_cl_put(t, "}\n%sleft--;\n", t->vectors ? "" : "SYNC\n");
 }
 
 /* The keys of the shuffles that a section works out itself; all rows share them. */
@@ -344,11 +344,14 @@ static void print_group_sums(mgn_cl_row_text *t, const mgn_cl_row_part *part, bo
     while (next_group(&g)) {
         for (int32_t k = 0; k < g.count; k++)
             mgn_cl_put(t, "q[%d * MGN_GROUP + item] = t%d;\n", (int)k, (int)(part->first_sum + g.first + k));
-        mgn_cl_put(t, "m_sum_group(q, %d);\nif (item < %d) ", (int)g.count, (int)g.count);
+        const int name = (int)t->names++;
+        mgn_cl_put(t, "const real v%d = m_sum_group(q, %d);\n", name, (int)g.count);
         if (to_partial)
-            mgn_cl_put(t, "partial[(%d + item) * n[%d] + get_group_id(0)] = q[item * MGN_GROUP];\n", (int)g.first, MGN_CL_CHUNKS);
-        else mgn_cl_put(t, "s[%d + item] = q[item * MGN_GROUP];\n", (int)g.place);
+            mgn_cl_put(t, "if (item < %d) partial[(%d + item) * n[%d] + get_group_id(0)] = v%d;\n", (int)g.count, (int)g.first,
+                       MGN_CL_CHUNKS, name);
+        else mgn_cl_hold(t, name, g.place, g.count);
         mgn_cl_put(t, "SYNC\n");
+        mgn_cl_clean(t);
     }
 }
 

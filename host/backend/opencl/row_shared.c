@@ -1,12 +1,14 @@
 /* Shared sections as text.
  *
  * On CPU devices one work-item computes them in vectors: a run of places is a vector, and an instruction on more places
- * than a vector has lanes is several statements (a loop over memory, when they are very many). What an instruction made is
- * remembered by variable and lane, so that later ones take it from there; s[place] is stored only where somebody reads
- * it from memory. Reading back narrow stores as one wide load would stall.
+ * than a vector has lanes is several statements (a loop over memory, when they are very many).
  *
- * On GPUs the elements of an instruction are spread over the work-group, element j on work-item j. A barrier stands only
- * where an element needs what another work-item wrote. */
+ * On GPUs the elements of an instruction are spread over the work-group, element j on work-item j. What stands in s is
+ * read only behind a barrier that follows its store.
+ *
+ * In both, what an instruction made is remembered by variable and lane (work-item), so that later ones take it from
+ * there; s[place] is stored only where somebody reads it from memory. Reading back narrow stores as one wide load would
+ * stall, and barriers cost more than anything else that stands between them. */
 #include "backend/opencl/row_text.h"
 
 #include <stdio.h>
@@ -27,6 +29,10 @@ void mgn_cl_reads(mgn_cl_row_text *t, int32_t place, int32_t count) {
 /* Stores lanes 0 .. count-1 of a variable, in pieces of whole powers of two, so that nothing else is touched. */
 static void print_store(mgn_cl_row_text *t, int variable, int32_t place, int32_t count) {
     static const char digits[] = "0123456789abcdef";
+    if (!t->vectors) {
+        mgn_cl_put(t, "if (item < %d) s[%d + item] = v%d;\n", (int)count, (int)place, variable);
+        return;
+    }
     if (count == t->width) {
         mgn_cl_put(t, "MGN_VSTORE(v%d, s + %d);\n", variable, (int)place);
         return;
@@ -38,6 +44,15 @@ static void print_store(mgn_cl_row_text *t, int variable, int32_t place, int32_t
     }
 }
 
+/* Over a work-group, what has been stored since the last barrier. */
+static void note_stores(mgn_cl_row_text *t, int32_t place, int32_t count) {
+    for (int32_t p = place; !t->vectors && p < place + count; p++) {
+        if (t->is_dirty[p]) continue;
+        t->is_dirty[p] = true;
+        t->dirty[t->dirty_count++] = p;
+    }
+}
+
 void mgn_cl_hold(mgn_cl_row_text *t, int32_t variable, int32_t place, int32_t count) {
     bool needed = false;
     for (int32_t j = 0; j < count; j++) {
@@ -45,20 +60,24 @@ void mgn_cl_hold(mgn_cl_row_text *t, int32_t variable, int32_t place, int32_t co
         t->lane[place + j] = j;
         needed = needed || t->in_memory[place + j];
     }
-    if (needed) print_store(t, variable, place, count);
+    if (!needed) return;
+    print_store(t, variable, place, count);
+    note_stores(t, place, count);
 }
 
-void mgn_cl_wrote(mgn_cl_row_text *t, int32_t place, int32_t count) {
-    for (int32_t j = 0; !t->vectors && j < count; j++) {
-        if (t->writer[place + j] == MGN_CL_CLEAN) t->dirty[t->dirty_count++] = place + j;
-        t->writer[place + j] = j % MGN_CL_GROUP;
-    }
+/* Places that were stored straight away: no variable holds them. */
+static void note_in_memory(mgn_cl_row_text *t, int32_t place, int32_t count) {
+    for (int32_t p = place; p < place + count; p++) t->variable[p] = -1;
+    note_stores(t, place, count);
+}
+
+void mgn_cl_clean(mgn_cl_row_text *t) {
+    while (t->dirty_count > 0) t->is_dirty[t->dirty[--t->dirty_count]] = false;
 }
 
 void mgn_cl_settle(mgn_cl_row_text *t) {
     if (t->dirty_count > 0) mgn_cl_put(t, "SYNC\n");
-    for (int32_t k = 0; k < t->dirty_count; k++) t->writer[t->dirty[k]] = MGN_CL_CLEAN;
-    t->dirty_count = 0;
+    mgn_cl_clean(t);
 }
 
 /* ---- vectors ---- */
@@ -153,47 +172,80 @@ static void print_vectors(mgn_cl_row_text *t, const mgn_row_instruction *i) {
 
 /* ---- over a work-group ---- */
 
-/* Whether work-item j may read the place: it is old, or the work-item's own. */
-static bool is_settled(const mgn_cl_row_text *t, int32_t place, int32_t j) {
-    return t->writer[place] == MGN_CL_CLEAN || t->writer[place] == j % MGN_CL_GROUP;
-}
-
-static bool needs_barrier(const mgn_cl_row_text *t, const mgn_row_instruction *i) {
-    int operands;
-    switch (i->opcode) {
-    case MGN_ROW_ELEMENTWISE: operands = mgn_op_infos[i->op].arity; break;
-    case MGN_ROW_MATMUL: operands = 2; break;
-    case MGN_ROW_SUM:
-    case MGN_ROW_MAX:
-    case MGN_ROW_STORE: operands = 1; break;
-    default: return false;
-    }
-    for (int32_t j = 0; j < i->count; j++)
-        for (int k = 0; k < operands; k++) {
-            const mgn_row_run *run = &i->src[k];
-            const bool sums = i->opcode != MGN_ROW_ELEMENTWISE && i->opcode != MGN_ROW_STORE;
-            const int32_t inner_step = !sums ? 0 : i->opcode == MGN_ROW_MATMUL && k == 0 ? run->stride : i->step;
-            const int32_t outer_step = i->opcode == MGN_ROW_MATMUL && k == 0 ? 0 : run->stride;
-            for (int32_t m = 0; m < (sums ? i->inner : 1); m++)
-                if (!is_settled(t, run->base + j * outer_step + m * inner_step, j)) return true;
-        }
-    return false;
-}
-
 /* The elements of an instruction, each on its work-item (vectors: all on the only one). */
 static void print_each(mgn_cl_row_text *t, int32_t count) {
     mgn_cl_put(t, "for (uint j = item; j < %d; j += MGN_GROUP) {\n", (int)count);
 }
 
+/* The variable whose value on work-item j is place base + j * stride, for all j < count; -1: none. */
+static int32_t own_variable(const mgn_cl_row_text *t, const mgn_row_run *run, int32_t count) {
+    const int32_t variable = t->variable[run->base];
+    if (run->stride != 1 && count > 1) return -1;
+    for (int32_t j = 0; j < count; j++)
+        if (t->variable[run->base + j] != variable || t->lane[run->base + j] != j) return -1;
+    return variable;
+}
+
+/* Element `item` of a run: from its variable, or from memory as everybody sees it. */
+static vector_text own_operand(mgn_cl_row_text *t, const mgn_row_run *run, int32_t count) {
+    vector_text out;
+    const int32_t variable = own_variable(t, run, count);
+    if (variable >= 0) snprintf(out.text, sizeof out.text, "v%d", (int)variable);
+    else snprintf(out.text, sizeof out.text, run->stride && count > 1 ? "s[%d + item]" : "s[%d]", (int)run->base);
+    if (variable < 0) mgn_cl_reads(t, run->base, run->stride ? count : 1);
+    return out;
+}
+
+/* Whether an operand is read from memory that has not settled. */
+static bool is_unsettled(const mgn_cl_row_text *t, const mgn_row_run *run, int32_t count, int32_t inner, int32_t step) {
+    for (int32_t j = 0; j < count; j++)
+        for (int32_t m = 0; m < inner; m++)
+            if (t->is_dirty[run->base + j * run->stride + m * step]) return true;
+    return false;
+}
+
+static bool needs_barrier(const mgn_cl_row_text *t, const mgn_row_instruction *i) {
+    const mgn_row_run *a = &i->src[0], *b = &i->src[1];
+    bool needed = false;
+    switch (i->opcode) {
+    case MGN_ROW_ELEMENTWISE:
+        for (int k = 0; k < mgn_op_infos[i->op].arity; k++) {
+            const bool in_memory = i->count > MGN_CL_GROUP || own_variable(t, &i->src[k], i->count) < 0;
+            needed = needed || (in_memory && is_unsettled(t, &i->src[k], i->count, 1, 0));
+        }
+        return needed;
+    case MGN_ROW_MATMUL: return is_unsettled(t, a, i->inner, 1, 0) || is_unsettled(t, b, i->count, i->inner, i->step);
+    case MGN_ROW_SUM:
+    case MGN_ROW_MAX: return is_unsettled(t, a, i->count, i->inner, i->step);
+    case MGN_ROW_STORE: return is_unsettled(t, a, i->count, 1, 0);
+    default: return false;
+    }
+}
+
+/* Elements of which every work-item has one, or none. */
+static void print_own(mgn_cl_row_text *t, const mgn_row_instruction *i) {
+    vector_text in[MGN_MAX_INPUTS];
+    char target[16];
+    const int name = (int)t->names++;
+    for (int k = 0; k < mgn_op_infos[i->op].arity; k++) in[k] = own_operand(t, &i->src[k], i->count);
+    snprintf(target, sizeof target, "v%d", name);
+    mgn_cl_put(t, "R v%d = (R)0;\nif (item < %d) ", name, (int)i->count);
+    print_statement(t, i, target, in);
+    mgn_cl_hold(t, name, i->dst.base, i->count);
+}
+
 static void print_spread(mgn_cl_row_text *t, const mgn_row_instruction *i) {
     vector_text in[MGN_MAX_INPUTS];
     char target[32];
-    for (int k = 0; k < mgn_op_infos[i->op].arity; k++)
+    for (int k = 0; k < mgn_op_infos[i->op].arity; k++) {
         snprintf(in[k].text, sizeof in[k].text, i->src[k].stride ? "s[%d + j]" : "s[%d]", (int)i->src[k].base);
+        mgn_cl_reads(t, i->src[k].base, i->src[k].stride ? i->count : 1);
+    }
     snprintf(target, sizeof target, "s[%d + j]", (int)i->dst.base);
     print_each(t, i->count);
     print_statement(t, i, target, in);
     mgn_cl_put(t, "}\n");
+    note_in_memory(t, i->dst.base, i->count);
 }
 
 /* ---- instructions that are alike in both shapes: scalars in memory ---- */
@@ -257,24 +309,15 @@ static void print_state(mgn_cl_row_text *t, const mgn_row_instruction *i) {
     }
 }
 
-/* What an instruction made is in memory, and in no variable. */
-static void note_writes(mgn_cl_row_text *t, const mgn_row_instruction *i) {
-    for (int32_t j = 0; j < i->count; j++) t->variable[i->dst.base + j] = -1;
-    mgn_cl_wrote(t, i->dst.base, i->count);
-}
-
 void mgn_cl_print_shared(mgn_cl_row_text *t, const mgn_row_section *section) {
     for (int32_t k = 0; k < section->count; k++) {
         const mgn_row_instruction *i = &section->instructions[k];
         if (!t->vectors && needs_barrier(t, i)) mgn_cl_settle(t);
         switch (i->opcode) {
         case MGN_ROW_ELEMENTWISE:
-            if (t->vectors) {
-                print_vectors(t, i);
-            } else {
-                print_spread(t, i);
-                mgn_cl_wrote(t, i->dst.base, i->count);
-            }
+            if (t->vectors) print_vectors(t, i);
+            else if (i->count <= MGN_CL_GROUP) print_own(t, i);
+            else print_spread(t, i);
             break;
         case MGN_ROW_MATMUL:
         case MGN_ROW_SUM:
@@ -282,11 +325,11 @@ void mgn_cl_print_shared(mgn_cl_row_text *t, const mgn_row_section *section) {
             note_reads(t, i);
             if (i->opcode == MGN_ROW_MATMUL) print_product(t, i);
             else print_reduction(t, i);
-            note_writes(t, i);
+            note_in_memory(t, i->dst.base, i->count);
             break;
         case MGN_ROW_LOAD:
             print_state(t, i);
-            note_writes(t, i);
+            note_in_memory(t, i->dst.base, i->count);
             break;
         default: print_state(t, i);
         }
@@ -357,7 +400,7 @@ void mgn_cl_print_carries(mgn_cl_row_text *t) {
         print_vector_carries(t, 1, first);
     } else {
         mgn_cl_put(t, "SYNC\n");
-        while (t->dirty_count > 0) t->writer[t->dirty[--t->dirty_count]] = MGN_CL_CLEAN;
+        mgn_cl_clean(t);
         print_memory_carries(t);
     }
     print_state_carries(t);

@@ -28,9 +28,6 @@ enum { MGN_CL_ROWS, MGN_CL_CHUNK_ROWS, MGN_CL_CHUNKS, MGN_CL_AHEAD, MGN_CL_FIRST
 /* Row sections of a program at most, and sums that a work-group adds up at a time. */
 enum { MGN_CL_MOST_ROW_SECTIONS = 32, MGN_CL_SUMS_AT_ONCE = 8 };
 
-/* What mgn_row_text's `writer` says of a place beside the work-item that wrote it. */
-enum { MGN_CL_CLEAN = -1 };
-
 /* One row section and what follows it. */
 typedef struct mgn_cl_row_part {
     int32_t section;     /* index into program->sections */
@@ -60,11 +57,13 @@ typedef struct mgn_cl_row_text {
 
     int32_t ahead; /* shuffles that are worked out for many steps at a time */
     int32_t names; /* variables named so far */
-    /* In vectors: which variable holds a shared place in which lane (-1: none), and whether anybody reads s[place]. */
+    /* Which variable holds a shared place, and in which lane (over a work-group: in which work-item); -1: none. And
+     * whether anybody reads s[place]. */
     int32_t *variable, *lane;
     bool *in_memory;
-    /* Over a work-group: which work-item wrote a place since the last barrier, and which places those are. */
-    int32_t *writer, *dirty, dirty_count;
+    /* Over a work-group: places stored since the last barrier. */
+    bool *is_dirty;
+    int32_t *dirty, dirty_count;
 } mgn_cl_row_text;
 
 /* Prints `program` as text->single and ->vectors say. Errors: MEMORY, UNSUPPORTED (more row sections than there is
@@ -75,6 +74,10 @@ void mgn_cl_row_text_free(mgn_cl_row_text *t);
 int32_t mgn_cl_partial_places(const mgn_cl_row_text *t);
 /* Words of `kept`: index places, and shuffles worked out ahead. */
 uint64_t mgn_cl_kept_words(const mgn_cl_row_text *t);
+
+/* Over a work-group: elements of local memory for shared places, and for sums by MGN_CL_GROUP; at least 1. */
+size_t mgn_cl_local_places(const mgn_cl_row_text *t);
+size_t mgn_cl_local_sums(const mgn_cl_row_text *t);
 
 /* ---- between the printers ---- */
 
@@ -102,13 +105,13 @@ void mgn_cl_print_shared(mgn_cl_row_text *t, const mgn_row_section *section);
 void mgn_cl_print_carries(mgn_cl_row_text *t);
 /* Lanes 0 .. count-1 of a variable are the shared places from `place` on: remembers it, and stores them if need be. */
 void mgn_cl_hold(mgn_cl_row_text *t, int32_t variable, int32_t place, int32_t count);
-/* Work-items 0 .. count-1 have written the places from `place` on. */
-void mgn_cl_wrote(mgn_cl_row_text *t, int32_t place, int32_t count);
 /* Somebody reads s[place] .. s[place + count - 1]. */
 void mgn_cl_reads(mgn_cl_row_text *t, int32_t place, int32_t count);
 /* At the start of kernels and loops nothing is known of what variables hold. */
 void mgn_cl_forget(mgn_cl_row_text *t);
-/* A barrier, if shared places were written since the last one. */
+/* Over a work-group: after a barrier, or where a kernel starts, all places are as everybody sees them. */
+void mgn_cl_clean(mgn_cl_row_text *t);
+/* A barrier, if shared places were stored since the last one. */
 void mgn_cl_settle(mgn_cl_row_text *t);
 
 #endif
