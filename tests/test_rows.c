@@ -125,8 +125,8 @@ typedef struct step_options {
 } step_options;
 
 static void update(scene *s, const step_options *o, mgn_node *parameters, mgn_node *gradient) {
-    mgn_optimizer_config config = {.lr = 0.01, .epsilon = 0.01, .clip_norm = o->clip_norm, .weight_decay = o->decay,
-                                   .momentum = o->momentum};
+    mgn_optimizer_config config = {
+        .lr = 0.01, .epsilon = 0.01, .clip_norm = o->clip_norm, .weight_decay = o->decay, .momentum = o->momentum};
     snprintf(config.kind, sizeof config.kind, "%s", o->optimizer);
     const int64_t count = count_of(parameters);
     mgn_node *vectors[] = {data(s, MGN_SHAPE(count), 0.01, 0.1), data(s, MGN_SHAPE(count), 0.01, 0.1)};
@@ -139,7 +139,8 @@ static void update(scene *s, const step_options *o, mgn_node *parameters, mgn_no
 static void build_step(scene *s, const step_options *o) {
     mgn_model *model = model_of(o->model, o->d, o->h, o->layers);
     const int64_t population = o->shuffled ? 3 * s->rows + 5 : s->rows;
-    mgn_node *x = data(s, MGN_SHAPE(population, o->d), -1, 1), *y = NULL, *parameters = parameters_of(s, model), *gradient = NULL;
+    mgn_node *x = data(s, MGN_SHAPE(population, o->d), -1, 1), *y = NULL, *parameters = parameters_of(s, model),
+             *gradient = NULL;
     if (mgn_loss_needs_pairs(o->loss)) y = data(s, MGN_SHAPE(population, o->d), -1, 1);
     if (o->shuffled) {
         mgn_node *state = random_state(s), *index = mgn_shuffle(state, population, s->rows, 4, s->rows);
@@ -163,7 +164,8 @@ static void cmgn_l1(scene *s) {
 }
 
 static void cmgn_nll(scene *s) {
-    build_step(s, &(step_options){"cmgn", "nll", "adamw", .d = 2, .h = 3, .layers = 1, .shuffled = true, .decay = 0.01});
+    build_step(s,
+               &(step_options){"cmgn", "nll", "adamw", .d = 2, .h = 3, .layers = 1, .shuffled = true, .decay = 0.01});
 }
 
 static void mmgn_kl(scene *s) {
@@ -171,7 +173,8 @@ static void mmgn_kl(scene *s) {
 }
 
 static void mmgn_mse_clipped(scene *s) {
-    build_step(s, &(step_options){"mmgn", "mse", "adam", .d = 1, .h = 2, .layers = 2, .shuffled = true, .clip_norm = 0.05});
+    build_step(
+        s, &(step_options){"mmgn", "mse", "adam", .d = 1, .h = 2, .layers = 2, .shuffled = true, .clip_norm = 0.05});
 }
 
 /* ---- graphs: maps ---- */
@@ -205,9 +208,10 @@ static void bytes(scene *s) {
 
 typedef mgn_node *unary(mgn_node *a);
 typedef mgn_node *binary(mgn_node *a, mgn_node *b);
-static unary *const unaries[] = {mgn_neg, mgn_square, mgn_sqrt, mgn_abs, mgn_sign, mgn_exp, mgn_log, mgn_log1p,
-                                 mgn_tanh, mgn_logistic, mgn_softplus, mgn_logcosh};
-static binary *const binaries[] = {mgn_add, mgn_sub, mgn_mul, mgn_div, mgn_maximum, mgn_minimum, mgn_greater, mgn_equal};
+static unary *const unaries[] = {mgn_neg, mgn_square, mgn_sqrt, mgn_abs,      mgn_sign,     mgn_exp,
+                                 mgn_log, mgn_log1p,  mgn_tanh, mgn_logistic, mgn_softplus, mgn_logcosh};
+static binary *const binaries[] = {mgn_add,     mgn_sub,     mgn_mul,     mgn_div,
+                                   mgn_maximum, mgn_minimum, mgn_greater, mgn_equal};
 enum { UNARIES = sizeof unaries / sizeof *unaries, BINARIES = sizeof binaries / sizeof *binaries };
 
 /* All elementwise ops of a and b, side by side along the last axis. */
@@ -220,15 +224,18 @@ static mgn_node *every_op(mgn_node *a, mgn_node *b, int axis) {
 }
 
 static void elementwise(scene *s) {
-    mgn_node *a = data(s, MGN_SHAPE(s->rows, 2), 0.3, 2), *b = data(s, MGN_SHAPE(s->rows, 1), 0.3, 2), *c = data(s, MGN_SHAPE(2), 0.3, 2);
+    mgn_node *a = data(s, MGN_SHAPE(s->rows, 2), 0.3, 2), *b = data(s, MGN_SHAPE(s->rows, 1), 0.3, 2),
+             *c = data(s, MGN_SHAPE(2), 0.3, 2);
     watch(s, mgn_concat((mgn_node *[]){every_op(a, b, 1), every_op(b, c, 1),
-                                          every_op(mgn_broadcast(c, MGN_SHAPE(s->rows, 2)), a, 1)}, 3, 1));
+                                       every_op(mgn_broadcast(c, MGN_SHAPE(s->rows, 2)), a, 1)},
+                        3, 1));
 }
 
 /* Shared values alone, short and long; the rows only give them something to depend on. */
 static void shared_elementwise(scene *s) {
     mgn_node *x = data(s, MGN_SHAPE(s->rows, 3), 0.3, 2), *mean = mgn_mean(x, 1);
-    mgn_node *a = data(s, MGN_SHAPE(3), 0.3, 2), *b = data(s, MGN_SHAPE(211), 0.3, 2), *c = data(s, MGN_SHAPE(19), 0.3, 2);
+    mgn_node *a = data(s, MGN_SHAPE(3), 0.3, 2), *b = data(s, MGN_SHAPE(211), 0.3, 2),
+             *c = data(s, MGN_SHAPE(19), 0.3, 2);
     mgn_node *one = mgn_slice(mean, 0, 1, 1), *value = every_op(mean, a, 0);
     watch(s, value);
     watch(s, every_op(b, one, 0));
@@ -238,7 +245,8 @@ static void shared_elementwise(scene *s) {
 }
 
 static void layout(scene *s) {
-    mgn_node *x = data(s, MGN_SHAPE(s->rows, 2, 3), -2, 2), *y = data(s, MGN_SHAPE(s->rows, 3), -2, 2), *z = data(s, MGN_SHAPE(3, 2), -2, 2);
+    mgn_node *x = data(s, MGN_SHAPE(s->rows, 2, 3), -2, 2), *y = data(s, MGN_SHAPE(s->rows, 3), -2, 2),
+             *z = data(s, MGN_SHAPE(3, 2), -2, 2);
     mgn_node *t = mgn_permute(x, (int[]){0, 2, 1});
     mgn_node *slices[] = {mgn_slice(y, 1, 2, 1), mgn_slice(y, 1, 0, 2), mgn_slice(t, 2, 1, 1)};
     slices[2] = mgn_reshape(slices[2], MGN_SHAPE(s->rows, 3));
@@ -338,7 +346,8 @@ static void levels(scene *s) {
 static void carries(scene *s) {
     mgn_node *x = data(s, MGN_SHAPE(s->rows, 1), -1, 1), *mean = mgn_mean(x, 1);
     mgn_node *a = data(s, MGN_SHAPE(3), -1, 1), *b = data(s, MGN_SHAPE(3), -1, 1), *c = data(s, MGN_SHAPE(3), -1, 1);
-    mgn_node *long_a = data(s, MGN_SHAPE(300), -1, 1), *long_b = data(s, MGN_SHAPE(300), -1, 1), *still = data(s, MGN_SHAPE(2, 2), -1, 1);
+    mgn_node *long_a = data(s, MGN_SHAPE(300), -1, 1), *long_b = data(s, MGN_SHAPE(300), -1, 1),
+             *still = data(s, MGN_SHAPE(2, 2), -1, 1);
     watch(s, mgn_reshape(a, MGN_SHAPE(3, 1)));
     watch(s, mgn_slice(long_a, 0, 290, 7));
     watch(s, mgn_transpose(still));
@@ -417,8 +426,10 @@ static void put_inputs(const scene *s, const mgn_plan *plan) {
     for (int i = 0; i < s->input_count; i++) {
         const scene_input *input = &s->inputs[i];
         mgn_tensor *tensor = mgn_plan_tensor(plan, input->node);
-        if (input->words) MGN_ASSERT_OK(mgn_tensor_write(tensor, MGN_U32, input->words));
-        else MGN_ASSERT_OK(mgn_tensor_write(tensor, MGN_F64, input->values));
+        if (input->words)
+            MGN_ASSERT_OK(mgn_tensor_write(tensor, MGN_U32, input->words));
+        else
+            MGN_ASSERT_OK(mgn_tensor_write(tensor, MGN_F64, input->values));
     }
 }
 
@@ -444,7 +455,8 @@ static results get_results(const scene *s, const mgn_plan *plan) {
 static results run(const scene *s, mgn_plan *plan, uint64_t times, bool at_once) {
     put_inputs(s, plan);
     const uint64_t before = mgn_allocations();
-    if (at_once) MGN_ASSERT_OK(mgn_plan_run(plan, times));
+    if (at_once)
+        MGN_ASSERT_OK(mgn_plan_run(plan, times));
     else
         for (uint64_t t = 0; t < times; t++) MGN_ASSERT_OK(mgn_plan_run(plan, 1));
     ck_assert_msg(mgn_allocations() == before, "mgn_plan_run allocated memory");
@@ -454,12 +466,14 @@ static results run(const scene *s, mgn_plan *plan, uint64_t times, bool at_once)
 static void assert_same_bits(const scene *s, const results *a, const results *b, const char *what) {
     for (int i = 0; i < s->watched_count; i++)
         for (int64_t j = 0; j < count_of(s->watched[i]); j++)
-            ck_assert_msg(memcmp(&a->values[i][j], &b->values[i][j], sizeof(double)) == 0 || (isnan(a->values[i][j]) && isnan(b->values[i][j])),
+            ck_assert_msg(memcmp(&a->values[i][j], &b->values[i][j], sizeof(double)) == 0 ||
+                              (isnan(a->values[i][j]) && isnan(b->values[i][j])),
                           "%s, %lld rows: value %d[%lld] is %.17g and %.17g", what, (long long)s->rows, i, (long long)j,
                           a->values[i][j], b->values[i][j]);
 }
 
-static void assert_close(const scene *s, const results *found, const results *expected, double tolerance, const char *what) {
+static void assert_close(const scene *s, const results *found, const results *expected, double tolerance,
+                         const char *what) {
     for (int i = 0; i < s->watched_count; i++) {
         double largest = 0;
         const int64_t count = count_of(s->watched[i]);
@@ -468,8 +482,8 @@ static void assert_close(const scene *s, const results *found, const results *ex
         for (int64_t j = 0; j < count; j++) {
             const double a = found->values[i][j], b = expected->values[i][j];
             const bool same = isnan(b) ? isnan(a) : a == b || fabs(a - b) <= tolerance * (1 + largest);
-            ck_assert_msg(same, "%s, %lld rows: value %d[%lld] is %.9g, as single calls %.9g", what, (long long)s->rows, i,
-                          (long long)j, a, b);
+            ck_assert_msg(same, "%s, %lld rows: value %d[%lld] is %.9g, as single calls %.9g", what, (long long)s->rows,
+                          i, (long long)j, a, b);
         }
     }
 }

@@ -120,7 +120,8 @@ static void open_kernel(mgn_cl_row_text *t, const char *name, int number) {
     mgn_cl_put(t, " {\nconst uint item = %s;\n", t->vectors ? "0" : "get_local_id(0)");
     if (is_local(t))
         mgn_cl_put(t, "for (uint j = item; j < %d; j += MGN_GROUP) s[j] = given[j];\nSYNC\n", (int)program->constants);
-    else mgn_cl_put(t, "global real *%ss = given;\n", t->vectors ? "restrict " : "");
+    else
+        mgn_cl_put(t, "global real *%ss = given;\n", t->vectors ? "restrict " : "");
     if (program->index_places > 0) mgn_cl_put(t, "uint x[%d];\n", (int)program->index_places);
 }
 
@@ -234,7 +235,8 @@ static void note_carries(mgn_cl_row_text *t) {
         if (!a->is_state) count += a->count;
         for (int32_t j = 0; j < program->carry_count; j++) {
             const mgn_row_carry *b = &program->carries[j];
-            if (!a->is_state && !b->is_state && a->from < b->to + b->count && b->to < a->from + a->count) t->carries_overlap = true;
+            if (!a->is_state && !b->is_state && a->from < b->to + b->count && b->to < a->from + a->count)
+                t->carries_overlap = true;
         }
     }
     t->spare = t->carries_overlap ? (int32_t)count : 0;
@@ -249,7 +251,8 @@ static mgn_status find_parts(mgn_cl_row_text *t) {
         const mgn_row_section *section = &program->sections[k];
         if (!section->is_row) continue;
         if (t->part_count == MGN_CL_MOST_ROW_SECTIONS)
-            return mgn_fail(MGN_ERR_UNSUPPORTED, "a row program of more than %d row sections", MGN_CL_MOST_ROW_SECTIONS);
+            return mgn_fail(MGN_ERR_UNSUPPORTED, "a row program of more than %d row sections",
+                            MGN_CL_MOST_ROW_SECTIONS);
         if (t->part_count == 0) t->leading = k;
         mgn_cl_row_part *part = &t->parts[t->part_count++];
         *part = (mgn_cl_row_part){.section = k, .first_sum = sums};

@@ -23,7 +23,8 @@ struct mgn_cl_row_program {
 
 /* ---- memory ---- */
 
-static mgn_status create_buffer(mgn_cl_device *device, uint64_t bytes, const void *from, size_t from_bytes, cl_mem *buffer) {
+static mgn_status create_buffer(mgn_cl_device *device, uint64_t bytes, const void *from, size_t from_bytes,
+                                cl_mem *buffer) {
     const uint64_t rounded = (MGN_MAX(bytes, 64) + 63) / 64 * 64;
     const cl_uint zero = 0;
     cl_int code = CL_INVALID_BUFFER_SIZE;
@@ -42,8 +43,10 @@ static mgn_status create_shared(mgn_cl_device *device, const mgn_cl_row_text *t,
     void *constants = mgn_alloc(count, size);
     if (!constants) return MGN_ERR_MEMORY;
     for (size_t i = 0; i < count; i++) {
-        if (program->real == MGN_F64) ((double *)constants)[i] = program->constant_values[i];
-        else ((float *)constants)[i] = (float)program->constant_values[i];
+        if (program->real == MGN_F64)
+            ((double *)constants)[i] = program->constant_values[i];
+        else
+            ((float *)constants)[i] = (float)program->constant_values[i];
     }
     const uint64_t places = (uint64_t)program->shared_places + (uint64_t)t->spare + (uint64_t)t->width;
     const mgn_status status = create_buffer(device, places * size, constants, count * size, buffer);
@@ -62,9 +65,12 @@ static mgn_status create_memory(mgn_cl_device *device, mgn_cl_row_program *p, co
 
 /* ---- kernels ---- */
 
-static mgn_status set_arguments(mgn_cl_device *device, const mgn_cl_row_program *p, const mgn_cl_row_text *t, cl_kernel kernel) {
+static mgn_status set_arguments(mgn_cl_device *device, const mgn_cl_row_program *p, const mgn_cl_row_text *t,
+                                cl_kernel kernel) {
     const mgn_row_program *program = t->program;
-    const cl_mem buffers[] = {[ARGUMENT_SHARED] = p->shared, [ARGUMENT_INDEX] = p->index, [ARGUMENT_PARTIAL] = p->partial,
+    const cl_mem buffers[] = {[ARGUMENT_SHARED] = p->shared,
+                              [ARGUMENT_INDEX] = p->index,
+                              [ARGUMENT_PARTIAL] = p->partial,
                               [ARGUMENT_TABLE] = p->table};
     const cl_uint count = 1;
     cl_uint more = ARGUMENT_MORE;
@@ -80,8 +86,8 @@ static mgn_status set_arguments(mgn_cl_device *device, const mgn_cl_row_program 
     return mgn_cl_check(device, code, "setting the arguments of a row program");
 }
 
-static mgn_status create_kernel(mgn_cl_device *device, const mgn_cl_row_program *p, const mgn_cl_row_text *t, const char *name,
-                                int number, cl_kernel *kernel) {
+static mgn_status create_kernel(mgn_cl_device *device, const mgn_cl_row_program *p, const mgn_cl_row_text *t,
+                                const char *name, int number, cl_kernel *kernel) {
     char label[32];
     snprintf(label, sizeof label, number < 0 ? "%s" : "%s%d", name, number);
     MGN_TRY(mgn_cl_kernel_create_with(device, "program", t->program->real, "", t->text, label, kernel));
@@ -120,12 +126,14 @@ static uint64_t choose_chunk(bool vectors, uint64_t rows) {
     return MGN_MAX(mgn_cl_ceil_div(rows, 1024 * MGN_CL_GROUP) * MGN_CL_GROUP, MGN_CL_GROUP);
 }
 
-static mgn_status build(mgn_cl_device *device, mgn_cl_row_program *p, mgn_cl_row_text *t, const mgn_row_program *program) {
+static mgn_status build(mgn_cl_device *device, mgn_cl_row_program *p, mgn_cl_row_text *t,
+                        const mgn_row_program *program) {
     const uint64_t rows = (uint64_t)program->rows, chunk = choose_chunk(t->vectors, rows);
     t->single = rows <= MOST_SINGLE_ROWS;
     MGN_TRY(mgn_cl_row_text_make(t, program, chunk));
     if (t->weight > MOST_WEIGHT)
-        return mgn_fail(MGN_ERR_UNSUPPORTED, "a row program of %lld operations would take too long to compile", (long long)t->weight);
+        return mgn_fail(MGN_ERR_UNSUPPORTED, "a row program of %lld operations would take too long to compile",
+                        (long long)t->weight);
     p->single = t->single;
     p->group = device->group;
     p->chunks = (size_t)mgn_cl_ceil_div(rows, chunk);
@@ -136,9 +144,11 @@ static mgn_status build(mgn_cl_device *device, mgn_cl_row_program *p, mgn_cl_row
 mgn_status mgn_cl_rows_create(mgn_device *handle, const mgn_row_program *program, mgn_program **out) {
     mgn_cl_device *device = mgn_cl_of(handle);
     if (program->real == MGN_F64 && !handle->info.has_f64)
-        return mgn_fail(MGN_ERR_UNSUPPORTED, "a row program in float64: %s (%s) has float32 only", handle->info.spec, handle->info.name);
+        return mgn_fail(MGN_ERR_UNSUPPORTED, "a row program in float64: %s (%s) has float32 only", handle->info.spec,
+                        handle->info.name);
     if (program->external_count > MOST_EXTERNALS)
-        return mgn_fail(MGN_ERR_UNSUPPORTED, "a row program on %d blocks of memory; kernels take %d", (int)program->external_count, MOST_EXTERNALS);
+        return mgn_fail(MGN_ERR_UNSUPPORTED, "a row program on %d blocks of memory; kernels take %d",
+                        (int)program->external_count, MOST_EXTERNALS);
     mgn_cl_row_text text = {.vectors = device->vectors, .width = (int32_t)mgn_cl_lanes(device, program->real)};
     mgn_program *wrapped = mgn_alloc(1, sizeof *wrapped);
     mgn_cl_row_program *p = mgn_alloc(1, sizeof *p);
@@ -166,7 +176,8 @@ static mgn_status launch(mgn_cl_device *device, cl_kernel kernel, size_t global,
 
 static mgn_status launch_count(mgn_cl_device *device, cl_kernel kernel, uint32_t count, size_t group) {
     const cl_uint value = count;
-    MGN_TRY(mgn_cl_check(device, clSetKernelArg(kernel, ARGUMENT_COUNT, sizeof value, &value), "setting the steps of a row program"));
+    MGN_TRY(mgn_cl_check(device, clSetKernelArg(kernel, ARGUMENT_COUNT, sizeof value, &value),
+                         "setting the steps of a row program"));
     return launch(device, kernel, group, group);
 }
 
@@ -180,8 +191,10 @@ mgn_status mgn_cl_row_program_run(mgn_cl_device *device, mgn_cl_row_program *p, 
         for (int32_t k = 0; k < p->part_count; k++) {
             MGN_TRY(launch(device, p->rows[k], p->chunks * p->group, p->group));
             if (!p->behind[k]) continue;
-            if (k == p->part_count - 1) MGN_TRY(launch_count(device, p->behind[k], t + 1 < times, p->group));
-            else MGN_TRY(launch(device, p->behind[k], p->group, p->group));
+            if (k == p->part_count - 1)
+                MGN_TRY(launch_count(device, p->behind[k], t + 1 < times, p->group));
+            else
+                MGN_TRY(launch(device, p->behind[k], p->group, p->group));
         }
     return MGN_OK;
 }

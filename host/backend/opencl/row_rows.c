@@ -57,9 +57,12 @@ static void print_reduction(mgn_cl_row_text *t, const mgn_row_instruction *i) {
         for (int32_t k = 0; k < i->inner; k++) {
             const mgn_row_run from = {true, i->src[0].base + k * i->step + j * i->src[0].stride, 0};
             const char *const text = operand(t, &from, 0).text;
-            if (k == 0) mgn_cl_put(t, "p%d = %s;\n", (int)to, text);
-            else if (i->opcode == MGN_ROW_SUM) mgn_cl_put(t, "p%d += %s;\n", (int)to, text);
-            else mgn_cl_put(t, "p%d = LARGER(p%d, %s);\n", (int)to, (int)to, text);
+            if (k == 0)
+                mgn_cl_put(t, "p%d = %s;\n", (int)to, text);
+            else if (i->opcode == MGN_ROW_SUM)
+                mgn_cl_put(t, "p%d += %s;\n", (int)to, text);
+            else
+                mgn_cl_put(t, "p%d = LARGER(p%d, %s);\n", (int)to, (int)to, text);
         }
     }
     t->weight += (int64_t)i->count * i->inner;
@@ -71,8 +74,10 @@ static void print_column_sums(mgn_cl_row_text *t, const mgn_row_instruction *i, 
     for (int32_t m = 0; m < (product ? i->inner : 1); m++)
         for (int32_t j = 0; j < i->count; j++, sum++) {
             mgn_cl_put(t, "t%d += KEEP(", (int)sum);
-            if (product) mgn_cl_put(t, "%s * %s", operand(t, &i->src[0], m).text, operand(t, &i->src[1], j).text);
-            else mgn_cl_put(t, "%s", operand(t, &i->src[0], j).text);
+            if (product)
+                mgn_cl_put(t, "%s * %s", operand(t, &i->src[0], m).text, operand(t, &i->src[1], j).text);
+            else
+                mgn_cl_put(t, "%s", operand(t, &i->src[0], j).text);
             mgn_cl_put(t, ");\n");
             t->weight += 3;
         }
@@ -93,8 +98,8 @@ static void print_load(mgn_cl_row_text *t, const mgn_row_instruction *i) {
         print_targets(t, i);
     } else {
         for (int32_t j = 0; j < i->count; j++)
-            mgn_cl_put(t, "p%d = m_load(%s + row * %d + %d, %d, lanes);\n", (int)(i->dst.base + j), from.text, (int)i->count,
-                       (int)j, (int)i->count);
+            mgn_cl_put(t, "p%d = m_load(%s + row * %d + %d, %d, lanes);\n", (int)(i->dst.base + j), from.text,
+                       (int)i->count, (int)j, (int)i->count);
     }
     t->weight += 4 * (int64_t)i->count;
 }
@@ -109,8 +114,8 @@ static void print_store(mgn_cl_row_text *t, const mgn_row_instruction *i) {
 static void print_gather(mgn_cl_row_text *t, const mgn_row_instruction *i) {
     const int bound = (int)mgn_cl_row_number(t, (uint64_t)t->program->externals[i->external].rows);
     for (int32_t j = 0; j < i->count; j++)
-        mgn_cl_put(t, "p%d = m_gather(%s, u%d, n[%d], %d, %d);\n", (int)(i->dst.base + j), external(i).text, (int)i->src[0].base,
-                   bound, (int)i->count, (int)j);
+        mgn_cl_put(t, "p%d = m_gather(%s, u%d, n[%d], %d, %d);\n", (int)(i->dst.base + j), external(i).text,
+                   (int)i->src[0].base, bound, (int)i->count, (int)j);
     t->weight += 8 * (int64_t)i->count;
 }
 
@@ -123,8 +128,8 @@ static void print_bytes(mgn_cl_row_text *t, const mgn_row_instruction *i) {
     } else {
         for (int32_t j = 0; j < count; j++)
             if (i->opcode == MGN_ROW_BYTES_LOAD)
-                mgn_cl_put(t, "p%d = m_load_bytes((global const uchar *)(%s) + row * %d + %d, %d, lanes);\n", (int)(i->dst.base + j),
-                           at.text, count, (int)j, count);
+                mgn_cl_put(t, "p%d = m_load_bytes((global const uchar *)(%s) + row * %d + %d, %d, lanes);\n",
+                           (int)(i->dst.base + j), at.text, count, (int)j, count);
             else
                 mgn_cl_put(t, "m_store_bytes(%s, (global uchar *)(%s) + row * %d + %d, %d, lanes);\n",
                            operand(t, &i->src[0], j).text, at.text, count, (int)j, count);
@@ -169,7 +174,8 @@ static bool is_ahead(const mgn_cl_row_text *t, const mgn_row_instruction *i) {
 
 /* "kept + 8 + 1 * (n[3] * n[0] + MGN_WIDTH)": the entries of a shuffle worked out ahead. */
 static void print_ahead_place(mgn_cl_row_text *t, int32_t number) {
-    mgn_cl_put(t, "kept + %d + %d * (n[%d] * n[%d] + MGN_WIDTH)", (int)t->program->index_places, (int)number, MGN_CL_AHEAD, MGN_CL_ROWS);
+    mgn_cl_put(t, "kept + %d + %d * (n[%d] * n[%d] + MGN_WIDTH)", (int)t->program->index_places, (int)number,
+               MGN_CL_AHEAD, MGN_CL_ROWS);
 }
 
 void mgn_cl_print_ahead(mgn_cl_row_text *t) {
@@ -184,7 +190,8 @@ void mgn_cl_print_ahead(mgn_cl_row_text *t) {
             const int population = (int)mgn_cl_row_number(t, (uint64_t)i->attributes.shuffle.population);
             const int steps = (int)mgn_cl_row_number(t, (uint64_t)i->attributes.shuffle.steps_per_epoch);
             const int stride = (int)mgn_cl_row_number(t, (uint64_t)i->attributes.shuffle.stride);
-            if (t->ahead == 0) mgn_cl_put(t, "if (left == 0) {\nleft = min(n[%d], (ulong)(count - step)), ahead = 0;\n", MGN_CL_AHEAD);
+            if (t->ahead == 0)
+                mgn_cl_put(t, "if (left == 0) {\nleft = min(n[%d], (ulong)(count - step)), ahead = 0;\n", MGN_CL_AHEAD);
             mgn_cl_put(t, "m_shuffle_ahead(");
             print_ahead_place(t, t->ahead++);
             mgn_cl_put(t, ", x + %d, n[%d], n[%d], left, n[%d], n[%d], n[%d]);\n", (int)i->state, by, MGN_CL_ROWS,
@@ -203,10 +210,11 @@ static void print_keys(mgn_cl_row_text *t, const mgn_row_section *section) {
         const int x = (int)i->state, population = (int)mgn_cl_row_number(t, (uint64_t)i->attributes.shuffle.population);
         const int steps = (int)mgn_cl_row_number(t, (uint64_t)i->attributes.shuffle.steps_per_epoch);
         const int stride = (int)mgn_cl_row_number(t, (uint64_t)i->attributes.shuffle.stride);
-        mgn_cl_put(t,
-                   "const m_shuffle_key key%d = m_shuffle_start(x[%d], x[%d], m_shuffle_epoch(x[%d], n[%d]), (uint)n[%d]);\n"
-                   "const ulong position%d = m_shuffle_position(x[%d], n[%d], n[%d], 0, (uint)n[%d]);\n",
-                   (int)k, x, x + 1, x + 2, steps, population, (int)k, x + 2, steps, stride, population);
+        mgn_cl_put(
+            t,
+            "const m_shuffle_key key%d = m_shuffle_start(x[%d], x[%d], m_shuffle_epoch(x[%d], n[%d]), (uint)n[%d]);\n"
+            "const ulong position%d = m_shuffle_position(x[%d], n[%d], n[%d], 0, (uint)n[%d]);\n",
+            (int)k, x, x + 1, x + 2, steps, population, (int)k, x + 2, steps, stride, population);
         t->weight += 200;
     }
 }
@@ -253,14 +261,16 @@ static void print_row_instruction(mgn_cl_row_text *t, const mgn_row_instruction 
 /* The variables of one row: places that hold the bits of an index are u, the others p. */
 static void print_places(mgn_cl_row_text *t, const mgn_row_section *section) {
     for (int32_t place = 0; place < section->row_places; place++)
-        mgn_cl_put(t, "%s p%d%s", place % 16 ? "," : "R", (int)place, place % 16 == 15 || place == section->row_places - 1 ? ";\n" : "");
+        mgn_cl_put(t, "%s p%d%s", place % 16 ? "," : "R", (int)place,
+                   place % 16 == 15 || place == section->row_places - 1 ? ";\n" : "");
     for (int32_t k = 0; k < section->count; k++) {
         const mgn_row_instruction *i = &section->instructions[k];
         if (i->opcode != MGN_ROW_SHUFFLE && i->opcode != MGN_ROW_INDEX_LOAD) continue;
         bool first = true;
         for (int32_t before = 0; before < k && first; before++) {
             const mgn_row_instruction *other = &section->instructions[before];
-            first = !((other->opcode == MGN_ROW_SHUFFLE || other->opcode == MGN_ROW_INDEX_LOAD) && other->dst.base == i->dst.base);
+            first = !((other->opcode == MGN_ROW_SHUFFLE || other->opcode == MGN_ROW_INDEX_LOAD) &&
+                      other->dst.base == i->dst.base);
         }
         if (first) mgn_cl_put(t, "m_word u%d;\n", (int)i->dst.base);
     }
@@ -269,7 +279,8 @@ static void print_places(mgn_cl_row_text *t, const mgn_row_section *section) {
 void mgn_cl_print_row_loop(mgn_cl_row_text *t, const mgn_cl_row_part *part) {
     const mgn_row_section *section = &t->program->sections[part->section];
     for (int32_t k = 0; k < part->sums; k++) mgn_cl_put(t, "R t%d = (R)0;\n", (int)(part->first_sum + k));
-    if (t->single) mgn_cl_put(t, "{ const ulong begin = 0, end = n[%d];\n", MGN_CL_ROWS);
+    if (t->single)
+        mgn_cl_put(t, "{ const ulong begin = 0, end = n[%d];\n", MGN_CL_ROWS);
     else
         mgn_cl_put(t, "{ const ulong begin = get_group_id(0) * n[%d], end = min(begin + n[%d], n[%d]);\n",
                    MGN_CL_CHUNK_ROWS, MGN_CL_CHUNK_ROWS, MGN_CL_ROWS);
@@ -293,10 +304,10 @@ int32_t mgn_cl_row_sums(const mgn_row_instruction *i) {
 /* A walk over the sums of a section in groups that go to neighbouring places. */
 typedef struct sum_group {
     const mgn_row_section *section;
-    int32_t most;           /* sums of a group */
-    int32_t at, inside;     /* next instruction, next of its sums */
-    int32_t first, count;   /* this group: its sums */
-    int32_t place;          /* shared place of the first */
+    int32_t most;         /* sums of a group */
+    int32_t at, inside;   /* next instruction, next of its sums */
+    int32_t first, count; /* this group: its sums */
+    int32_t place;        /* shared place of the first */
 } sum_group;
 
 static bool next_group(sum_group *g) {
@@ -306,8 +317,10 @@ static bool next_group(sum_group *g) {
         const mgn_row_instruction *i = &g->section->instructions[g->at];
         const int32_t sums = mgn_cl_row_sums(i);
         if (sums == 0) continue;
-        if (g->count == 0) g->place = i->dst.base + g->inside;
-        else if (i->dst.base + g->inside != g->place + g->count) break;
+        if (g->count == 0)
+            g->place = i->dst.base + g->inside;
+        else if (i->dst.base + g->inside != g->place + g->count)
+            break;
         const int32_t taken = MGN_MIN(sums - g->inside, g->most - g->count);
         g->count += taken;
         g->inside += taken;
@@ -330,11 +343,16 @@ static void print_vector_sums(mgn_cl_row_text *t, const mgn_cl_row_part *part) {
         const int name = (int)t->names++;
         mgn_cl_put(t, "R v%d;\n{ R q[MGN_WIDTH] = {", name);
         for (int32_t k = 0; k < t->width; k++)
-            if (k < g.count) mgn_cl_put(t, "%st%d", k ? ", " : "", (int)(part->first_sum + g.first + k));
-            else mgn_cl_put(t, ", (R)0");
+            if (k < g.count)
+                mgn_cl_put(t, "%st%d", k ? ", " : "", (int)(part->first_sum + g.first + k));
+            else
+                mgn_cl_put(t, ", (R)0");
         mgn_cl_put(t, "};\nv%d = m_sum_lanes(q); }\n", name);
-        if (t->single) mgn_cl_hold(t, name, g.place, g.count);
-        else mgn_cl_put(t, "MGN_VSTORE(v%d, partial + (get_group_id(0) * %d + %d) * MGN_WIDTH);\n", name, (int)part->sum_groups, (int)number);
+        if (t->single)
+            mgn_cl_hold(t, name, g.place, g.count);
+        else
+            mgn_cl_put(t, "MGN_VSTORE(v%d, partial + (get_group_id(0) * %d + %d) * MGN_WIDTH);\n", name,
+                       (int)part->sum_groups, (int)number);
     }
 }
 
@@ -347,24 +365,29 @@ static void print_group_sums(mgn_cl_row_text *t, const mgn_cl_row_part *part, bo
         const int name = (int)t->names++;
         mgn_cl_put(t, "const real v%d = m_sum_group(q, %d);\n", name, (int)g.count);
         if (to_partial)
-            mgn_cl_put(t, "if (item < %d) partial[(%d + item) * n[%d] + get_group_id(0)] = v%d;\n", (int)g.count, (int)g.first,
-                       MGN_CL_CHUNKS, name);
-        else mgn_cl_hold(t, name, g.place, g.count);
+            mgn_cl_put(t, "if (item < %d) partial[(%d + item) * n[%d] + get_group_id(0)] = v%d;\n", (int)g.count,
+                       (int)g.first, MGN_CL_CHUNKS, name);
+        else
+            mgn_cl_hold(t, name, g.place, g.count);
         mgn_cl_put(t, "SYNC\n");
         mgn_cl_clean(t);
     }
 }
 
 void mgn_cl_print_row_sums(mgn_cl_row_text *t, const mgn_cl_row_part *part) {
-    if (t->vectors) print_vector_sums(t, part);
-    else print_group_sums(t, part, !t->single);
+    if (t->vectors)
+        print_vector_sums(t, part);
+    else
+        print_group_sums(t, part, !t->single);
     t->weight += 8 * (int64_t)part->sums;
 }
 
 void mgn_cl_print_partial_sums(mgn_cl_row_text *t, const mgn_cl_row_part *part) {
     if (!t->vectors) {
         for (int32_t k = 0; k < part->sums; k++)
-            mgn_cl_put(t, "R t%d = (R)0;\nfor (ulong chunk = item; chunk < n[%d]; chunk += MGN_GROUP) t%d += partial[%d * n[%d] + chunk];\n",
+            mgn_cl_put(t,
+                       "R t%d = (R)0;\nfor (ulong chunk = item; chunk < n[%d]; chunk += MGN_GROUP) t%d += partial[%d * "
+                       "n[%d] + chunk];\n",
                        (int)(part->first_sum + k), MGN_CL_CHUNKS, (int)(part->first_sum + k), (int)k, MGN_CL_CHUNKS);
         print_group_sums(t, part, false);
         return;
@@ -372,7 +395,9 @@ void mgn_cl_print_partial_sums(mgn_cl_row_text *t, const mgn_cl_row_part *part) 
     sum_group g = {.section = &t->program->sections[part->section], .most = t->width};
     for (int32_t number = 0; next_group(&g); number++) {
         const int name = (int)t->names++;
-        mgn_cl_put(t, "R v%d = (R)0;\nfor (ulong chunk = 0; chunk < n[%d]; chunk++) v%d += MGN_VLOAD(partial + (chunk * %d + %d) * MGN_WIDTH);\n",
+        mgn_cl_put(t,
+                   "R v%d = (R)0;\nfor (ulong chunk = 0; chunk < n[%d]; chunk++) v%d += MGN_VLOAD(partial + (chunk * "
+                   "%d + %d) * MGN_WIDTH);\n",
                    name, MGN_CL_CHUNKS, name, (int)part->sum_groups, (int)number);
         mgn_cl_hold(t, name, g.place, g.count);
     }

@@ -39,8 +39,11 @@ static void print_store(mgn_cl_row_text *t, int variable, int32_t place, int32_t
     }
     for (int32_t at = 0, size; at < count; at += size) {
         for (size = 8; size > count - at; size /= 2) {}
-        if (size == 1) mgn_cl_put(t, "s[%d] = v%d.s%c;\n", (int)(place + at), variable, digits[at]);
-        else mgn_cl_put(t, "vstore%d(v%d.s%.*s, 0, s + %d);\n", (int)size, variable, (int)size, digits + at, (int)(place + at));
+        if (size == 1)
+            mgn_cl_put(t, "s[%d] = v%d.s%c;\n", (int)(place + at), variable, digits[at]);
+        else
+            mgn_cl_put(t, "vstore%d(v%d.s%.*s, 0, s + %d);\n", (int)size, variable, (int)size, digits + at,
+                       (int)(place + at));
     }
 }
 
@@ -107,19 +110,24 @@ static vector_text vector_of(mgn_cl_row_text *t, int32_t base, int32_t stride, i
         snprintf(out.text, sizeof out.text, "v%d", (int)t->variable[base]);
         return out;
     }
-    int at = alike ? snprintf(out.text, sizeof out.text, "v%d.s", (int)t->variable[base]) : snprintf(out.text, sizeof out.text, "(R)(");
+    int at = alike ? snprintf(out.text, sizeof out.text, "v%d.s", (int)t->variable[base])
+                   : snprintf(out.text, sizeof out.text, "(R)(");
     for (int32_t j = 0; j < t->width; j++) {
         const int32_t place = base + (j < count ? j : count - 1);
         const char lane = digits[t->lane[place]];
-        if (alike) at += snprintf(out.text + at, sizeof out.text - (size_t)at, "%c", lane);
-        else at += snprintf(out.text + at, sizeof out.text - (size_t)at, "%sv%d.s%c", j ? ", " : "", (int)t->variable[place], lane);
+        if (alike)
+            at += snprintf(out.text + at, sizeof out.text - (size_t)at, "%c", lane);
+        else
+            at += snprintf(out.text + at, sizeof out.text - (size_t)at, "%sv%d.s%c", j ? ", " : "",
+                           (int)t->variable[place], lane);
     }
     if (!alike) snprintf(out.text + at, sizeof out.text - (size_t)at, ")");
     return out;
 }
 
 /* { const R a = .., b = ..; <target> = <expression>; } of one vector. `offset` is "" or " + j". */
-static void print_statement(mgn_cl_row_text *t, const mgn_row_instruction *i, const char *target, const vector_text *in) {
+static void print_statement(mgn_cl_row_text *t, const mgn_row_instruction *i, const char *target,
+                            const vector_text *in) {
     const mgn_op_info *info = &mgn_op_infos[i->op];
     mgn_cl_put(t, "{ const R ");
     for (int k = 0; k < info->arity; k++) mgn_cl_put(t, "%s%c = %s", k ? ", " : "", 'a' + k, in[k].text);
@@ -190,8 +198,10 @@ static int32_t own_variable(const mgn_cl_row_text *t, const mgn_row_run *run, in
 static vector_text own_operand(mgn_cl_row_text *t, const mgn_row_run *run, int32_t count) {
     vector_text out;
     const int32_t variable = own_variable(t, run, count);
-    if (variable >= 0) snprintf(out.text, sizeof out.text, "v%d", (int)variable);
-    else snprintf(out.text, sizeof out.text, run->stride && count > 1 ? "s[%d + item]" : "s[%d]", (int)run->base);
+    if (variable >= 0)
+        snprintf(out.text, sizeof out.text, "v%d", (int)variable);
+    else
+        snprintf(out.text, sizeof out.text, run->stride && count > 1 ? "s[%d + item]" : "s[%d]", (int)run->base);
     if (variable < 0) mgn_cl_reads(t, run->base, run->stride ? count : 1);
     return out;
 }
@@ -265,7 +275,9 @@ static void note_reads(mgn_cl_row_text *t, const mgn_row_instruction *i) {
 
 static void print_product(mgn_cl_row_text *t, const mgn_row_instruction *i) {
     print_each(t, i->count);
-    mgn_cl_put(t, "real sum = 0;\nfor (uint m = 0; m < %d; m++) sum += s[%d + m * %d] * s[%d + m * %d + j * %d];\ns[%d + j] = sum; }\n",
+    mgn_cl_put(t,
+               "real sum = 0;\nfor (uint m = 0; m < %d; m++) sum += s[%d + m * %d] * s[%d + m * %d + j * %d];\ns[%d + "
+               "j] = sum; }\n",
                (int)i->inner, (int)i->src[0].base, (int)i->src[0].stride, (int)i->src[1].base, (int)i->step,
                (int)i->src[1].stride, (int)i->dst.base);
     t->weight += MGN_MIN((int64_t)i->count * i->inner, 64);
@@ -273,7 +285,9 @@ static void print_product(mgn_cl_row_text *t, const mgn_row_instruction *i) {
 
 static void print_reduction(mgn_cl_row_text *t, const mgn_row_instruction *i) {
     print_each(t, i->count);
-    mgn_cl_put(t, "real all = s[%d + j * %d];\nfor (uint m = 1; m < %d; m++) { const real next = s[%d + m * %d + j * %d]; all = %s; }\ns[%d + j] = all; }\n",
+    mgn_cl_put(t,
+               "real all = s[%d + j * %d];\nfor (uint m = 1; m < %d; m++) { const real next = s[%d + m * %d + j * %d]; "
+               "all = %s; }\ns[%d + j] = all; }\n",
                (int)i->src[0].base, (int)i->src[0].stride, (int)i->inner, (int)i->src[0].base, (int)i->step,
                (int)i->src[0].stride, i->opcode == MGN_ROW_SUM ? "all + next" : "LARGER(all, next)", (int)i->dst.base);
     t->weight += MGN_MIN((int64_t)i->count * i->inner, 64);
@@ -303,8 +317,10 @@ static void print_state(mgn_cl_row_text *t, const mgn_row_instruction *i) {
     default: { /* MGN_ROW_ADVANCE */
         const int steps = (int)mgn_cl_row_number(t, i->attributes.advance.steps), to = (int)i->dst.base;
         for (int j = 0; j < 4; j++)
-            if (j == 2) mgn_cl_put(t, "x[%d] = x[%d] + (uint)n[%d];\n", to + j, x + j, steps);
-            else mgn_cl_put(t, "x[%d] = x[%d];\n", to + j, x + j);
+            if (j == 2)
+                mgn_cl_put(t, "x[%d] = x[%d] + (uint)n[%d];\n", to + j, x + j, steps);
+            else
+                mgn_cl_put(t, "x[%d] = x[%d];\n", to + j, x + j);
     }
     }
 }
@@ -315,16 +331,21 @@ void mgn_cl_print_shared(mgn_cl_row_text *t, const mgn_row_section *section) {
         if (!t->vectors && needs_barrier(t, i)) mgn_cl_settle(t);
         switch (i->opcode) {
         case MGN_ROW_ELEMENTWISE:
-            if (t->vectors) print_vectors(t, i);
-            else if (i->count <= MGN_CL_GROUP) print_own(t, i);
-            else print_spread(t, i);
+            if (t->vectors)
+                print_vectors(t, i);
+            else if (i->count <= MGN_CL_GROUP)
+                print_own(t, i);
+            else
+                print_spread(t, i);
             break;
         case MGN_ROW_MATMUL:
         case MGN_ROW_SUM:
         case MGN_ROW_MAX:
             note_reads(t, i);
-            if (i->opcode == MGN_ROW_MATMUL) print_product(t, i);
-            else print_reduction(t, i);
+            if (i->opcode == MGN_ROW_MATMUL)
+                print_product(t, i);
+            else
+                print_reduction(t, i);
             note_in_memory(t, i->dst.base, i->count);
             break;
         case MGN_ROW_LOAD:
@@ -353,8 +374,11 @@ static int32_t print_vector_carries(mgn_cl_row_text *t, int pass, int32_t name) 
         if (c->is_state || c->count > MOST_VECTORS * t->width) continue;
         for (int32_t at = 0; at < c->count; at += t->width, name++) {
             const int32_t count = MGN_MIN(t->width, c->count - at);
-            if (pass == 1) print_store(t, (int)name, c->to + at, count);
-            else mgn_cl_put(t, "const R v%d = %s;\n", (int)name, vector_of(t, c->from + at, c->count == 1 ? 0 : 1, count).text);
+            if (pass == 1)
+                print_store(t, (int)name, c->to + at, count);
+            else
+                mgn_cl_put(t, "const R v%d = %s;\n", (int)name,
+                           vector_of(t, c->from + at, c->count == 1 ? 0 : 1, count).text);
         }
     }
     return name;
@@ -368,9 +392,12 @@ static void print_memory_carries(mgn_cl_row_text *t) {
         for (int32_t k = 0; k < program->carry_count; k++) {
             const mgn_row_carry *c = &program->carries[k];
             if (c->is_state || (t->vectors && c->count <= MOST_VECTORS * t->width)) continue;
-            if (!t->carries_overlap) print_copy(t, c->from, c->to, c->count);
-            else if (pass == 0) print_copy(t, c->from, spare, c->count);
-            else print_copy(t, spare, c->to, c->count);
+            if (!t->carries_overlap)
+                print_copy(t, c->from, c->to, c->count);
+            else if (pass == 0)
+                print_copy(t, c->from, spare, c->count);
+            else
+                print_copy(t, spare, c->to, c->count);
             spare += c->count;
         }
         if (!t->vectors) mgn_cl_put(t, "SYNC\n");
@@ -385,8 +412,10 @@ static void print_state_carries(mgn_cl_row_text *t) {
             const mgn_row_carry *c = &program->carries[k];
             if (!c->is_state) continue;
             for (int j = 0; j < 4; j++, name++)
-                if (pass == 0) mgn_cl_put(t, "const uint w%d = x[%d];\n", name, (int)c->from + j);
-                else mgn_cl_put(t, "x[%d] = w%d;\n", (int)c->to + j, name);
+                if (pass == 0)
+                    mgn_cl_put(t, "const uint w%d = x[%d];\n", name, (int)c->from + j);
+                else
+                    mgn_cl_put(t, "x[%d] = w%d;\n", (int)c->to + j, name);
         }
     }
 }

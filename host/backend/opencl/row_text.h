@@ -30,10 +30,10 @@ enum { MGN_CL_MOST_ROW_SECTIONS = 32, MGN_CL_SUMS_AT_ONCE = 8 };
 
 /* One row section and what follows it. */
 typedef struct mgn_cl_row_part {
-    int32_t section;     /* index into program->sections */
+    int32_t section;         /* index into program->sections */
     int32_t first_sum, sums; /* over rows; numbered through all sections */
-    int32_t sum_groups;  /* vectors of neighbouring places that they make */
-    bool has_shared;     /* split: there is a kernel shared_k */
+    int32_t sum_groups;      /* vectors of neighbouring places that they make */
+    bool has_shared;         /* split: there is a kernel shared_k */
 } mgn_cl_row_part;
 
 typedef struct mgn_cl_row_text {
@@ -43,8 +43,8 @@ typedef struct mgn_cl_row_text {
 
     char *text;
     size_t length, capacity;
-    bool silent; /* first pass: nothing is printed, but what must lie in memory is found out */
-    bool failed; /* memory ran out */
+    bool silent;     /* first pass: nothing is printed, but what must lie in memory is found out */
+    bool failed;     /* memory ran out */
     uint64_t *table; /* n */
     int32_t table_count, table_capacity;
     int64_t weight; /* of the work a compiler has with it: operations after unrolling */
