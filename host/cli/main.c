@@ -40,6 +40,17 @@ static const cli_command commands[] = {
      "mgn apply evening.safetensors photos/*.jpg -o out --quality 95 --json\n"
      "mgn apply map.safetensors points.npy -o mapped.npy\n",
      2, 1000000, cmd_apply},
+    {"sinkhorn", "measure how far two clouds of points are apart", "A B [options]",
+     "Prints the debiased Sinkhorn divergence between A and B for the cost |x - y|^2 / 2: 0 for equal clouds; half the "
+     "squared Wasserstein distance as the blur goes to 0. A and B are tables (.npy or .csv, a point per row), "
+     "pictures, "
+     "or distributions to draw samples from, such as normal:2, gmm:FILE and banana. Memory grows with the number of "
+     "points, time with that of the pairs.\n"
+     "\n"
+     "The JSON object has value, seconds (of computing), prepare_seconds, iterations and the settings.",
+     "mgn sinkhorn a.npy b.npy\n"
+     "mgn sinkhorn a.csv normal:2 --blur 0.01 --scaling 0.9 --json\n",
+     2, 2, cmd_sinkhorn},
     {"check", "prove that the devices compute what the mathematics says", "[options]",
      "Runs every op of the table on every device (--device takes one) in float32 and, where there is, float64: forward "
      "against an independent oracle in extended precision; reverse mode, forward mode and second derivatives against "

@@ -104,10 +104,20 @@ static mgn_node *contract_right(mgn_node *t, mgn_node *b, int64_t e) {
 
 /* ---- softmin ---- */
 
+/* sum_j w_ij (y_j - x_i). The weights of a row sum to 1 but for rounding, which is large where the exponents are; divided
+ * by their sum, what it does to them all does not matter. */
+static mgn_node *mean_step(mgn_node *node) {
+    mgn_node *x = node->in[0], *y = node->in[1], *h = node->in[2];
+    int64_t d = x->shape.dim[1];
+    mgn_node *ones = mgn_broadcast(mgn_constant(node->graph, 1), MGN_SHAPE(y->shape.dim[0], 1));
+    mgn_node *sums = mgn_gibbs(x, y, mgn_neg(node), h, mgn_concat((mgn_node *[]){y, ones}, 2, 1));
+    return mgn_sub(mgn_div(mgn_slice(sums, 1, 0, d), mgn_slice(sums, 1, d, 1)), x);
+}
+
 static mgn_node *softmin_vjp(mgn_node *node, mgn_node *g, int i) {
     mgn_node *x = node->in[0], *y = node->in[1], *h = node->in[2];
     mgn_node *f = mgn_neg(node);
-    if (i == 0) return mgn_mul(column(g), mgn_sub(mgn_gibbs(x, y, f, h, y), x));
+    if (i == 0) return mgn_mul(column(g), mean_step(node));
     /* sum_i g_i w_ij x_i and sum_i g_i w_ij in one pass */
     int64_t d = x->shape.dim[1];
     mgn_node *parts[] = {mgn_mul(column(g), x), column(g)};
@@ -122,7 +132,7 @@ static mgn_node *softmin_jvp(mgn_node *node, mgn_node *const *tangents) {
     mgn_node *x = node->in[0], *y = node->in[1], *h = node->in[2];
     mgn_node *dx = tangents[0], *dy = tangents[1], *dh = tangents[2], *f = mgn_neg(node), *sum = NULL;
     int64_t d = x->shape.dim[1];
-    if (dx) sum = row_dot(dx, mgn_sub(mgn_gibbs(x, y, f, h, y), x));
+    if (dx) sum = row_dot(dx, mean_step(node));
     if (dy) {
         mgn_node *term = mgn_neg(row_dot(y, dy));
         mgn_node *parts[] = {dy, column(dh ? mgn_add(dh, term) : term)};

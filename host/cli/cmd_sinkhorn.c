@@ -1,0 +1,115 @@
+/* `mgn sinkhorn`: the debiased Sinkhorn divergence between two clouds. */
+#include <stdio.h>
+#include <string.h>
+
+#include <mgn/data.h>
+#include <mgn/sinkhorn.h>
+#include <mgn/target.h>
+
+#include "cli.h"
+#include "core/core.h"
+#include "outputs.h"
+#include "rows.h"
+
+enum { SAMPLES = 10000 }; /* of a distribution that is not a table */
+
+typedef struct cloud {
+    const char *spec;
+    mgn_target *target;
+    mgn_matrix rows;
+} cloud;
+
+typedef struct job {
+    cli_common common;
+    mgn_sinkhorn_config config;
+    int64_t samples;
+    const char *gradient_path;
+    mgn_matrix gradient;
+    cloud clouds[2];
+    mgn_sinkhorn_result result;
+    char device[32]; /* its spec */
+} job;
+
+/* The second cloud's samples are other ones than the first's. */
+static mgn_status load(const job *j, int which, cloud *c) {
+    uint64_t seed = 2 * j->common.seed + (uint64_t)which;
+    MGN_TRY(mgn_target_parse(c->spec, &c->target));
+    if (which) MGN_TRY(cli_check_dimension(c->target, j->clouds[0].spec, j->clouds[0].rows.columns));
+    return j->samples ? cli_target_rows(c->target, j->samples, seed, &c->rows)
+                      : cli_target_all(c->target, SAMPLES, seed, &c->rows);
+}
+
+static mgn_status compute(job *j) {
+    const mgn_matrix *a = &j->clouds[0].rows, *b = &j->clouds[1].rows;
+    mgn_device *device = NULL;
+    if (j->gradient_path) MGN_TRY(mgn_matrix_create(a->rows, a->columns, &j->gradient));
+    MGN_TRY(cli_open_device(&j->common, &device));
+    snprintf(j->device, sizeof j->device, "%s", mgn_device_get_info(device)->spec);
+    mgn_status status = mgn_sinkhorn(device, a->values, NULL, a->rows, b->values, NULL, b->rows, a->columns, &j->config,
+                                     &j->result, j->gradient.values);
+    mgn_device_close(device);
+    return status == MGN_OK && j->gradient_path ? mgn_table_write(j->gradient_path, &j->gradient) : status;
+}
+
+static mgn_status print(const job *j) {
+    const mgn_sinkhorn_result *r = &j->result;
+    const mgn_matrix *a = &j->clouds[0].rows, *b = &j->clouds[1].rows;
+    if (!j->common.json) {
+        printf("%.9g\n", r->value);
+        mgn_note("%lld and %lld points of %lld coordinates, %lld steps in %.3f s on %s", (long long)a->rows,
+                 (long long)b->rows, (long long)a->columns, (long long)r->iterations, r->seconds, j->device);
+        return MGN_OK;
+    }
+    cJSON *object = cJSON_CreateObject();
+    cJSON_AddNumberToObject(object, "value", r->value);
+    cJSON_AddNumberToObject(object, "seconds", r->seconds);
+    cJSON_AddNumberToObject(object, "prepare_seconds", r->prepare_seconds);
+    cJSON_AddNumberToObject(object, "iterations", (double)r->iterations);
+    cJSON_AddNumberToObject(object, "blur", j->config.blur);
+    cJSON_AddNumberToObject(object, "scaling", j->config.scaling);
+    if (j->config.reach > 0) cJSON_AddNumberToObject(object, "reach", j->config.reach);
+    cJSON_AddNumberToObject(object, "n", (double)a->rows);
+    cJSON_AddNumberToObject(object, "m", (double)b->rows);
+    cJSON_AddNumberToObject(object, "d", (double)a->columns);
+    cJSON_AddStringToObject(object, "device", j->device);
+    return cli_print_json(object);
+}
+
+mgn_status cmd_sinkhorn(const cli_command *command, int argc, char **argv) {
+    job j = {.config = {.blur = 0.05, .scaling = 0.5}};
+    const cli_option options[] = {
+        {"blur", 'b', CLI_REAL, "B", "blur, in units of the coordinates (default 0.05)", &j.config.blur, 1e-9, 1e9},
+        {"scaling", 's', CLI_REAL, "S",
+         "ratio of neighbouring blurs while annealing; near 1 is more exact (default 0.5)", &j.config.scaling, 0.01,
+         0.999},
+        {"reach", 'r', CLI_REAL, "R",
+         "unbalanced: mass is created rather than moved further than this (default: never)", &j.config.reach, 1e-9,
+         1e9},
+        {"diameter", 0, CLI_REAL, "D", "first blur of the annealing (default: the diagonal of the box of all points)",
+         &j.config.diameter, 1e-9, 1e9},
+        {"samples", 'n', CLI_LONG, "N", "samples of each cloud (default: all rows of a table, 10000 of a distribution)",
+         &j.samples, 1, 1e9},
+        {"gradient", 'g', CLI_TEXT, "FILE", "also write the derivative by the points of A: .npy or .csv",
+         &j.gradient_path, 0, 0},
+    };
+    MGN_TRY(cli_parse(command, argc, argv, options, MGN_COUNT(options), &j.common));
+    if (j.common.help) return MGN_OK;
+    const char *inputs[] = {j.common.arguments[0], j.common.arguments[1]};
+    mgn_status status = MGN_OK;
+    if (j.gradient_path) {
+        MGN_TRY(cli_check_apart(j.gradient_path, inputs, MGN_COUNT(inputs)));
+        MGN_TRY(cli_check_writable(j.gradient_path));
+    }
+    for (int i = 0; i < 2 && status == MGN_OK; i++) {
+        j.clouds[i].spec = inputs[i];
+        status = load(&j, i, &j.clouds[i]);
+    }
+    if (status == MGN_OK) status = compute(&j);
+    if (status == MGN_OK) status = print(&j);
+    for (int i = 0; i < 2; i++) {
+        mgn_target_destroy(j.clouds[i].target);
+        mgn_matrix_free(&j.clouds[i].rows);
+    }
+    mgn_matrix_free(&j.gradient);
+    return status;
+}

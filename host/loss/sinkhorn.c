@@ -1,0 +1,193 @@
+/* The debiased Sinkhorn divergence as graph nodes: the symmetric loop of GeomLoss (Feydy 2020, algorithm 3.5; Sejourne
+ * et al. 2019 for the unbalanced case), annealed from the diameter to the blur in a fixed number of steps.
+ *
+ * Every step takes four softmins: between the clouds in both directions, and of each cloud with itself. They run on
+ * detached points. A last one with the points differentiable and the potentials held gives the value, and its derivative
+ * is the divergence's. In few dimensions the softmins stream over the pairs; in many they would multiply the same points
+ * in every step, so costs that fit into MOST_COSTS entries are made once and kept: a bound, whatever the clouds' size. */
+#include "loss/sinkhorn.h"
+
+#include <math.h>
+
+#include "core/core.h"
+#include "graph/graph.h"
+
+enum { STREAMED_COORDINATES = 16, MOST_COSTS = 1 << 22 };
+
+/* ---- settings ---- */
+
+mgn_status mgn_sinkhorn_complete(const mgn_sinkhorn_config *given, mgn_sinkhorn_config *config) {
+    *config = *given;
+    if (config->blur == 0) config->blur = 0.05;
+    if (config->scaling == 0) config->scaling = 0.5;
+    if (!(config->blur > 0 && isfinite(config->blur)))
+        return mgn_fail(MGN_ERR_ARGUMENT, "sinkhorn: the blur is a positive number; %g was found", config->blur);
+    if (!(config->scaling > 0 && config->scaling < 1))
+        return mgn_fail(MGN_ERR_ARGUMENT, "sinkhorn: the scaling lies between 0 and 1; %g was found", config->scaling);
+    if (!(config->reach >= 0 && isfinite(config->reach)))
+        return mgn_fail(MGN_ERR_ARGUMENT, "sinkhorn: the reach is a positive number, or 0 for none; %g was found",
+                        config->reach);
+    if (!(config->diameter >= 0 && isfinite(config->diameter)))
+        return mgn_fail(MGN_ERR_ARGUMENT, "sinkhorn: the diameter is a positive number; %g was found",
+                        config->diameter);
+    if (log(config->diameter / config->blur) / -log(config->scaling) > MGN_SINKHORN_STEPS - 3)
+        return mgn_fail(MGN_ERR_ARGUMENT,
+                        "sinkhorn: from the diameter %g to the blur %g it is more than %d steps of scaling %g; a "
+                        "smaller scaling is needed",
+                        config->diameter, config->blur, MGN_SINKHORN_STEPS - 3, config->scaling);
+    return MGN_OK;
+}
+
+int mgn_sinkhorn_schedule(const mgn_sinkhorn_config *config, double temperatures[MGN_SINKHORN_STEPS]) {
+    double from = 2 * log(config->diameter), to = 2 * log(config->blur), step = 2 * log(config->scaling);
+    int count = 0, between = (int)ceil((to - from) / step);
+    temperatures[count++] = config->diameter * config->diameter;
+    for (int i = 0; i < between; i++) temperatures[count++] = exp(from + i * step);
+    temperatures[count++] = config->blur * config->blur;
+    return count;
+}
+
+/* ---- one cloud against another ---- */
+
+/* Softmins between fixed rows and columns, at any temperature. */
+typedef struct softmins {
+    mgn_node *x, *y, *costs; /* costs (n, m): kept ones, or NULL: streaming */
+} softmins;
+
+/* -e log sum_j exp(h_j - C_ij / e) */
+static mgn_node *softmin(const softmins *s, mgn_node *h, double temperature) {
+    double scale = 1 / sqrt(temperature);
+    mgn_node *log_sum = s->costs ? mgn_softmin_dense(s->costs, h, 1 / temperature)
+                                 : mgn_softmin(mgn_scale(s->x, scale), mgn_scale(s->y, scale), h);
+    return mgn_scale(log_sum, -temperature);
+}
+
+/* |x_i - y_j|^2 / 2 by products. */
+static mgn_node *cost_matrix(mgn_node *x, mgn_node *y) {
+    int64_t n = x->shape.dim[0], m = y->shape.dim[0];
+    mgn_node *rows = mgn_reshape(mgn_sum(mgn_square(x), 2), MGN_SHAPE(n, 1));
+    mgn_node *columns = mgn_reshape(mgn_sum(mgn_square(y), 2), MGN_SHAPE(1, m));
+    return mgn_sub(mgn_scale(mgn_add(rows, columns), 0.5), mgn_matmul_t(x, false, y, true));
+}
+
+/* x against y, differentiable in x. */
+static softmins make_softmins(mgn_node *x, mgn_node *y) {
+    bool keeps = x->shape.dim[1] > STREAMED_COORDINATES && y->shape.dim[0] > 0 &&
+                 x->shape.dim[0] <= MOST_COSTS / y->shape.dim[0];
+    y = mgn_detach(y);
+    return (softmins){x, y, keeps ? cost_matrix(x, y) : NULL};
+}
+
+/* The same with nothing to differentiate. */
+static softmins detached(const softmins *s) {
+    return (softmins){mgn_detach(s->x), s->y, s->costs ? mgn_detach(s->costs) : NULL};
+}
+
+static softmins exchanged(const softmins *s) {
+    return (softmins){s->y, mgn_detach(s->x), s->costs ? mgn_transpose(mgn_detach(s->costs)) : NULL};
+}
+
+/* ---- the loop ---- */
+
+enum { X_FROM_Y, Y_FROM_X, X_FROM_X, Y_FROM_Y, POTENTIALS };
+
+typedef struct sinkhorn {
+    double temperature, strength;      /* strength: reach^2, 0 for balanced */
+    softmins of[POTENTIALS];           /* which softmin updates a potential */
+    mgn_node *log_weights[POTENTIALS]; /* of the columns of each */
+    mgn_node *potential[POTENTIALS];
+} sinkhorn;
+
+/* Which potential stands on the columns of each softmin. */
+static const int columns_of[POTENTIALS] = {Y_FROM_X, X_FROM_Y, X_FROM_X, Y_FROM_Y};
+
+/* The softmin that updates potential i, damped where mass may be created. */
+static mgn_node *update(const sinkhorn *s, int i, const softmins *of, bool is_first) {
+    mgn_node *h = s->log_weights[i];
+    if (!is_first) h = mgn_add(h, mgn_scale(s->potential[columns_of[i]], 1 / s->temperature));
+    double damping = s->strength > 0 ? 1 / (1 + s->temperature / s->strength) : 1;
+    mgn_node *updated = softmin(of, h, s->temperature);
+    return damping == 1 ? updated : mgn_scale(updated, damping);
+}
+
+static void iterate(sinkhorn *s, const double *temperatures, int count) {
+    mgn_node *next[POTENTIALS];
+    s->temperature = temperatures[0];
+    for (int i = 0; i < POTENTIALS; i++) next[i] = update(s, i, &s->of[i], true);
+    for (int i = 0; i < POTENTIALS; i++) s->potential[i] = next[i];
+    for (int step = 0; step < count; step++) {
+        s->temperature = temperatures[step];
+        for (int i = 0; i < POTENTIALS; i++) next[i] = update(s, i, &s->of[i], false);
+        for (int i = 0; i < POTENTIALS; i++) s->potential[i] = mgn_scale(mgn_add(s->potential[i], next[i]), 0.5);
+    }
+}
+
+/* <weights, values>; NULL weights are uniform. */
+static mgn_node *weighted(mgn_node *weights, mgn_node *values) {
+    return weights ? mgn_sum(mgn_mul(weights, values), -1) : mgn_mean(values, -1);
+}
+
+/* The cost of one cloud's potentials: balanced <w, f - f_self>; unbalanced (rho + e / 2) <w, exp(-f_self / rho) -
+ * exp(-f / rho)>, whose derivative at the limit has the factor rho + e instead. */
+static mgn_node *cost_of(const sinkhorn *s, mgn_node *weights, mgn_node *f, mgn_node *self) {
+    if (s->strength == 0) return weighted(weights, mgn_sub(f, self));
+    mgn_node *created = mgn_sub(mgn_exp(mgn_scale(self, -1 / s->strength)), mgn_exp(mgn_scale(f, -1 / s->strength)));
+    mgn_node *cost = weighted(weights, created);
+    return mgn_sub(mgn_scale(cost, s->strength + s->temperature), mgn_scale(mgn_detach(cost), s->temperature / 2));
+}
+
+/* ---- the divergence ---- */
+
+static bool are_weights(const mgn_node *weights, const mgn_node *points) {
+    return !weights ||
+           (weights->kind == MGN_REAL && weights->shape.rank == 1 && weights->shape.dim[0] == points->shape.dim[0]);
+}
+
+static bool check_shapes(const mgn_node *x, const mgn_node *a, const mgn_node *y, const mgn_node *b) {
+    char first[64], second[64];
+    bool fits = x->kind == MGN_REAL && y->kind == MGN_REAL && x->shape.rank == 2 && y->shape.rank == 2 &&
+                x->shape.dim[1] == y->shape.dim[1] && x->shape.dim[0] > 0 && y->shape.dim[0] > 0 &&
+                x->shape.dim[1] > 0 && are_weights(a, x) && are_weights(b, y);
+    if (!fits)
+        mgn_graph_fail(x->graph,
+                       "sinkhorn: points (n, d) and (m, d), and weights (n) and (m) where there are any, were "
+                       "expected; points %s and %s found",
+                       mgn_shape_text(x->shape, first), mgn_shape_text(y->shape, second));
+    return fits;
+}
+
+static mgn_node *log_weights(mgn_node *weights, const mgn_node *points) {
+    int64_t n = points->shape.dim[0];
+    if (weights) return mgn_log(mgn_detach(weights));
+    return mgn_broadcast(mgn_constant(points->graph, -log((double)n)), MGN_SHAPE(n));
+}
+
+mgn_node *mgn_sinkhorn_divergence(const mgn_sinkhorn_config *given, mgn_node *x, mgn_node *a, mgn_node *y,
+                                  mgn_node *b) {
+    mgn_sinkhorn_config config;
+    if (!x || !y || !check_shapes(x, a, y, b)) return NULL;
+    if (mgn_sinkhorn_complete(given, &config) != MGN_OK) return mgn_graph_fail(x->graph, "%s", mgn_last_error());
+    if (config.diameter == 0)
+        return mgn_graph_fail(x->graph, "sinkhorn: the diameter of the clouds is needed to plan the annealing");
+    double temperatures[MGN_SINKHORN_STEPS];
+    int count = mgn_sinkhorn_schedule(&config, temperatures);
+    y = mgn_detach(y);
+    b = mgn_detach(b);
+    if (x->shape.dim[1] > STREAMED_COORDINATES) { /* products lose less near the origin */
+        mgn_node *centre = mgn_mean(y, 1);
+        x = mgn_sub(x, centre);
+        y = mgn_sub(y, centre);
+    }
+    softmins of[] = {make_softmins(x, y), {0}, make_softmins(x, x), make_softmins(y, y)};
+    of[Y_FROM_X] = exchanged(&of[X_FROM_Y]);
+    sinkhorn s = {.strength = config.reach * config.reach};
+    mgn_node *log_a = log_weights(a, x), *log_b = log_weights(b, y);
+    for (int i = 0; i < POTENTIALS; i++) {
+        s.of[i] = detached(&of[i]);
+        s.log_weights[i] = i == X_FROM_Y || i == Y_FROM_Y ? log_b : log_a;
+    }
+    iterate(&s, temperatures, count);
+    mgn_node *last[POTENTIALS];
+    for (int i = 0; i < POTENTIALS; i++) last[i] = update(&s, i, &of[i], false);
+    return mgn_add(cost_of(&s, a, last[X_FROM_Y], last[X_FROM_X]), cost_of(&s, b, last[Y_FROM_X], last[Y_FROM_Y]));
+}

@@ -1,0 +1,129 @@
+/* The Sinkhorn divergence of clouds in host memory: one plan, run once. */
+#include <math.h>
+
+#include "core/core.h"
+#include "loss/sinkhorn.h"
+
+typedef struct clouds {
+    const float *x, *a, *y, *b;
+    int64_t n, m, d;
+} clouds;
+
+/* ---- inputs ---- */
+
+static mgn_status check_points(const float *x, int64_t n, int64_t d, const char *name) {
+    for (int64_t i = 0; i < n * d; i++)
+        if (!isfinite(x[i]))
+            return mgn_fail(MGN_ERR_NUMERIC,
+                            "sinkhorn: %s holds %g in row %lld, column %lld; finite numbers are needed", name,
+                            (double)x[i], (long long)(i / d), (long long)(i % d));
+    return MGN_OK;
+}
+
+static mgn_status check_weights(const float *weights, int64_t n, const char *name) {
+    double sum = 0;
+    for (int64_t i = 0; weights && i < n; i++) {
+        if (!(weights[i] >= 0) || !isfinite(weights[i]))
+            return mgn_fail(MGN_ERR_ARGUMENT, "sinkhorn: weight %lld of %s is %g; weights are finite and not negative",
+                            (long long)i, name, (double)weights[i]);
+        sum += (double)weights[i];
+    }
+    return !weights || sum > 0 ? MGN_OK : mgn_fail(MGN_ERR_ARGUMENT, "sinkhorn: all weights of %s are 0", name);
+}
+
+static mgn_status check(const clouds *c) {
+    int64_t cells;
+    if (c->n < 1 || c->m < 1 || c->d < 1 || !c->x || !c->y)
+        return mgn_fail(MGN_ERR_ARGUMENT,
+                        "sinkhorn: two clouds of at least one point were expected, %lld and %lld points of %lld "
+                        "coordinates found",
+                        (long long)c->n, (long long)c->m, (long long)c->d);
+    if (__builtin_mul_overflow(MGN_MAX(c->n, c->m), c->d, &cells))
+        return mgn_fail(MGN_ERR_ARGUMENT, "sinkhorn: %lld points of %lld coordinates are too many",
+                        (long long)MGN_MAX(c->n, c->m), (long long)c->d);
+    MGN_TRY(check_points(c->x, c->n, c->d, "the first cloud"));
+    MGN_TRY(check_points(c->y, c->m, c->d, "the second cloud"));
+    MGN_TRY(check_weights(c->a, c->n, "the first cloud"));
+    return check_weights(c->b, c->m, "the second cloud");
+}
+
+/* The diagonal of the smallest box round both clouds. */
+static double box_diagonal(const clouds *c) {
+    double sum = 0;
+    for (int64_t k = 0; k < c->d; k++) {
+        float low = c->x[k], high = low;
+        for (int64_t i = 0; i < c->n + c->m; i++) {
+            float value = i < c->n ? c->x[i * c->d + k] : c->y[(i - c->n) * c->d + k];
+            low = fminf(low, value);
+            high = fmaxf(high, value);
+        }
+        sum += ((double)high - (double)low) * ((double)high - (double)low);
+    }
+    return sqrt(sum);
+}
+
+/* ---- the plan ---- */
+
+typedef struct nodes {
+    mgn_node *x, *a, *y, *b, *value, *gradient;
+} nodes;
+
+static mgn_status build(mgn_graph *graph, const clouds *c, const mgn_sinkhorn_config *config, bool with_gradient,
+                        nodes *at) {
+    *at = (nodes){.x = mgn_input(graph, "x", MGN_REAL, MGN_SHAPE(c->n, c->d)),
+                  .y = mgn_input(graph, "y", MGN_REAL, MGN_SHAPE(c->m, c->d))};
+    if (c->a) at->a = mgn_input(graph, "a", MGN_REAL, MGN_SHAPE(c->n));
+    if (c->b) at->b = mgn_input(graph, "b", MGN_REAL, MGN_SHAPE(c->m));
+    at->value = mgn_sinkhorn_divergence(config, at->x, at->a, at->y, at->b);
+    MGN_TRY(mgn_graph_status(graph));
+    mgn_output(at->value);
+    if (with_gradient) MGN_TRY(mgn_grad(at->value, &at->x, 1, &at->gradient));
+    mgn_output(at->gradient);
+    return mgn_graph_status(graph);
+}
+
+static mgn_status put(const mgn_plan *plan, const mgn_node *node, const float *values) {
+    return node ? mgn_tensor_write(mgn_plan_tensor(plan, node), MGN_F32, values) : MGN_OK;
+}
+
+static mgn_status run(mgn_plan *plan, const nodes *at, const clouds *c, mgn_sinkhorn_result *result, float *gradient,
+                      double begun) {
+    MGN_TRY(put(plan, at->x, c->x));
+    MGN_TRY(put(plan, at->a, c->a));
+    MGN_TRY(put(plan, at->y, c->y));
+    MGN_TRY(put(plan, at->b, c->b));
+    double start = mgn_now();
+    MGN_TRY(mgn_plan_run(plan, 1));
+    MGN_TRY(mgn_tensor_read(mgn_plan_tensor(plan, at->value), MGN_F64, &result->value));
+    result->seconds = mgn_now() - start;
+    result->prepare_seconds = start - begun;
+    if (!isfinite(result->value))
+        return mgn_fail(MGN_ERR_NUMERIC, "sinkhorn: the divergence came out as %g; are the coordinates out of scale?",
+                        result->value);
+    return gradient ? mgn_tensor_read(mgn_plan_tensor(plan, at->gradient), MGN_F32, gradient) : MGN_OK;
+}
+
+mgn_status mgn_sinkhorn(mgn_device *device, const float *x, const float *a, int64_t n, const float *y, const float *b,
+                        int64_t m, int64_t d, const mgn_sinkhorn_config *given, mgn_sinkhorn_result *result,
+                        float *gradient) {
+    const clouds c = {x, a, y, b, n, m, d};
+    mgn_sinkhorn_config config;
+    mgn_graph *graph = NULL;
+    mgn_plan *plan = NULL;
+    nodes at;
+    double begun = mgn_now(), temperatures[MGN_SINKHORN_STEPS];
+    MGN_TRY(check(&c));
+    MGN_TRY(mgn_sinkhorn_complete(given, &config));
+    if (config.diameter == 0) {
+        config.diameter = fmax(box_diagonal(&c), config.blur);
+        MGN_TRY(mgn_sinkhorn_complete(&config, &config)); /* the number of steps */
+    }
+    *result = (mgn_sinkhorn_result){.iterations = mgn_sinkhorn_schedule(&config, temperatures)};
+    MGN_TRY(mgn_graph_create(&graph));
+    mgn_status status = build(graph, &c, &config, gradient != NULL, &at);
+    if (status == MGN_OK) status = mgn_plan_compile(graph, device, MGN_F32, NULL, 0, &plan);
+    if (status == MGN_OK) status = run(plan, &at, &c, result, gradient, begun);
+    mgn_plan_destroy(plan);
+    mgn_graph_destroy(graph);
+    return status;
+}
