@@ -26,6 +26,7 @@ mgn_status cmd_check(const cli_command *command, int argc, char **argv);
 mgn_status cmd_devices(const cli_command *command, int argc, char **argv);
 mgn_status cmd_eval(const cli_command *command, int argc, char **argv);
 mgn_status cmd_experiment(const cli_command *command, int argc, char **argv);
+mgn_status cmd_fit(const cli_command *command, int argc, char **argv);
 mgn_status cmd_gmm(const cli_command *command, int argc, char **argv);
 mgn_status cmd_recolor(const cli_command *command, int argc, char **argv);
 mgn_status cmd_sample(const cli_command *command, int argc, char **argv);

@@ -50,6 +50,9 @@ struct mgn_model {
 
 /* mgn_model_save up to the commit, for who writes several files that belong together. */
 mgn_status mgn_model_prepare(const mgn_model *model, const char *path, mgn_output_file **written);
+/* The same with a text of the caller's in the metadata, such as how the model was trained; `key` may be NULL. */
+mgn_status mgn_model_prepare_noted(const mgn_model *model, const char *key, const char *text, const char *path,
+                                   mgn_output_file **written);
 
 /* The Jacobians of n rows from row `first` of x on, which is how a failure numbers them. */
 mgn_status mgn_map_jacobian_rows(mgn_map *map, const float *x, int64_t first, int64_t n, double *jacobian);

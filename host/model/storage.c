@@ -40,8 +40,14 @@ static mgn_status fill_file(mgn_safetensors *file, const mgn_model *model) {
 }
 
 mgn_status mgn_model_prepare(const mgn_model *model, const char *path, mgn_output_file **written) {
+    return mgn_model_prepare_noted(model, NULL, NULL, path, written);
+}
+
+mgn_status mgn_model_prepare_noted(const mgn_model *model, const char *key, const char *text, const char *path,
+                                   mgn_output_file **written) {
     mgn_safetensors file = {0};
     mgn_status status = fill_file(&file, model);
+    if (status == MGN_OK && key) status = mgn_safetensors_set(&file, key, text);
     if (status == MGN_OK) status = mgn_safetensors_prepare(path, &file, written);
     mgn_safetensors_free(&file);
     return status;

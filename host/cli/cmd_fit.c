@@ -1,0 +1,193 @@
+/* `mgn fit`: learn a map from one distribution to another, and keep it with the recipe that made it. */
+#include <math.h>
+#include <string.h>
+
+#include "cli.h"
+#include "core/core.h"
+#include "core/file.h"
+#include "fit.h"
+#include "model/model.h"
+#include "outputs.h"
+
+static mgn_status check_paths(const cli_command *command, const fit_options *o) {
+    if (!o->source)
+        return mgn_fail(MGN_ERR_ARGUMENT, "--source is missing: what the map starts from; mgn fit %s", command->usage);
+    if (!o->target)
+        return mgn_fail(MGN_ERR_ARGUMENT, "--target is missing: what the map leads to; mgn fit %s", command->usage);
+    if (!o->out) return mgn_fail(MGN_ERR_ARGUMENT, "-o is missing: where the map goes; mgn fit %s", command->usage);
+    const char *const inputs[] = {o->source, o->target};
+    MGN_TRY(cli_check_apart(o->out, inputs, MGN_COUNT(inputs)));
+    return cli_check_writable(o->out);
+}
+
+static mgn_status parse(const cli_command *command, int argc, char **argv, fit_options *o) {
+    *o = (fit_options){.model = "cmgn",
+                       .optimizer = "adam",
+                       .schedule = "cosine",
+                       .restarts = 1,
+                       .lr = 0.005,
+                       .floor = 0.01,
+                       .holdout = 0.1};
+    const cli_option options[] = {
+        {"source", 's', CLI_TEXT, "S", "what the map starts from: a table, a picture or a distribution (required)",
+         &o->source, 0, 0},
+        {"target", 't', CLI_TEXT, "T", "what it leads to, likewise (required)", &o->target, 0, 0},
+        {"output", 'o', CLI_TEXT, "MAP", "where the map goes, as safetensors (required)", &o->out, 0, 0},
+        {"paired", 0, CLI_FLAG, NULL, "row i of T is the image of row i of S", &o->paired, 0, 0},
+        {"model", 0, CLI_TEXT, "KIND", "cmgn (the default), mmgn, ..", &o->model, 0, 0},
+        {"width", 0, CLI_LONG, "H", "hidden width (default 2 d, from 8 to 512)", &o->h, 1, 1000000},
+        {"layers", 0, CLI_LONG, "L", "layers or modules (default 2)", &o->layers, 1, 256},
+        {"activation", 0, CLI_CHOICE, "logistic|tanh|softplus", "default: the usual one of the model", &o->activation,
+         0, 0},
+        {"loss", 0, CLI_TEXT, "KIND",
+         "mse or l1 for pairs; nll, kl, mixture-kl, mixture-nll, monge-ampere, .. (default by what T offers)", &o->loss,
+         0, 0},
+        {"cost-weight", 0, CLI_REAL, "W", "add W times the transport cost E|x - g(x)|^2 (default 0)", &o->cost_weight,
+         0, 1e12},
+        {"squared", 0, CLI_FLAG, NULL, "monge-ampere: the mean square of the residual", &o->squared, 0, 0},
+        {"optimizer", 0, CLI_TEXT, "KIND", "adam (the default), adamw, sgd, lbfgs, newton, gauss-newton", &o->optimizer,
+         0, 0},
+        {"epochs", 0, CLI_LONG, "N", "passes over the rows, or steps of second order (default 100)", &o->epochs, 1,
+         100000000},
+        {"batch", 0, CLI_LONG, "N", "rows a step (default 256; 4096 for kl)", &o->batch, 1, 1000000000},
+        {"lr", 0, CLI_REAL, "RATE", "learning rate of first-order optimizers (default .005)", &o->lr, 1e-12, 1e6},
+        {"momentum", 0, CLI_REAL, "M", "of sgd (default 0)", &o->momentum, 0, 0.999999},
+        {"weight-decay", 0, CLI_REAL, "W", "default 0", &o->weight_decay, 0, 1e6},
+        {"clip", 0, CLI_REAL, "NORM", "scale larger gradients down to this norm (default: never)", &o->clip, 0, 1e12},
+        {"schedule", 0, CLI_CHOICE, "constant|step|exponential|cosine|plateau",
+         "how the learning rate falls (default cosine)", &o->schedule, 0, 0},
+        {"gamma", 0, CLI_REAL, "G", "factor of step, exponential and plateau (default .1)", &o->gamma, 1e-6, 1},
+        {"every", 0, CLI_LONG, "N", "epochs between steps, or of patience (default 10)", &o->every, 1, 100000000},
+        {"floor", 0, CLI_REAL, "F", "smallest fraction of the learning rate (default .01)", &o->floor, 0, 1},
+        {"samples", 0, CLI_LONG, "N", "rows to take of S (default all of a file, 10000 of a distribution)", &o->samples,
+         2, 1000000000},
+        {"holdout", 0, CLI_REAL, "F", "fraction of the rows kept for the figures (default .1)", &o->holdout, 0, 0.9},
+        {"restarts", 0, CLI_LONG, "N", "random starts, the best of which is kept (default 1)", &o->restarts, 1, 100000},
+        {"real", 0, CLI_CHOICE, "f32|f64", "what to compute in (default f32; f64 for optimizers of second order)",
+         &o->real, 0, 0},
+    };
+    MGN_TRY(cli_parse(command, argc, argv, options, MGN_COUNT(options), &o->common));
+    return o->common.help ? MGN_OK : check_paths(command, o);
+}
+
+/* ---- the map with its recipe ---- */
+
+/* Everything that makes the same map again. */
+static cJSON *recipe_of(const fit_job *j) {
+    const mgn_train_config *t = &j->training;
+    const fit_options *o = &j->options;
+    cJSON *r = cJSON_CreateObject();
+    cJSON_AddStringToObject(r, "source", o->source);
+    cJSON_AddStringToObject(r, "target", o->target);
+    cJSON_AddBoolToObject(r, "paired", o->paired);
+    cJSON_AddStringToObject(r, "loss", t->loss.kind);
+    cJSON_AddNumberToObject(r, "cost_weight", t->loss.cost_weight);
+    cJSON_AddStringToObject(r, "optimizer", t->optimizer.kind);
+    cJSON_AddNumberToObject(r, "lr", t->optimizer.lr);
+    cJSON_AddNumberToObject(r, "momentum", t->optimizer.momentum);
+    cJSON_AddNumberToObject(r, "weight_decay", t->optimizer.weight_decay);
+    cJSON_AddNumberToObject(r, "clip", t->optimizer.clip_norm);
+    cJSON_AddStringToObject(r, "schedule", o->schedule);
+    cJSON_AddNumberToObject(r, "gamma", t->schedule.gamma);
+    cJSON_AddNumberToObject(r, "every", (double)t->schedule.every);
+    cJSON_AddNumberToObject(r, "floor", t->schedule.floor);
+    cJSON_AddNumberToObject(r, "epochs", (double)t->epochs);
+    cJSON_AddNumberToObject(r, "batch", (double)t->batch);
+    cJSON_AddNumberToObject(r, "rows", (double)j->rows);
+    cJSON_AddNumberToObject(r, "holdout", (double)j->held);
+    cJSON_AddNumberToObject(r, "restarts", (double)o->restarts);
+    cJSON_AddNumberToObject(r, "start", (double)j->kept);
+    cJSON_AddNumberToObject(r, "seed", (double)o->common.seed);
+    cJSON_AddStringToObject(r, "real", mgn_dtype_name(t->real));
+    cJSON_AddStringToObject(r, "device", mgn_device_get_info(j->device)->spec);
+    cJSON_AddStringToObject(r, "version", mgn_version());
+    cJSON_AddNumberToObject(r, "steps", (double)j->result.steps);
+    cJSON_AddNumberToObject(r, "end_loss", j->result.loss);
+    return r;
+}
+
+static mgn_status write_map(const fit_job *j) {
+    cJSON *recipe = recipe_of(j);
+    char *text = cJSON_PrintUnformatted(recipe);
+    cJSON_Delete(recipe);
+    if (!text) return mgn_fail(MGN_ERR_MEMORY, "out of memory while the recipe was written");
+    mgn_output_file *output = NULL;
+    mgn_status status = mgn_model_prepare_noted(j->model, "recipe", text, j->options.out, &output);
+    cJSON_free(text);
+    if (status != MGN_OK) return status;
+    return mgn_output_commit(output);
+}
+
+/* ---- the report ---- */
+
+static void add_figure(cJSON *object, const char *key, double value) {
+    if (isfinite(value))
+        cJSON_AddNumberToObject(object, key, value);
+    else
+        cJSON_AddNullToObject(object, key);
+}
+
+static mgn_status print_json(const fit_job *j) {
+    cJSON *object = cJSON_CreateObject();
+    cJSON_AddStringToObject(object, "map", j->options.out);
+    cJSON_AddStringToObject(object, "model", j->shape.kind);
+    cJSON_AddNumberToObject(object, "dimensions", (double)j->d);
+    cJSON_AddNumberToObject(object, "width", (double)j->shape.h);
+    cJSON_AddNumberToObject(object, "layers", (double)j->shape.layers);
+    cJSON_AddNumberToObject(object, "parameters", (double)mgn_model_parameter_count(j->model));
+    cJSON_AddItemToObject(object, "recipe", recipe_of(j));
+    add_figure(object, "loss", j->result.loss);
+    add_figure(object, "heldout_loss", j->held_loss);
+    add_figure(object, "cost", j->cost);
+    add_figure(object, "least_cost", j->least_cost);
+    add_figure(object, "sliced_w2_before", j->sliced_before);
+    add_figure(object, "sliced_w2", j->sliced);
+    add_figure(object, "uvp", j->uvp);
+    cJSON_AddBoolToObject(object, "stopped", j->is_stopped);
+    cJSON_AddNumberToObject(object, "train_s", j->result.seconds);
+    cJSON_AddNumberToObject(object, "compile_s", j->result.compile_seconds);
+    return cli_print_json(object);
+}
+
+static void row(cli_table *table, const char *label, double value) {
+    if (!isfinite(value)) return;
+    cli_table_cell(table, "%s", label);
+    cli_table_cell(table, "%.6g", value);
+}
+
+static mgn_status print_text(const fit_job *j) {
+    cli_table *table = cli_table_create("figure|>value");
+    cli_table_cell(table, "map");
+    cli_table_cell(table, "%s", j->options.out);
+    cli_table_cell(table, "model");
+    cli_table_cell(table, "%s, %lld parameters", j->shape.kind, (long long)mgn_model_parameter_count(j->model));
+    cli_table_cell(table, "loss");
+    cli_table_cell(table, "%s %.6g", j->training.loss.kind, j->result.loss);
+    row(table, j->held ? "  of rows held out" : "  of all rows at the end", j->held_loss);
+    row(table, "transport cost", j->cost);
+    row(table, "  least between Gaussians of these moments", j->least_cost);
+    row(table, "sliced W2^2 to the target, before", j->sliced_before);
+    row(table, "  after", j->sliced);
+    row(table, "L2-UVP to the optimal map, %", j->uvp);
+    cli_table_cell(table, "steps");
+    cli_table_cell(table, "%lld", (long long)j->result.steps);
+    cli_table_cell(table, "seconds");
+    cli_table_cell(table, "%.3f", j->result.seconds);
+    return cli_table_print(table);
+}
+
+mgn_status cmd_fit(const cli_command *command, int argc, char **argv) {
+    fit_job j = {0};
+    MGN_TRY(parse(command, argc, argv, &j.options));
+    if (j.options.common.help) return MGN_OK;
+    mgn_status status = fit_prepare(&j);
+    if (status == MGN_OK) status = fit_train(&j);
+    if (status == MGN_OK) status = fit_judge(&j);
+    if (status == MGN_OK) status = write_map(&j);
+    if (status == MGN_OK) status = j.options.common.json ? print_json(&j) : print_text(&j);
+    if (status == MGN_OK && j.is_stopped)
+        status = mgn_fail(MGN_ERR_INTERRUPTED, "stopped after %lld steps; %s holds what was learned until then",
+                          (long long)j.result.steps, j.options.out);
+    fit_free(&j);
+    return status;
+}

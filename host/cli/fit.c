@@ -1,0 +1,351 @@
+#include "fit.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <mgn/ot.h>
+
+#include "cli.h"
+#include "core/parse.h"
+#include "core/random.h"
+#include "experiments/experiments.h"
+
+enum {
+    USUAL_SAMPLES = 10000,
+    USUAL_EPOCHS = 100,
+    USUAL_BATCH = 256,
+    MOMENTS_BATCH = 4096, /* of losses that estimate a covariance from each batch */
+    DIRECTIONS = 256,
+    STREAM = 0x66697473 /* sets the order of the rows apart from other random numbers under the same seed */
+};
+
+/* Apart from the source's, so that two draws from one distribution differ. */
+static const uint64_t target_seed = UINT64_C(0x9e6c63d0876a9a35);
+
+static mgn_status out_of_memory(void) { return mgn_fail(MGN_ERR_MEMORY, "out of memory for the rows to learn from"); }
+
+/* ---- names ---- */
+
+/* Fails unless `word` is one of the names that `list` gives. */
+static mgn_status check_name(const char *option, const char *word, const char *(*list)(size_t)) {
+    char all[256] = "";
+    const char *best = NULL, *label;
+    for (size_t i = 0, at = 0; (label = list(i)) && at < sizeof all; i++) {
+        if (strcmp(label, word) == 0) return MGN_OK;
+        at += (size_t)snprintf(all + at, sizeof all - at, "%s%s", i ? ", " : "", label);
+        mgn_nearest(word, label, &best);
+    }
+    return mgn_fail(MGN_ERR_ARGUMENT, "%s: '%.60s' is not one of %s%s%s%s", option, word, all,
+                    best ? "; did you mean '" : "", best ? best : "", best ? "'?" : "");
+}
+
+static mgn_status check_names(const fit_options *o) {
+    MGN_TRY(check_name("--model", o->model, mgn_model_kind));
+    MGN_TRY(check_name("--optimizer", o->optimizer, mgn_optimizer_kind));
+    if (o->loss) MGN_TRY(check_name("--loss", o->loss, mgn_loss_kind));
+    return MGN_OK;
+}
+
+/* ---- the loss ---- */
+
+static bool is_loss(const char *word) {
+    const char *label;
+    for (size_t i = 0; (label = mgn_loss_kind(i)); i++)
+        if (strcmp(label, word) == 0) return true;
+    return false;
+}
+
+/* What the target offers decides: given images, a density, or points alone. */
+static const char *choose_loss(const fit_job *j, const char **reason) {
+    if (j->options.paired) {
+        *reason = "the images of the rows are given";
+        return "mse";
+    }
+    if (mgn_target_density(j->target) == MGN_DENSITY_SMOOTH) {
+        *reason = "the target has a density";
+        return "nll";
+    }
+    if (is_loss("sinkhorn")) {
+        *reason = "the target is known by its points";
+        return "sinkhorn";
+    }
+    *reason = "the target is known by its points: their mean and covariance are matched";
+    return "kl";
+}
+
+static bool takes_moments(const char *loss) { return strcmp(loss, "kl") == 0 || strcmp(loss, "mixture-kl") == 0; }
+
+static mgn_status set_loss(fit_job *j) {
+    const fit_options *o = &j->options;
+    const char *reason = NULL, *kind = o->loss ? o->loss : choose_loss(j, &reason);
+    mgn_loss_config *loss = &j->training.loss;
+    snprintf(loss->kind, sizeof loss->kind, "%.15s", kind);
+    loss->cost_weight = o->cost_weight;
+    loss->squared = o->squared;
+    if (mgn_loss_needs_pairs(kind) && !o->paired)
+        return mgn_fail(MGN_ERR_ARGUMENT,
+                        "--loss %s compares row by row; with --paired row i of --target is the image of row i of "
+                        "--source",
+                        kind);
+    if (!mgn_loss_needs_pairs(kind) && o->paired)
+        return mgn_fail(MGN_ERR_ARGUMENT, "--paired is for the losses mse and l1; %s does not look at pairs", kind);
+    j->mean = mgn_alloc((size_t)j->d, sizeof *j->mean);
+    j->covariance = mgn_alloc((size_t)(j->d * j->d), sizeof *j->covariance);
+    if (!j->mean || !j->covariance) return out_of_memory();
+    MGN_TRY(mgn_target_moments(j->target, j->mean, j->covariance));
+    loss->mean = j->mean;
+    loss->covariance = j->covariance;
+    loss->source = j->source;
+    /* A finite target has no density of its own: nll is then that of the Gaussian with its moments. */
+    const bool is_gaussian_fit = strcmp(kind, "nll") == 0 && mgn_target_density(j->target) != MGN_DENSITY_SMOOTH;
+    loss->target = is_gaussian_fit ? NULL : j->target;
+    if (reason) mgn_note("loss %s: %s", kind, reason);
+    if (is_gaussian_fit) mgn_note("loss nll: to the Gaussian with the target's mean and covariance");
+    return MGN_OK;
+}
+
+/* ---- settings ---- */
+
+static mgn_status set_model(fit_job *j) {
+    const fit_options *o = &j->options;
+    snprintf(j->shape.kind, sizeof j->shape.kind, "%.15s", o->model);
+    j->shape.d = j->d;
+    j->shape.h = o->h ? o->h : MGN_MIN(MGN_MAX(8, 2 * j->d), 512);
+    j->shape.layers = o->layers ? o->layers : 2;
+    j->shape.activation = mgn_model_usual_activation(o->model);
+    return o->activation ? mgn_activation_parse(o->activation, &j->shape.activation) : MGN_OK;
+}
+
+static mgn_status set_training(fit_job *j) {
+    const fit_options *o = &j->options;
+    mgn_train_config *t = &j->training;
+    const bool second = mgn_optimizer_is_second_order(o->optimizer);
+    if (second && o->batch > 0)
+        return mgn_fail(MGN_ERR_ARGUMENT, "--batch: %s takes all rows in every step", o->optimizer);
+    snprintf(t->optimizer.kind, sizeof t->optimizer.kind, "%.15s", o->optimizer);
+    t->optimizer.lr = second ? 0 : o->lr;
+    t->optimizer.momentum = o->momentum;
+    t->optimizer.weight_decay = o->weight_decay;
+    t->optimizer.clip_norm = o->clip;
+    MGN_TRY(mgn_schedule_parse(o->schedule, &t->schedule.kind));
+    t->schedule.gamma = o->gamma;
+    t->schedule.every = o->every;
+    t->schedule.floor = o->floor;
+    t->epochs = o->epochs ? o->epochs : USUAL_EPOCHS;
+    t->batch = second ? 0 : o->batch ? o->batch : takes_moments(t->loss.kind) ? MOMENTS_BATCH : USUAL_BATCH;
+    const bool has_f64 = mgn_device_get_info(j->device)->has_f64;
+    t->real = (o->real ? strcmp(o->real, "f64") == 0 : second && has_f64) ? MGN_F64 : MGN_F32;
+    return mgn_optimizer_check(&t->optimizer, &(mgn_optimizer_shape){0});
+}
+
+/* ---- rows ---- */
+
+/* Both tables in one random order, so that what is held out is like the rest. */
+static void shuffle_rows(fit_job *j) {
+    const int64_t d = j->d;
+    for (int64_t i = j->x.rows - 1; i > 0; i--) {
+        const double u = mgn_host_uniform(j->options.common.seed, STREAM, (uint64_t)i);
+        const int64_t k = MGN_MIN((int64_t)(u * (double)(i + 1)), i);
+        for (int64_t c = 0; c < d; c++) {
+            float *tables[] = {j->x.values, j->y.values};
+            for (size_t t = 0; t < MGN_COUNT(tables) && tables[t]; t++) {
+                const float swap = tables[t][i * d + c];
+                tables[t][i * d + c] = tables[t][k * d + c];
+                tables[t][k * d + c] = swap;
+            }
+        }
+    }
+}
+
+static mgn_status draw_rows(fit_job *j) {
+    const fit_options *o = &j->options;
+    const int64_t count = cli_target_count(j->source), n = o->samples ? o->samples : count ? count : USUAL_SAMPLES;
+    if (o->paired && (!count || cli_target_count(j->target) != count))
+        return mgn_fail(MGN_ERR_ARGUMENT,
+                        "--paired: two tables of equally many rows were expected; %s has %lld and %s has %lld",
+                        mgn_target_label(j->source), (long long)count, mgn_target_label(j->target),
+                        (long long)cli_target_count(j->target));
+    MGN_TRY(cli_target_rows(j->source, n, o->common.seed, &j->x));
+    if (o->paired) MGN_TRY(cli_target_rows(j->target, n, o->common.seed, &j->y)); /* the same rows */
+    shuffle_rows(j);
+    j->held = (int64_t)(o->holdout * (double)n);
+    j->rows = n - j->held;
+    if (j->rows < 2)
+        return mgn_fail(MGN_ERR_ARGUMENT,
+                        "at least 2 rows to learn from were expected; %s gives %lld, %lld of which are held out",
+                        mgn_target_label(j->source), (long long)n, (long long)j->held);
+    return MGN_OK;
+}
+
+/* The last batch of an epoch is made as large as the others where a covariance is estimated from it. */
+static void even_batches(fit_job *j) {
+    mgn_train_config *t = &j->training;
+    if (t->batch == 0 || t->batch >= j->rows || !takes_moments(t->loss.kind)) return;
+    const int64_t batches = (j->rows + t->batch - 1) / t->batch;
+    t->batch = (j->rows + batches - 1) / batches;
+}
+
+mgn_status fit_prepare(fit_job *j) {
+    const fit_options *o = &j->options;
+    MGN_TRY(check_names(o));
+    MGN_TRY(mgn_target_parse(o->source, &j->source));
+    MGN_TRY(mgn_target_parse(o->target, &j->target));
+    j->d = mgn_target_dimension(j->source);
+    MGN_TRY(cli_check_dimension(j->target, mgn_target_label(j->source), j->d));
+    MGN_TRY(set_loss(j));
+    MGN_TRY(set_model(j));
+    MGN_TRY(draw_rows(j));
+    MGN_TRY(cli_open_device(&o->common, &j->device));
+    MGN_TRY(set_training(j));
+    even_batches(j);
+    return MGN_OK;
+}
+
+/* ---- training ---- */
+
+static bool show_progress(void *context, const mgn_train_report *report) {
+    fit_job *j = context;
+    const uint64_t before = (uint64_t)(j->kept - 1) * (uint64_t)report->epochs;
+    mgn_progress_update(&j->progress, before + (uint64_t)report->epoch, "%s %.5g", j->training.loss.kind, report->loss);
+    return true;
+}
+
+static mgn_samples samples_of(const fit_job *j, int64_t first, int64_t n) {
+    return (mgn_samples){j->x.values + first * j->d, j->y.values ? j->y.values + first * j->d : NULL, n};
+}
+
+/* Loss on the rows held out, or on those learned from. */
+static mgn_status measure(const fit_job *j, mgn_model *model, double *loss) {
+    const mgn_samples samples = j->held ? samples_of(j, j->rows, j->held) : samples_of(j, 0, j->rows);
+    if (samples.n < 2 && takes_moments(j->training.loss.kind)) {
+        *loss = NAN;
+        return MGN_OK;
+    }
+    return mgn_measure_loss(&j->training.loss, j->device, model, &samples, loss);
+}
+
+/* One start. A model whose loss became infinite is no failure while others may do better. */
+static mgn_status train_start(fit_job *j, int64_t start, mgn_model **model, mgn_train_result *result, double *loss) {
+    const mgn_samples samples = samples_of(j, 0, j->rows);
+    const uint64_t seed = j->options.common.seed + (uint64_t)start;
+    mgn_train_config training = j->training;
+    training.seed = seed;
+    training.report = show_progress;
+    training.context = j;
+    j->kept = start + 1; /* for the progress */
+    MGN_TRY(mgn_model_create(&j->shape, seed, model));
+    mgn_status status = mgn_train(*model, j->device, &samples, &training, result);
+    if (status == MGN_ERR_INTERRUPTED) {
+        j->is_stopped = true;
+        *loss = result->loss;
+        return MGN_OK;
+    }
+    if (status == MGN_OK) status = measure(j, *model, loss);
+    if (status == MGN_OK && !isfinite(*loss) && j->held) *loss = result->loss;
+    if (status == MGN_ERR_NUMERIC && j->options.restarts > 1) {
+        mgn_note("start %lld: %s", (long long)start + 1, mgn_last_error());
+        *loss = INFINITY;
+        return MGN_OK;
+    }
+    return status;
+}
+
+static mgn_status train_all(fit_job *j) {
+    double best = INFINITY;
+    int64_t kept = 0;
+    for (int64_t start = 0; start < j->options.restarts && !j->is_stopped; start++) {
+        mgn_model *model = NULL;
+        mgn_train_result result = {0};
+        double loss = INFINITY;
+        const mgn_status status = train_start(j, start, &model, &result, &loss);
+        const bool is_better = status == MGN_OK && (loss < best || (!j->model && j->is_stopped));
+        if (is_better) {
+            mgn_model *worse = j->model;
+            j->model = model;
+            model = worse;
+            j->result = result;
+            best = loss;
+            kept = start + 1;
+        }
+        mgn_model_destroy(model);
+        MGN_TRY(status);
+    }
+    j->kept = kept;
+    if (j->model) return MGN_OK;
+    return mgn_fail(MGN_ERR_NUMERIC,
+                    "training diverged from each of %lld starts; a lower learning rate than %g may help",
+                    (long long)j->options.restarts, j->training.optimizer.lr);
+}
+
+mgn_status fit_train(fit_job *j) {
+    mgn_progress_begin(&j->progress, "fitting", (uint64_t)(j->options.restarts * j->training.epochs));
+    const mgn_status status = train_all(j);
+    mgn_progress_end(&j->progress);
+    return status;
+}
+
+/* ---- figures ---- */
+
+/* Between two Gaussians the optimal map is known; a finite source counts by its moments for the least cost alone. */
+static mgn_status judge_closed_form(fit_job *j, const float *x, const float *y, int64_t n) {
+    const int64_t d = j->d;
+    double *work = mgn_alloc((size_t)(2 * (d + d * d)), sizeof *work);
+    float *best = mgn_alloc_aligned((size_t)(n * d), sizeof *best);
+    mgn_status status = work && best ? MGN_OK : out_of_memory();
+    if (status == MGN_OK) {
+        double *mean = work, *offset = work + d, *covariance = work + 2 * d, *a = covariance + d * d, trace = 0;
+        const mgn_mixture *from = mgn_target_mixture(j->source), *to = mgn_target_mixture(j->target);
+        status = mgn_target_moments(j->source, mean, covariance);
+        if (status == MGN_OK) status = mgn_bures_w2(mean, covariance, j->mean, j->covariance, d, &j->least_cost);
+        for (int64_t i = 0; i < d; i++) trace += j->covariance[i * d + i];
+        if (status == MGN_OK && from && to && from->k == 1 && to->k == 1) {
+            status = mgn_bures_map(mean, covariance, j->mean, j->covariance, d, a, offset);
+            if (status == MGN_OK) status = mgn_affine_rows(a, offset, x, n, d, best);
+            if (status == MGN_OK) status = mgn_l2_uvp(y, best, n, d, trace, &j->uvp);
+        }
+    }
+    mgn_free(best);
+    mgn_free(work);
+    return status;
+}
+
+static mgn_status judge_likeness(fit_job *j, const float *x, const float *y, int64_t n) {
+    mgn_matrix like = {0};
+    const uint64_t seed = j->options.common.seed;
+    mgn_status status = cli_target_all(j->target, n, seed ^ target_seed, &like);
+    if (status == MGN_OK)
+        status = mgn_sliced_w2(x, n, like.values, like.rows, j->d, DIRECTIONS, seed, &j->sliced_before);
+    if (status == MGN_OK) status = mgn_sliced_w2(y, n, like.values, like.rows, j->d, DIRECTIONS, seed, &j->sliced);
+    mgn_matrix_free(&like);
+    return status;
+}
+
+mgn_status fit_judge(fit_job *j) {
+    const int64_t n = j->held ? j->held : j->rows;
+    const float *x = j->x.values + (j->held ? j->rows : 0) * j->d;
+    j->held_loss = j->cost = j->least_cost = j->sliced = j->sliced_before = j->uvp = NAN;
+    if (j->is_stopped) return MGN_OK; /* what computes would stop at once */
+    mgn_map *map = NULL;
+    float *y = mgn_alloc_aligned((size_t)(n * j->d), sizeof *y);
+    mgn_status status = y ? mgn_map_create(j->model, j->device, j->training.real, &map) : out_of_memory();
+    if (status == MGN_OK) status = mgn_map_apply(map, x, n, y);
+    if (status == MGN_OK) status = measure(j, j->model, &j->held_loss);
+    if (status == MGN_OK) status = mgn_transport_cost(x, y, n, j->d, &j->cost);
+    if (status == MGN_OK) status = judge_closed_form(j, x, y, n);
+    if (status == MGN_OK) status = judge_likeness(j, x, y, n);
+    mgn_map_destroy(map);
+    mgn_free(y);
+    return status;
+}
+
+void fit_free(fit_job *j) {
+    mgn_matrix_free(&j->x);
+    mgn_matrix_free(&j->y);
+    mgn_free(j->mean);
+    mgn_free(j->covariance);
+    mgn_model_destroy(j->model);
+    mgn_target_destroy(j->source);
+    mgn_target_destroy(j->target);
+    if (j->device) mgn_device_close(j->device);
+}
