@@ -137,8 +137,9 @@ END_TEST
 
 START_TEST(every_kind_is_listed_and_tested) {
     static const char *const known[] = {
-        "l1",         "mse",         "nll",         "kl",
-        "mixture-kl", "mixture-nll", "monge-ampere"}; /* those above and in test_density_loss.c; a new kind needs a formula there */
+        "l1",          "mse",          "nll",     "kl", "mixture-kl",
+        "mixture-nll", "monge-ampere", "sinkhorn"}; /* those above, in test_density_loss.c and in
+                                                                      test_sinkhorn.c; a new kind needs a formula there */
     for (size_t i = 0; i < MGN_COUNT(known); i++) {
         ck_assert_ptr_nonnull(mgn_loss_kind(i));
         ck_assert_str_eq(mgn_loss_kind(i), known[i]);
@@ -146,6 +147,7 @@ START_TEST(every_kind_is_listed_and_tested) {
     ck_assert_ptr_null(mgn_loss_kind(MGN_COUNT(known)));
     ck_assert(mgn_loss_needs_pairs("l1") && mgn_loss_needs_pairs("mse"));
     ck_assert(!mgn_loss_needs_pairs("kl") && !mgn_loss_needs_pairs("nll") && !mgn_loss_needs_pairs("none"));
+    ck_assert(mgn_loss_needs_samples("sinkhorn") && !mgn_loss_needs_samples("l1") && !mgn_loss_needs_samples("none"));
 }
 END_TEST
 

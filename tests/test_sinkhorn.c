@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include <mgn/sinkhorn.h>
+#include <mgn/train.h>
 
 #include "core/core.h"
 
@@ -321,6 +322,55 @@ START_TEST(weights_of_zero_leave_points_out) {
 }
 END_TEST
 
+/* ---- training ---- */
+
+/* A map learnt from samples of both sides that are not paired: rows of a table in batches, or a sampler. */
+static void train(const char *spec, bool finite) {
+    enum { N = 300, M = 500, D = 2 };
+    static float x[N * D], y[M * D];
+    mgn_test_random random = MGN_TEST_RANDOM();
+    mgn_device *device;
+    mgn_target *target;
+    mgn_model *model[2];
+    mgn_train_result result[2];
+    for (int i = 0; i < N * D; i++) x[i] = (float)mgn_test_normal(&random);
+    for (int i = 0; i < M * D; i++) y[i] = (float)(i % 2 + (i % 2 ? 0.5 : 1.5) * mgn_test_normal(&random));
+    MGN_ASSERT_OK(mgn_device_open(spec, &device));
+    if (finite)
+        MGN_ASSERT_OK(mgn_target_create_rows(y, M, D, &target));
+    else
+        MGN_ASSERT_OK(mgn_target_create_gaussian(D, (double[2]){0, 1}, (double[4]){2.25, 0, 0, 0.25}, &target));
+    mgn_train_config config = {.loss = {.kind = "sinkhorn", .target = target, .sinkhorn = {.blur = 0.1}},
+                               .optimizer = {.kind = "adam", .lr = 0.02},
+                               .batch = 100,
+                               .epochs = 40,
+                               .real = MGN_F32};
+    for (int i = 0; i < 2; i++) { /* the second one repeats the first */
+        MGN_ASSERT_OK(mgn_model_create(&(mgn_model_config){.kind = "cmgn", .d = D, .h = 3, .layers = 1}, 1, &model[i]));
+        MGN_ASSERT_OK(mgn_train(model[i], device, &(mgn_samples){x, NULL, N}, &config, &result[i]));
+    }
+    ck_assert_msg(result[0].loss < 0.15, "%s: the loss is %g", spec, result[0].loss);
+    ck_assert(result[0].loss == result[1].loss);
+    config.loss.target = NULL;
+    MGN_ASSERT_FAILS(mgn_train(model[0], device, &(mgn_samples){x, NULL, N}, &config, NULL), MGN_ERR_ARGUMENT,
+                     "sinkhorn needs a target of 2 dimensions");
+    for (int i = 0; i < 2; i++) mgn_model_destroy(model[i]);
+    mgn_target_destroy(target);
+    mgn_device_close(device);
+}
+
+START_TEST(maps_are_learnt_without_pairs) {
+    train("cpu", true);
+    train("cpu", false);
+}
+END_TEST
+
+START_TEST(maps_are_learnt_without_pairs_on_opencl) {
+    if (!opencl_spec) MGN_TEST_SKIP("no OpenCL device");
+    train(opencl_spec, true);
+}
+END_TEST
+
 /* ---- detach, softmin ---- */
 
 START_TEST(detached_nodes_have_no_derivative) {
@@ -408,6 +458,8 @@ int main(void) {
     tcase_add_test(tests, gradients_are_differences_on_opencl);
     tcase_add_test(tests, descent_carries_one_cloud_to_the_other);
     tcase_add_test(tests, weights_of_zero_leave_points_out);
+    tcase_add_test(tests, maps_are_learnt_without_pairs);
+    tcase_add_test(tests, maps_are_learnt_without_pairs_on_opencl);
     tcase_add_test(tests, detached_nodes_have_no_derivative);
     tcase_add_test(tests, nonsense_is_refused);
     suite_add_tcase(suite, tests);

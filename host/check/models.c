@@ -41,13 +41,18 @@ typedef struct model_answer {
     double y[POINTS], loss, x_gradient[POINTS], *flat_gradient;
 } model_answer;
 
-/* ---- the combinations: every kind of model, with its usual activation, with every loss ---- */
+/* ---- the combinations: every kind of model, with its usual activation, with every loss of single rows ---- */
 
+/* Not the losses between sets of samples: their gradients are those of the limit of their iterations, which differences
+ * of what the iterations have reached do not give. */
 static bool combination(size_t index, const char **model, const char **loss) {
-    size_t losses = 0;
-    while (mgn_loss_kind(losses)) losses++;
-    *model = mgn_model_kind(index / losses);
-    *loss = mgn_loss_kind(index % losses);
+    enum { MOST = 32 };
+    const char *losses[MOST];
+    size_t count = 0;
+    for (size_t i = 0; mgn_loss_kind(i) && count < MOST; i++)
+        if (!mgn_loss_needs_samples(mgn_loss_kind(i))) losses[count++] = mgn_loss_kind(i);
+    *model = mgn_model_kind(index / count);
+    *loss = losses[index % count];
     return *model != NULL;
 }
 

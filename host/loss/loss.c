@@ -11,7 +11,7 @@
 
 typedef struct loss_kind {
     const char *label;
-    bool needs_pairs;
+    bool needs_pairs, needs_samples;
     mgn_node *(*build)(const mgn_loss_config *config, mgn_node *x, mgn_node *y, mgn_node *target);
 } loss_kind;
 
@@ -147,14 +147,20 @@ static mgn_node *build_monge_ampere(const mgn_loss_config *c, mgn_node *x, mgn_n
     return mgn_loss_monge_ampere(x, y, c->source, c->target, c->squared);
 }
 
+static mgn_node *build_sinkhorn(const mgn_loss_config *c, mgn_node *x, mgn_node *y, mgn_node *target) {
+    (void)x;
+    return mgn_sinkhorn_divergence(&c->sinkhorn, y, NULL, target, NULL);
+}
+
 static const loss_kind kinds[] = {
-    {"l1", true, build_l1},
-    {"mse", true, build_mse},
-    {"nll", false, build_nll},
-    {"kl", false, build_kl},
-    {"mixture-kl", false, build_mixture_kl},
-    {"mixture-nll", false, build_mixture_nll},
-    {"monge-ampere", false, build_monge_ampere},
+    {"l1", true, false, build_l1},
+    {"mse", true, false, build_mse},
+    {"nll", false, false, build_nll},
+    {"kl", false, false, build_kl},
+    {"mixture-kl", false, false, build_mixture_kl},
+    {"mixture-nll", false, false, build_mixture_nll},
+    {"monge-ampere", false, false, build_monge_ampere},
+    {"sinkhorn", false, true, build_sinkhorn},
 };
 
 const char *mgn_loss_kind(size_t index) { return index < MGN_COUNT(kinds) ? kinds[index].label : NULL; }
@@ -168,6 +174,11 @@ static const loss_kind *find_kind(const char *label) {
 bool mgn_loss_needs_pairs(const char *kind) {
     const loss_kind *found = find_kind(kind);
     return found && found->needs_pairs;
+}
+
+bool mgn_loss_needs_samples(const char *kind) {
+    const loss_kind *found = find_kind(kind);
+    return found && found->needs_samples;
 }
 
 static mgn_node *refuse_kind(mgn_graph *graph, const char *found) {
@@ -187,6 +198,8 @@ mgn_node *mgn_loss(const mgn_loss_config *config, mgn_node *x, mgn_node *y, mgn_
     if (!kind) return refuse_kind(x->graph, config->kind);
     if (kind->needs_pairs && !target)
         return mgn_graph_fail(x->graph, "%s compares with given targets, row by row; none were given", kind->label);
+    if (kind->needs_samples && !target)
+        return mgn_graph_fail(x->graph, "%s compares with samples of a target; none were given", kind->label);
     mgn_node *loss = kind->build(config, x, y, target);
     if (config->cost_weight == 0) return loss;
     return mgn_add(loss, mgn_scale(mgn_loss_transport_cost(x, y), config->cost_weight));

@@ -47,17 +47,16 @@ static mgn_status check(const clouds *c) {
     return check_weights(c->b, c->m, "the second cloud");
 }
 
-/* The diagonal of the smallest box round both clouds. */
-static double box_diagonal(const clouds *c) {
+double mgn_box_diagonal(const float *x, int64_t n, const float *y, int64_t m, int64_t d) {
     double sum = 0;
-    for (int64_t k = 0; k < c->d; k++) {
-        float low = c->x[k], high = low;
-        for (int64_t i = 0; i < c->n + c->m; i++) {
-            float value = i < c->n ? c->x[i * c->d + k] : c->y[(i - c->n) * c->d + k];
+    for (int64_t k = 0; k < d; k++) {
+        float low = INFINITY, high = -INFINITY;
+        for (int64_t i = 0; i < n + m; i++) {
+            float value = i < n ? x[i * d + k] : y[(i - n) * d + k];
             low = fminf(low, value);
             high = fmaxf(high, value);
         }
-        sum += ((double)high - (double)low) * ((double)high - (double)low);
+        if (low < high) sum += ((double)high - (double)low) * ((double)high - (double)low);
     }
     return sqrt(sum);
 }
@@ -115,7 +114,7 @@ mgn_status mgn_sinkhorn(mgn_device *device, const float *x, const float *a, int6
     MGN_TRY(check(&c));
     MGN_TRY(mgn_sinkhorn_complete(given, &config));
     if (config.diameter == 0) {
-        config.diameter = fmax(box_diagonal(&c), config.blur);
+        config.diameter = fmax(mgn_box_diagonal(x, n, y, m, d), config.blur);
         MGN_TRY(mgn_sinkhorn_complete(&config, &config)); /* the number of steps */
     }
     *result = (mgn_sinkhorn_result){.iterations = mgn_sinkhorn_schedule(&config, temperatures)};

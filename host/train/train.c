@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "core/core.h"
+#include "loss/sinkhorn.h"
 #include "train/second_order.h"
 
 /* A step on whole or on the last, smaller batches; with accumulation, one that only adds up or one that also updates. */
@@ -19,11 +20,14 @@ typedef struct trainer {
     mgn_model *model;
     mgn_device *device;
     const mgn_train_config *config;
+    mgn_loss_config losses;       /* the config's, with what training finds out */
     int64_t n, d, count;          /* rows, dimension, parameters */
     int64_t batch, tail, batches; /* rows of a whole and of the last batch (0: none), batches an epoch */
     int64_t accumulate;
+    int64_t target_batch; /* samples of the target a step; 0: the loss wants none */
     mgn_optimizer_shape shape;
-    mgn_tensor *x, *y;                                                            /* data */
+    mgn_tensor *target_rows, *target_state; /* the target's rows, where it is finite; a random state of its own */
+    mgn_tensor *x, *y;                      /* data */
     mgn_tensor *parameters, *vectors[MGN_MOST_OPTIMIZER_VECTORS], *scalars, *sum; /* sum: accumulated gradient */
     mgn_tensor *state, *lr, *loss; /* random state, learning rate, sum of the epoch's losses */
     mgn_plan *plans[SIZES][ROLES];
@@ -43,6 +47,47 @@ mgn_status mgn_upload_samples(mgn_device *device, mgn_dtype real, const mgn_samp
     if (!samples->y) return MGN_OK;
     MGN_TRY(mgn_tensor_create(device, real, MGN_SHAPE(samples->n, d), y));
     return mgn_tensor_write(*y, MGN_F32, samples->y);
+}
+
+/* From the box of the samples and of the target, or what it looks like. */
+static mgn_status find_diameter(trainer *t, const mgn_samples *samples) {
+    int64_t n = 0;
+    const mgn_target *target = t->config->loss.target;
+    const float *rows = mgn_target_rows(target, &n);
+    mgn_sinkhorn_config *sinkhorn = &t->losses.sinkhorn;
+    float *drawn = NULL;
+    MGN_TRY(mgn_sinkhorn_complete(sinkhorn, sinkhorn));
+    mgn_status status = MGN_OK;
+    if (!rows) {
+        n = 4096;
+        rows = drawn = mgn_alloc((size_t)n, (size_t)t->d * sizeof *drawn);
+        if (!drawn) return MGN_ERR_MEMORY;
+        status = mgn_target_sample(target, n, t->config->seed, drawn);
+    }
+    if (status == MGN_OK) sinkhorn->diameter = fmax(mgn_box_diagonal(samples->x, t->n, rows, n, t->d), sinkhorn->blur);
+    mgn_free(drawn);
+    return status;
+}
+
+/* For a loss between sets of samples: the target's rows, where there are any, a random state that has nothing to do with
+ * the batches of x, and how far the points may be apart. */
+static mgn_status make_target(trainer *t, const mgn_samples *samples) {
+    const mgn_target *target = t->config->loss.target;
+    if (!mgn_loss_needs_samples(t->losses.kind)) return MGN_OK;
+    if (!target || mgn_target_dimension(target) != t->d)
+        return mgn_fail(MGN_ERR_ARGUMENT,
+                        "the loss %s needs a target of %lld dimensions to draw samples from; %s found", t->losses.kind,
+                        (long long)t->d, target ? mgn_target_label(target) : "none was");
+    int64_t n = 0;
+    const float *rows = mgn_target_rows(target, &n);
+    t->target_batch = !rows ? t->batch : t->config->batch == 0 ? n : MGN_MIN(t->batch, n);
+    if (t->losses.sinkhorn.diameter == 0) MGN_TRY(find_diameter(t, samples));
+    const uint64_t seed = t->config->seed ^ UINT64_C(0x9e3779b97f4a7c15);
+    MGN_TRY(mgn_tensor_create(t->device, MGN_U32, MGN_SHAPE(4), &t->target_state));
+    MGN_TRY(mgn_tensor_write(t->target_state, MGN_U32, (uint32_t[4]){(uint32_t)seed, (uint32_t)(seed >> 32), 0, 0}));
+    if (!rows) return MGN_OK;
+    MGN_TRY(mgn_tensor_create(t->device, t->config->real, MGN_SHAPE(n, t->d), &t->target_rows));
+    return mgn_tensor_write(t->target_rows, MGN_F32, rows);
 }
 
 static mgn_status make_state(trainer *t) {
@@ -65,6 +110,7 @@ static mgn_status make_state(trainer *t) {
 /* The inputs of a step, each bound to the tensor beside it. */
 typedef struct step_inputs {
     mgn_node *x, *y, *parameters, *vectors[MGN_MOST_OPTIMIZER_VECTORS], *scalars, *sum, *state, *lr, *loss;
+    mgn_node *target_rows, *target_state;
     mgn_binding bindings[16];
     size_t count;
 } step_inputs;
@@ -81,6 +127,8 @@ static void make_inputs(const trainer *t, mgn_graph *graph, step_inputs *in) {
     *in = (step_inputs){0};
     in->x = bound_input(graph, in, "x", t->x);
     in->y = bound_input(graph, in, "y", t->y);
+    in->target_rows = bound_input(graph, in, "target rows", t->target_rows);
+    in->target_state = bound_input(graph, in, "target state", t->target_state);
     in->parameters = bound_input(graph, in, "parameters", t->parameters);
     for (int i = 0; i < t->shape.vectors; i++)
         in->vectors[i] = bound_input(graph, in, "optimizer vector", t->vectors[i]);
@@ -89,6 +137,13 @@ static void make_inputs(const trainer *t, mgn_graph *graph, step_inputs *in) {
     in->state = bound_input(graph, in, "random state", t->state);
     in->lr = bound_input(graph, in, "learning rate", t->lr);
     in->loss = bound_input(graph, in, "loss sum", t->loss);
+}
+
+/* The target's samples of this step: all of its rows, their next batch, or new ones. */
+static mgn_node *draw_target(const trainer *t, const step_inputs *in) {
+    if (in->target_rows && t->target_batch == mgn_node_shape(in->target_rows).dim[0]) return in->target_rows;
+    mgn_assign(in->target_state, mgn_advance(in->target_state, 1));
+    return mgn_target_sample_node(t->config->loss.target, in->target_state, in->target_rows, t->target_batch, 0);
 }
 
 /* The rows of this step: all of them, or the next batch of this epoch's permutation. */
@@ -105,7 +160,8 @@ static mgn_status build_step(const trainer *t, mgn_graph *graph, step_inputs *in
     mgn_node *x, *y, *gradient = NULL;
     make_inputs(t, graph, in);
     draw_batch(t, in, rows, &x, &y);
-    mgn_node *loss = mgn_loss(&t->config->loss, x, mgn_model_forward(t->model, in->parameters, x), y);
+    if (t->target_batch) y = draw_target(t, in);
+    mgn_node *loss = mgn_loss(&t->losses, x, mgn_model_forward(t->model, in->parameters, x), y);
     MGN_TRY(mgn_graph_status(graph));
     MGN_TRY(mgn_grad(loss, &in->parameters, 1, &gradient));
     if (t->accumulate > 1) gradient = mgn_add(in->sum, mgn_scale(gradient, 1.0 / (double)t->accumulate));
@@ -231,6 +287,7 @@ static mgn_status check_config(trainer *t, const mgn_samples *samples) {
         return mgn_fail(MGN_ERR_ARGUMENT, "the loss %s compares with given targets, row by row; none were given",
                         config->loss.kind);
     MGN_TRY(mgn_optimizer_check(&config->optimizer, &t->shape));
+    t->losses = config->loss;
     t->n = samples->n;
     t->d = mgn_model_get_config(t->model)->d;
     t->count = mgn_model_parameter_count(t->model);
@@ -244,8 +301,8 @@ static mgn_status check_config(trainer *t, const mgn_samples *samples) {
 static void destroy(trainer *t) {
     for (int size = WHOLE; size < SIZES; size++)
         for (int role = UPDATE; role < ROLES; role++) mgn_plan_destroy(t->plans[size][role]);
-    mgn_tensor *tensors[] = {t->x,       t->y,   t->parameters, t->vectors[0], t->vectors[1],
-                             t->scalars, t->sum, t->state,      t->lr,         t->loss};
+    mgn_tensor *tensors[] = {t->target_rows, t->target_state, t->x,   t->y,     t->parameters, t->vectors[0],
+                             t->vectors[1],  t->scalars,      t->sum, t->state, t->lr,         t->loss};
     for (size_t i = 0; i < MGN_COUNT(tensors); i++) mgn_tensor_destroy(tensors[i]);
     mgn_free(t->good);
     mgn_free(t->latest);
@@ -263,6 +320,7 @@ static mgn_status train(trainer *t, const mgn_samples *samples, mgn_train_result
     memcpy(t->good, mgn_model_values(t->model), bytes);
     memcpy(t->latest, t->good, bytes);
     MGN_TRY(mgn_upload_samples(t->device, t->config->real, samples, t->d, &t->x, &t->y));
+    MGN_TRY(make_target(t, samples));
     MGN_TRY(make_state(t));
     MGN_TRY(compile_all(t));
     result->compile_seconds = mgn_now() - start;

@@ -2,6 +2,7 @@
 #ifndef MGN_LOSS_H
 #define MGN_LOSS_H
 
+#include <mgn/sinkhorn.h>
 #include <mgn/target.h>
 
 #ifdef __cplusplus
@@ -13,10 +14,12 @@ typedef struct mgn_loss_config {
     const double *mean;       /**< nll, kl: target Gaussian (d); NULL: 0. Borrowed while the graph is built */
     const double *covariance; /**< (d, d); NULL: identity */
     double cost_weight;       /**< adds cost_weight * E |x - g(x)|^2 */
-    /** nll (in place of mean and covariance), mixture-kl, mixture-nll, monge-ampere: borrowed while graphs are built. */
+    /** nll (in place of mean and covariance), mixture-kl, mixture-nll, monge-ampere: borrowed while graphs are built;
+     *  sinkhorn: what training draws samples from. */
     const mgn_target *target;
-    const mgn_target *source; /**< monge-ampere: what x is drawn from; borrowed */
-    bool squared;             /**< monge-ampere: mean square of the residual; else its mean magnitude */
+    const mgn_target *source;     /**< monge-ampere: what x is drawn from; borrowed */
+    bool squared;                 /**< monge-ampere: mean square of the residual; else its mean magnitude */
+    mgn_sinkhorn_config sinkhorn; /**< sinkhorn; training finds a diameter of 0 from the samples */
 } mgn_loss_config;
 
 /** Names of the kinds there are; NULL past the last. */
@@ -24,7 +27,11 @@ MGN_API const char *mgn_loss_kind(size_t index);
 /** Whether a kind compares row by row with given targets (l1, mse). */
 MGN_API bool mgn_loss_needs_pairs(const char *kind);
 
-/** The configured loss of y = g(x), as a scalar node; `target` (n, d) where the kind needs pairs, else NULL.
+/** Whether a kind compares with samples of a target, in no order and of any number (sinkhorn). */
+MGN_API bool mgn_loss_needs_samples(const char *kind);
+
+/** The configured loss of y = g(x), as a scalar node; `target` (n, d) where the kind needs pairs, (m, d) where it needs
+ *  samples, else NULL.
  *  NULL with the sentence in the graph when the configuration makes no sense. */
 MGN_API mgn_node *mgn_loss(const mgn_loss_config *config, mgn_node *x, mgn_node *y, mgn_node *target);
 

@@ -45,6 +45,9 @@ MGN_API mgn_status mgn_sinkhorn(mgn_device *device, const float *x, const float 
                                 const float *b, int64_t m, int64_t d, const mgn_sinkhorn_config *config,
                                 mgn_sinkhorn_result *result, float *gradient);
 
+/** The diagonal of the smallest box round x (n, d) and y (m, d): no two of the points are further apart. */
+MGN_API double mgn_box_diagonal(const float *x, int64_t n, const float *y, int64_t m, int64_t d);
+
 #ifdef __cplusplus
 }
 #endif
