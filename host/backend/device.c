@@ -1,6 +1,7 @@
 /* Choosing and opening devices, and the tensors on them: everything that is the same for all backends. */
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "backend/backend.h"
 #include "core/core.h"
@@ -40,6 +41,20 @@ static bool spec_is_known(const char *spec) {
     return strtol(second, &end, 10) >= 0 && end != second && *end == '\0';
 }
 
+/* Whether the kernel shows any accelerator. Where it shows none, "auto" is the cpu without waking OpenCL drivers, which
+ * takes longer than mapping a photo. */
+static bool has_accelerator(void) {
+#ifdef __linux__
+    static const char *const nodes[] = {"/dev/dri",   "/dev/nvidiactl", "/dev/nvidia0",  "/dev/kfd",  "/dev/dxg",
+                                        "/dev/mali0", "/dev/mali",      "/dev/kgsl-3d0", "/dev/accel"};
+    for (size_t i = 0; i < MGN_COUNT(nodes); i++)
+        if (access(nodes[i], F_OK) == 0) return true;
+    return false;
+#else
+    return true;
+#endif
+}
+
 mgn_status mgn_device_open(const char *spec, mgn_device **device) {
     const char *source = spec ? "--device" : "MGN_DEVICE";
     if (!spec) spec = mgn_environment("MGN_DEVICE");
@@ -49,7 +64,7 @@ mgn_status mgn_device_open(const char *spec, mgn_device **device) {
                         source, spec);
     mgn_device_info infos[MOST_DEVICES];
     size_t count = 0;
-    if (strcmp(spec, "cpu") == 0)
+    if (strcmp(spec, "cpu") == 0 || (strcmp(spec, "auto") == 0 && !has_accelerator()))
         MGN_TRY(mgn_cpu_backend.list(infos, MOST_DEVICES, &count)); /* wakes no driver */
     else
         MGN_TRY(mgn_device_list(infos, MOST_DEVICES, &count));

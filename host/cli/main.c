@@ -212,8 +212,14 @@ static void install_handlers(void) {
     sigaction(SIGXFSZ, &ignore, NULL); /* a file size limit is an error of writing too */
 }
 
+/* Of OpenBLAS built with threads. */
+extern int blas_thread_shutdown_(void) __attribute__((weak));
+
 int main(int argc, char **argv) {
     install_handlers();
+    /* OpenBLAS starts threads as it is loaded, which spin on all cores until work comes; the work comes from ours. They
+     * start again if it is ever asked for more than one. */
+    if (blas_thread_shutdown_) blas_thread_shutdown_();
     mgn_status status = dispatch(argc, argv);
     if (status == MGN_OK && (fflush(stdout) != 0 || ferror(stdout)))
         status = mgn_fail(MGN_ERR_IO, "standard output could not be written: %s", strerror(errno));

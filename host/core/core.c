@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 
 #include "core/parse.h"
@@ -45,11 +46,20 @@ void *mgn_realloc(void *block, size_t count, size_t size) {
     return counted(realloc(block, bytes ? bytes : 1), count, size);
 }
 
+enum { LARGE_PAGE = 2 << 20 };
+
 void *mgn_alloc_aligned(size_t count, size_t size) {
     size_t bytes;
-    if (__builtin_mul_overflow(count, size, &bytes) || bytes > SIZE_MAX - 64) return counted(NULL, count, size);
+    if (__builtin_mul_overflow(count, size, &bytes) || bytes > SIZE_MAX - 2 * LARGE_PAGE)
+        return counted(NULL, count, size);
     bytes = (bytes + 64) & ~(size_t)63;
-    void *block = aligned_alloc(64, bytes);
+    /* Rows are gathered from large blocks in random order: with small pages every access would look up its page, too. */
+    const bool large = bytes >= 2 * LARGE_PAGE;
+    if (large) bytes = (bytes + LARGE_PAGE - 1) & ~(size_t)(LARGE_PAGE - 1);
+    void *block = aligned_alloc(large ? LARGE_PAGE : 64, bytes);
+#ifdef MADV_HUGEPAGE
+    if (block && large) madvise(block, bytes, MADV_HUGEPAGE); /* a wish: nothing depends on it */
+#endif
     if (block) memset(block, 0, bytes);
     return counted(block, count, size);
 }

@@ -3,7 +3,8 @@
  * A node is a row value when row i of it depends on row i of others and on shared values alone; it is a sum when it adds
  * up over rows. Sums cut the program into sections: a shared value that depends on k sums in a row is known in shared
  * section k, and row values that need it belong to the row section after that. Row values that several row sections
- * need are computed anew in each: arithmetic is cheaper than memory. Gathered and random rows are not: they are kept.
+ * need are computed anew in each where that is cheaper than memory; gathered and random rows, and values in which much
+ * arithmetic ends, are kept.
  *
  * The whole live graph becomes one program, or none: a graph with anything else in it runs as single calls. */
 #include <string.h>
@@ -11,6 +12,9 @@
 #include "graph/fuse.h"
 
 enum { MOST_LEVELS = 16, MOST_SPD = 8, MOST_PRODUCT = 4096, MOST_FEATURES = 1024, MOST_TRIES = 4 };
+
+/* Values of this many reals a row, and operations for each, are worth keeping from one row section to another. */
+enum { MOST_KEPT = 16, COST_OF_KEEPING = 24 };
 
 /* Row values that are dearer to make again than to keep in memory. */
 static bool worth_keeping(const mgn_node *node) {
@@ -207,28 +211,59 @@ static void wish_for_neighbours(mgn_fuser *f) {
 
 /* ---- which row values each row section computes ---- */
 
-/* Marks in needed[id] what row section `level` computes or loads, and which values must be kept for it. */
-static void find_needed(mgn_fuser *f, int level, bool *needed, mgn_lowering *low) {
-    memset(needed, 0, (size_t)low->node_count * sizeof *needed);
-    for (int id = low->node_count - 1; id >= 0; id--) {
+/* Marks in needed[id] what row section `level` computes or loads; `kept` (or -1) is taken as kept besides what is. */
+static void mark_needed(mgn_fuser *f, int level, int kept, bool *needed) {
+    memset(needed, 0, (size_t)f->low->node_count * sizeof *needed);
+    for (int id = f->low->node_count - 1; id >= 0; id--) {
         const mgn_node *node = f->graph->nodes[id];
-        mgn_fused *to = &f->of[id];
-        if (!low->values[id].live) continue;
+        const mgn_fused *to = &f->of[id];
+        if (!f->low->values[id].live) continue;
         bool sink = to->is_sum ? to->level == level + 1 : to->is_row && node->is_output && to->level == level;
         if (to->is_row && sink) needed[id] = true;
         if (!sink && !needed[id]) continue;
-        if (needed[id] && to->first_section < 0) to->first_section = level;
-        bool kept = needed[id] && to->first_section < level && worth_keeping(node);
-        if (kept && to->spill < 0) {
-            mgn_operand place;
-            mgn_shape shape = MGN_SHAPE(f->rows, to->count);
-            if (mgn_lower_scratch(low, low->real, shape, low->node_count, &place) != MGN_OK)
-                f->failed = true;
-            else
-                to->spill = mgn_fuse_external(f, place, f->rows, to->count);
-        }
-        for (int i = 0; !kept && i < node->inputs; i++)
+        bool earlier = to->first_section >= 0 && to->first_section < level;
+        if (needed[id] && earlier && (id == kept || to->spill >= 0 || worth_keeping(node))) continue;
+        for (int i = 0; i < node->inputs; i++)
             if (f->of[node->in[i]->id].is_row) needed[node->in[i]->id] = true;
+    }
+}
+
+/* Operations a row that a node costs, about. */
+static int64_t cost_of(const mgn_fuser *f, const mgn_node *node) {
+    const int64_t count = f->of[node->id].count;
+    if (node->op == MGN_OP_matmul) return 2 * count * node->attributes.kernel.matmul.k;
+    return mgn_op_is_elementwise(node->op) ? count * mgn_op_infos[node->op].flops : 0;
+}
+
+static void keep(mgn_fuser *f, int id) {
+    mgn_operand place;
+    mgn_shape shape = MGN_SHAPE(f->rows, f->of[id].count);
+    if (mgn_lower_scratch(f->low, f->low->real, shape, f->low->node_count, &place) != MGN_OK)
+        f->failed = true;
+    else
+        f->of[id].spill = mgn_fuse_external(f, place, f->rows, f->of[id].count);
+}
+
+/* Decides which values earlier sections keep for this one: those whose making again costs more than memory. */
+static void choose_kept(mgn_fuser *f, int level, bool *needed, bool *without) {
+    mark_needed(f, level, -1, needed);
+    for (int id = f->low->node_count - 1; id >= 0 && !f->failed; id--) {
+        const mgn_node *node = f->graph->nodes[id];
+        mgn_fused *to = &f->of[id];
+        if (!needed[id]) continue;
+        if (to->first_section < 0) to->first_section = level;
+        if (to->first_section == level || to->spill >= 0) continue;
+        int64_t saved = 0;
+        if (!worth_keeping(node) && node->kind == MGN_REAL && to->count <= MOST_KEPT && cost_of(f, node) > 0) {
+            mark_needed(f, level, id, without);
+            for (int other = 0; other <= id; other++)
+                if (needed[other] && (other == id || !without[other])) saved += cost_of(f, f->graph->nodes[other]);
+            if (saved < COST_OF_KEEPING * to->count) continue;
+            memcpy(needed, without, (size_t)f->low->node_count * sizeof *needed);
+        } else if (!worth_keeping(node)) {
+            continue;
+        }
+        keep(f, id);
     }
 }
 
@@ -260,7 +295,7 @@ static void store_kept(mgn_fuser *f, const mgn_node *node, int level) {
 }
 
 static void emit_row_section(mgn_fuser *f, int level, bool *needed) {
-    find_needed(f, level, needed, f->low);
+    mark_needed(f, level, -1, needed);
     f->current = &f->sections[2 * level + 1];
     f->in_rows = true;
     f->virtual_count = 0;
@@ -446,9 +481,10 @@ bool mgn_fuse(mgn_lowering *low, const mgn_graph *graph, mgn_arena *arena, mgn_r
     mgn_fuser f = {.arena = arena, .low = low, .graph = graph};
     if (!allocate(&f) || !choose_and_classify(&f)) return false;
     bool *needed = mgn_arena_alloc(arena, (size_t)low->node_count, sizeof *needed);
-    if (!needed) return false;
+    bool *without = mgn_arena_alloc(arena, (size_t)low->node_count, sizeof *without);
+    if (!needed || !without) return false;
     wish_for_neighbours(&f);
-    for (int level = 0; level <= f.levels && !f.failed; level++) find_needed(&f, level, needed, low);
+    for (int level = 0; level <= f.levels && !f.failed; level++) choose_kept(&f, level, needed, without);
     for (int level = 0; level <= f.levels && !f.failed; level++) {
         emit_shared_section(&f, level);
         emit_row_section(&f, level, needed);

@@ -41,11 +41,11 @@
 #define MGN_BINARY(op, expression, ...) \
     STEP_BINARY(op, 0, expression)      \
     STEP_BINARY(op, 1, expression) STEP_BINARY(op, 2, expression) STEP_BINARY(op, 3, expression)
-#define MGN_TERNARY(op, expression, ...)                                                                \
-    STEP_TERNARY(op, 0, expression)                                                                     \
-    STEP_TERNARY(op, 1, expression) STEP_TERNARY(op, 2, expression) STEP_TERNARY(op, 3, expression)     \
-        STEP_TERNARY(op, 4, expression) STEP_TERNARY(op, 5, expression) STEP_TERNARY(op, 6, expression) \
-            STEP_TERNARY(op, 7, expression)
+#define MGN_TERNARY(op, expression, ...)                                                            \
+    STEP_TERNARY(op, 0, expression)                                                                 \
+    STEP_TERNARY(op, 1, expression)                                                                 \
+    STEP_TERNARY(op, 2, expression) STEP_TERNARY(op, 3, expression) STEP_TERNARY(op, 4, expression) \
+        STEP_TERNARY(op, 5, expression) STEP_TERNARY(op, 6, expression) STEP_TERNARY(op, 7, expression)
 #include "graph/ops.def"
 
 /* ---- products and sums over features ---- */
@@ -404,26 +404,45 @@ static void take_shuffled(mgn_cpu_shuffled *kept, const uint32_t *state, uint32_
     memcpy(out, kept->entries + (position - kept->position), (size_t)block * sizeof *out);
 }
 
-static void step_shuffle(const mgn_cpu_step *step, const mgn_cpu_frame *frame) {
-    const uint32_t *state = frame->index + step->state;
-    uint32_t population = (uint32_t)step->attributes.shuffle.population;
-    uint64_t steps = (uint64_t)step->attributes.shuffle.steps_per_epoch;
-    uint32_t *out = (uint32_t *)(void *)STEP_OUT(step, frame);
-    uint32_t epoch = m_shuffle_epoch(state[2], steps);
-    uint32_t position = m_shuffle_position(state[2], steps, (uint64_t)step->attributes.shuffle.stride,
-                                           (uint64_t)frame->first, population);
-    const int32_t block = frame->block;
-    const bool inside = population > (uint32_t)block && position <= population - (uint32_t)block;
+/* out[i] = entry first + i of the step's batch, i < n. */
+static void shuffle_rows(const mgn_cpu_step *step, const uint32_t *state, int64_t first, uint32_t *out, int32_t n) {
+    const uint32_t population = (uint32_t)step->attributes.shuffle.population;
+    const uint64_t steps = (uint64_t)step->attributes.shuffle.steps_per_epoch;
+    const uint32_t epoch = m_shuffle_epoch(state[2], steps);
+    const uint32_t position =
+        m_shuffle_position(state[2], steps, (uint64_t)step->attributes.shuffle.stride, (uint64_t)first, population);
+    const bool inside = population > (uint32_t)n && position <= population - (uint32_t)n;
     if (inside && step->shuffled) {
-        take_shuffled(step->shuffled, state, epoch, population, position, out, block);
+        take_shuffled(step->shuffled, state, epoch, population, position, out, n);
         return;
     }
     if (inside) {
-        for (int32_t r = 0; r < WHOLE_LANES(block); r++) out[r] = position + (uint32_t)r;
+        for (int32_t r = 0; r < WHOLE_LANES(n); r++) out[r] = position + (uint32_t)r;
     } else { /* over the end, where positions start again */
-        for (int32_t r = 0; r < block; r++) out[r] = (uint32_t)(((uint64_t)position + (uint64_t)r) % population);
+        for (int32_t r = 0; r < n; r++) out[r] = (uint32_t)(((uint64_t)position + (uint64_t)r) % population);
     }
-    shuffle_positions(state, epoch, population, out, block);
+    shuffle_positions(state, epoch, population, out, n);
+}
+
+/* Rows far apart in a large table come slowly: those of the next block are asked for while this one is worked on. */
+static void step_shuffle(const mgn_cpu_step *step, const mgn_cpu_frame *frame) {
+    const uint32_t *state = frame->index + step->state;
+    uint32_t *out = (uint32_t *)(void *)STEP_OUT(step, frame);
+    mgn_cpu_ahead *ahead = frame->ahead;
+    if (ahead->step == step && ahead->first == frame->first)
+        memcpy(out, ahead->entries, (size_t)frame->block * sizeof *out);
+    else
+        shuffle_rows(step, state, frame->first, out, frame->block);
+    ahead->step = NULL;
+    const int64_t next = frame->first + frame->block;
+    if (!step->fetched[0] || next >= frame->end) return;
+    ahead->step = step;
+    ahead->first = next;
+    shuffle_rows(step, state, next, ahead->entries, frame->block);
+    for (int k = 0; k < 2 && step->fetched[k]; k++)
+        for (int32_t r = 0; r < frame->block; r++)
+            __builtin_prefetch(
+                (const char *)step->fetched[k] + (size_t)ahead->entries[r] * (size_t)step->fetched_bytes[k], 0, 1);
 }
 
 /* Element row * count + j is number (that % 4) of a Philox block. */

@@ -25,6 +25,7 @@ struct mgn_cpu_rows {
     int32_t block;
     size_t row_bytes, sum_bytes; /* a thread's block; a chunk's sums */
     int threads;                 /* blocks that there is memory for */
+    mgn_cpu_ahead *ahead;        /* a thread's */
     unsigned char *row_memory, *sums, *shared, *carried;
     uint32_t *index;
     int32_t *first_write, shared_places; /* while it is built: see find_first_writes */
@@ -128,6 +129,24 @@ static void decode(const mgn_cpu_rows *p, const mgn_row_program *program, const 
     }
 }
 
+/* Tables too large for the caches near a core, whose rows a shuffle had better fetch ahead. */
+static void link_gather(const mgn_cpu_rows *p, const mgn_row_program *program, const mgn_row_section *from,
+                        int32_t gather, section *to) {
+    const mgn_row_instruction *g = &from->instructions[gather];
+    const mgn_row_external *table = &program->externals[g->external];
+    const size_t row_bytes = (size_t)table->columns * p->real_size;
+    if ((size_t)table->rows * row_bytes < 1 << 20) return;
+    for (int32_t n = gather - 1; n >= 0; n--) {
+        const mgn_row_instruction *i = &from->instructions[n];
+        if (i->opcode != MGN_ROW_SHUFFLE || i->dst.base != g->src[0].base) continue;
+        mgn_cpu_step *shuffle = &to->steps[n];
+        const int k = shuffle->fetched[0] ? 1 : 0;
+        shuffle->fetched[k] = to->steps[gather].external;
+        shuffle->fetched_bytes[k] = (int32_t)row_bytes;
+        return;
+    }
+}
+
 static int32_t sums_of(const mgn_row_instruction *i) {
     return i->opcode == MGN_ROW_COLUMN_SUM ? i->count : i->opcode == MGN_ROW_COLUMN_PRODUCT ? i->count * i->inner : 0;
 }
@@ -145,6 +164,7 @@ static mgn_status decode_section(mgn_cpu_rows *p, const mgn_row_program *program
         const mgn_row_instruction *i = &from->instructions[n];
         decode(p, program, i, &to->steps[n], to->sum_count, when + n);
         if (i->opcode == MGN_ROW_SHUFFLE && p->chunks == 1) to->steps[n].shuffled = &to->shuffled;
+        if (i->opcode == MGN_ROW_GATHER) link_gather(p, program, from, n, to);
         for (int32_t k = sums_of(i), j = 0; j < k; j++) to->sum_places[to->sum_count++] = i->dst.base + j;
     }
     p->sum_bytes = MGN_MAX(p->sum_bytes, (size_t)sums * MGN_CPU_ROW_LANES * p->real_size);
@@ -184,10 +204,11 @@ static mgn_status allocate(mgn_cpu_rows *p, const mgn_row_program *program) {
     p->sum_bytes = (p->sum_bytes + 63) / 64 * 64;
     p->threads = (int)MGN_MIN(p->chunks, MGN_MAX(mgn_threads(), omp_get_num_procs()));
     p->row_memory = mgn_alloc_aligned((size_t)p->threads, p->row_bytes);
+    p->ahead = mgn_alloc((size_t)p->threads, sizeof *p->ahead);
     p->sums = mgn_alloc_aligned((size_t)p->chunks, p->sum_bytes);
     p->shared = mgn_alloc_aligned((size_t)program->shared_places + MGN_CPU_ROW_LANES, p->real_size);
     p->index = mgn_alloc((size_t)program->index_places + 4, sizeof *p->index);
-    if (!p->row_memory || !p->sums || !p->shared || !p->index) return MGN_ERR_MEMORY;
+    if (!p->ahead || !p->row_memory || !p->sums || !p->shared || !p->index) return MGN_ERR_MEMORY;
     for (int32_t i = 0; i < program->constants; i++) {
         if (p->real_size == sizeof(double))
             ((double *)(void *)p->shared)[i] = program->constant_values[i];
@@ -238,6 +259,7 @@ void mgn_cpu_rows_destroy(mgn_cpu_rows *p) {
     mgn_free(p->sections);
     mgn_free(p->carries);
     mgn_free(p->carried);
+    mgn_free(p->ahead);
     mgn_free(p->row_memory);
     mgn_free(p->sums);
     mgn_free(p->shared);
@@ -256,11 +278,13 @@ static void run_chunk(mgn_cpu_rows *p, const section *s, int64_t chunk, int thre
     mgn_cpu_frame frame = {.base = {p->shared, p->row_memory + (size_t)thread * p->row_bytes},
                            .sums = p->sums + (size_t)chunk * (size_t)s->sum_count * MGN_CPU_ROW_LANES * p->real_size,
                            .index = p->index,
-                           .block = p->block};
+                           .block = p->block,
+                           .end = MGN_MIN((chunk + 1) * p->chunk_rows, p->rows),
+                           .ahead = &p->ahead[thread]};
+    frame.ahead->step = NULL;
     memset(frame.sums, 0, (size_t)s->sum_count * MGN_CPU_ROW_LANES * p->real_size);
-    int64_t end = MGN_MIN((chunk + 1) * p->chunk_rows, p->rows);
-    for (frame.first = chunk * p->chunk_rows; frame.first < end; frame.first += p->block) {
-        frame.valid = (int32_t)MGN_MIN(p->block, end - frame.first);
+    for (frame.first = chunk * p->chunk_rows; frame.first < frame.end; frame.first += p->block) {
+        frame.valid = (int32_t)MGN_MIN(p->block, frame.end - frame.first);
         run_steps(s, &frame);
     }
 }

@@ -10,6 +10,14 @@
 
 enum { MGN_CPU_ROW_LANES = 16 }; /* partial sums of a sum over rows; blocks are multiples of it */
 
+/* What a thread works out before it is needed: the next block's entries of a shuffle, whose rows are fetched meanwhile. */
+enum { MGN_CPU_MOST_BLOCK = 128 };
+typedef struct mgn_cpu_ahead {
+    const void *step; /* whose entries they are; NULL: none */
+    int64_t first;    /* row of the block */
+    uint32_t entries[MGN_CPU_MOST_BLOCK];
+} mgn_cpu_ahead;
+
 /* Where a step runs: this thread's block, the shared places, the sums of this chunk of rows. */
 typedef struct mgn_cpu_frame {
     void *base[2];   /* [0]: shared places; [1]: row places */
@@ -18,6 +26,8 @@ typedef struct mgn_cpu_frame {
     int64_t first;   /* row of the block's first entry */
     int32_t valid;   /* rows of the block that exist */
     int32_t block;
+    int64_t end;          /* row after the chunk's last */
+    mgn_cpu_ahead *ahead; /* this thread's, for one shuffle */
 } mgn_cpu_frame;
 
 typedef struct mgn_cpu_step mgn_cpu_step;
@@ -44,6 +54,8 @@ struct mgn_cpu_step {
     void *external;
     int64_t external_rows;
     int32_t columns, state, to_state;
+    const void *fetched[2];     /* SHUFFLE: rows that are gathered by it, to be fetched ahead; NULL: none */
+    int32_t fetched_bytes[2];   /* of a row */
     mgn_cpu_shuffled *shuffled; /* SHUFFLE, where rows are one chunk; NULL elsewhere */
     mgn_attributes attributes;
 };
