@@ -34,8 +34,10 @@ enum {
 
 typedef struct problem {
     mgn_lap lap;
-    int64_t n; /* of all levels */
+    int64_t n, columns;  /* of the last level */
+    int64_t next_blocks; /* while a level is entered */
     int32_t *order_x, *order_y, *queue;
+    int32_t *column;  /* of each point of y in its order; columns are numbered as they first appear there */
     double *row_dual; /* u */
 } problem;
 
@@ -43,9 +45,10 @@ typedef struct problem {
 
 static void free_problem(problem *p) {
     mgn_lap *lap = &p->lap;
-    void *const blocks[] = {lap->x,      lap->y,       lap->price,   lap->list_column, lap->list_cost, lap->count,
-                            lap->bound,  lap->cost_of, lap->payment, lap->least,       lap->sorted,    lap->column_of,
-                            lap->row_of, p->order_x,   p->order_y,   p->queue,         p->row_dual};
+    void *const blocks[] = {lap->x,       lap->y,       lap->price,   lap->list_column, lap->list_cost,  lap->count,
+                            lap->bound,   lap->cost_of, lap->payment, lap->least,       lap->sorted,     lap->column_of,
+                            lap->unit_of, lap->used,    lap->first,   lap->holder,      lap->unit_price, p->column,
+                            p->order_x,   p->order_y,   p->queue,     p->row_dual};
     for (size_t i = 0; i < MGN_COUNT(blocks); i++) mgn_free(blocks[i]);
 }
 
@@ -70,7 +73,12 @@ static mgn_status allocate(problem *p, int64_t n, int64_t d) {
     ROOM(lap->least, lap->threads * padded);
     ROOM(lap->sorted, lap->threads * padded);
     ROOM(lap->column_of, n);
-    ROOM(lap->row_of, n);
+    ROOM(lap->unit_of, n);
+    ROOM(lap->used, n);
+    ROOM(lap->first, n + 1);
+    ROOM(lap->holder, n);
+    ROOM(lap->unit_price, n);
+    ROOM(p->column, n);
     ROOM(p->order_x, n);
     ROOM(p->order_y, n);
     ROOM(p->queue, n);
@@ -89,6 +97,38 @@ static void shuffle(int32_t *order, int64_t n, uint64_t cloud) {
     }
 }
 
+/* ---- equal points ---- */
+
+typedef struct point {
+    const float *row;
+    int64_t d;
+    int32_t index; /* in the shuffled order */
+} point;
+
+static int by_row(const void *a, const void *b) {
+    const point *p = a, *q = b;
+    const int order = memcmp(p->row, q->row, (size_t)p->d * sizeof *p->row);
+    return order ? order : (p->index > q->index) - (p->index < q->index);
+}
+
+/* Points of y with the same coordinates are one column. */
+static mgn_status number_columns(problem *p, const float *y) {
+    const int64_t n = p->n, d = p->lap.d;
+    point *points = mgn_alloc((size_t)n, sizeof *points);
+    if (!points) return MGN_ERR_MEMORY;
+    for (int64_t i = 0; i < n; i++) points[i] = (point){y + p->order_y[i] * d, d, (int32_t)i};
+    qsort(points, (size_t)n, sizeof *points, by_row);
+    int32_t same = 0; /* the first of the equal ones */
+    for (int64_t i = 0; i < n; i++) {
+        const bool is_new = i == 0 || memcmp(points[i].row, points[i - 1].row, (size_t)d * sizeof *y) != 0;
+        if (is_new) same = points[i].index;
+        p->column[points[i].index] = same;
+    }
+    mgn_free(points);
+    for (int64_t i = 0; i < n; i++) p->column[i] = p->column[i] == i ? (int32_t)p->columns++ : p->column[p->column[i]];
+    return MGN_OK;
+}
+
 static mgn_status load(problem *p, const float *x, const float *y) {
     const int64_t n = p->n, d = p->lap.d;
     double *mean = mgn_alloc((size_t)(2 * d), sizeof *mean);
@@ -97,11 +137,14 @@ static mgn_status load(problem *p, const float *x, const float *y) {
     if (status == MGN_OK) {
         shuffle(p->order_x, n, 0);
         shuffle(p->order_y, n, 1);
-        for (int64_t i = 0; i < n; i++)
-            for (int64_t k = 0; k < d; k++) {
-                p->lap.x[i * d + k] = (double)x[p->order_x[i] * d + k] - mean[k];
-                p->lap.y[(i / BLOCK * d + k) * BLOCK + i % BLOCK] = (double)y[p->order_y[i] * d + k] - mean[d + k];
-            }
+        status = number_columns(p, y);
+    }
+    for (int64_t i = 0; i < n && status == MGN_OK; i++) {
+        const int64_t j = p->column[i];
+        for (int64_t k = 0; k < d; k++) {
+            p->lap.x[i * d + k] = (double)x[p->order_x[i] * d + k] - mean[k];
+            p->lap.y[(j / BLOCK * d + k) * BLOCK + j % BLOCK] = (double)y[p->order_y[i] * d + k] - mean[d + k];
+        }
     }
     mgn_free(mean);
     return status;
@@ -126,38 +169,48 @@ static void find_row_duals(problem *p) {
     mgn_parallel(p->lap.threads, (p->lap.n + PART - 1) / PART, row_duals_part, p);
 }
 
-/* Blocks from the level's last on, PART at a time: v_j = min_i (c_ij - u_i). */
+/* Columns that are new in the next level, PART blocks at a time: v_j = min_i (c_ij - u_i). */
 static void extend_part(void *context, int64_t part, int thread) {
     problem *p = context;
     const mgn_lap *lap = &p->lap;
-    const int64_t first = lap->blocks + part * PART, last = MGN_MIN(first + PART, lap->payment_stride / BLOCK);
+    const int64_t first = lap->columns / BLOCK + part * PART, last = MGN_MIN(first + PART, p->next_blocks);
+    const int64_t begin = MGN_MAX(first * BLOCK, lap->columns);
     double *cost = lap->payment + thread * lap->payment_stride, *least = lap->least + thread * lap->payment_stride;
     const double *zero = lap->sorted + thread * lap->payment_stride;
-    for (int64_t j = first * BLOCK; j < last * BLOCK; j++) lap->price[j] = INFINITY;
+    for (int64_t j = begin; j < last * BLOCK; j++) lap->price[j] = INFINITY;
     for (int64_t i = 0; i < lap->n; i++) {
         mgn_lap_scan(lap, i, zero, first, last, cost, least);
-        for (int64_t j = first * BLOCK; j < last * BLOCK; j++) {
+        for (int64_t j = begin; j < last * BLOCK; j++) {
             const double price = cost[j] - p->row_dual[i];
             lap->price[j] = price < lap->price[j] ? price : lap->price[j];
         }
     }
 }
 
-/* Prices of the columns of the next level from the solution of this one. */
-static void extend_prices(problem *p, int64_t next) {
+static void extend_prices(problem *p) {
     mgn_lap *lap = &p->lap;
-    const int64_t blocks = (next + BLOCK - 1) / BLOCK, all = lap->payment_stride;
+    const int64_t parts = (p->next_blocks - lap->columns / BLOCK + PART - 1) / PART;
     find_row_duals(p);
-    memset(lap->sorted, 0, (size_t)(lap->threads * all) * sizeof *lap->sorted);
-    lap->payment_stride = blocks * BLOCK; /* what extend_part takes as the end */
-    mgn_parallel(lap->threads, (blocks - lap->blocks + PART - 1) / PART, extend_part, p);
-    lap->payment_stride = all;
+    memset(lap->sorted, 0, (size_t)(lap->threads * lap->payment_stride) * sizeof *lap->sorted);
+    mgn_parallel(lap->threads, parts, extend_part, p);
 }
 
+/* Makes the first n points of both clouds the level. The prices of columns that are new follow from the level before. */
 static void set_level(problem *p, int64_t n) {
-    p->lap.n = n;
-    p->lap.blocks = (n + BLOCK - 1) / BLOCK;
-    for (int64_t j = n; j < p->lap.blocks * BLOCK; j++) p->lap.price[j] = -INFINITY;
+    mgn_lap *lap = &p->lap;
+    int64_t columns = 0;
+    memset(lap->first, 0, (size_t)(p->n + 1) * sizeof *lap->first);
+    for (int64_t i = 0; i < n; i++) {
+        lap->first[p->column[i] + 1]++;
+        columns = MGN_MAX(columns, p->column[i] + 1);
+    }
+    for (int64_t j = 0; j < columns; j++) lap->first[j + 1] += lap->first[j];
+    p->next_blocks = (columns + BLOCK - 1) / BLOCK;
+    if (lap->n > 0) extend_prices(p);
+    lap->n = n;
+    lap->columns = columns;
+    lap->blocks = p->next_blocks;
+    for (int64_t j = columns; j < lap->blocks * BLOCK; j++) lap->price[j] = -INFINITY;
 }
 
 /* How much more a row pays at the end of its list than at its best column, on average: the scale of what is undecided. */
@@ -183,9 +236,8 @@ static mgn_status solve_level(problem *p, bool with_auctions) {
 static mgn_status solve_levels(problem *p) {
     int64_t sizes[16];
     int count = 0;
-    for (int64_t n = p->n; count == 0 || n >= COARSEST; n = n / REFINEMENT / BLOCK * BLOCK) sizes[count++] = n;
+    for (int64_t n = p->n; count == 0 || n >= COARSEST; n /= REFINEMENT) sizes[count++] = n;
     while (count-- > 0) {
-        if (p->lap.n > 0) extend_prices(p, sizes[count]);
         set_level(p, sizes[count]);
         MGN_TRY(solve_level(p, true));
     }
@@ -230,7 +282,7 @@ static bool place_points(const problem *p, const double *axis, place *x, place *
     for (int64_t i = 0; i < p->n; i++) {
         x[i] = y[i] = (place){0, (int32_t)i};
         for (int64_t k = 0; k < lap->d; k++) {
-            const double a = lap->x[i * lap->d + k], b = y_at(lap, i, k);
+            const double a = lap->x[i * lap->d + k], b = y_at(lap, p->column[i], k);
             x[i].t += axis[k] * a;
             y[i].t += axis[k] * b;
             all += a * a + b * b;
@@ -250,9 +302,10 @@ static bool price_line(problem *p, double *axis, place *x, place *y) {
     double psi = 0;
     for (int64_t r = 0; r < p->n; r++) {
         if (r > 0) psi += 0.5 * (x[r - 1].t + x[r].t) * (y[r].t - y[r - 1].t);
+        const int64_t j = p->column[y[r].index];
         double squares = 0;
-        for (int64_t k = 0; k < lap->d; k++) squares += y_at(lap, y[r].index, k) * y_at(lap, y[r].index, k);
-        lap->price[y[r].index] = squares - 2 * psi;
+        for (int64_t k = 0; k < lap->d; k++) squares += y_at(lap, j, k) * y_at(lap, j, k);
+        lap->price[j] = squares - 2 * psi;
     }
     return true;
 }
@@ -275,9 +328,10 @@ static mgn_status certify(problem *p) {
     double cost = 0, bound = 0, scale = 0;
     find_row_duals(p);
     for (int64_t i = 0; i < p->n; i++) {
+        const double price = lap->price[lap->column_of[i]]; /* as often as the column has points: all are held */
         cost += lap->cost_of[i];
-        bound += p->row_dual[i] + lap->price[i];
-        scale += lap->cost_of[i] + fabs(p->row_dual[i]) + fabs(lap->price[i]);
+        bound += p->row_dual[i] + price;
+        scale += lap->cost_of[i] + fabs(p->row_dual[i]) + fabs(price);
     }
     if (fabs(cost - bound) <= 1e-12 * scale) return MGN_OK;
     return mgn_fail(
@@ -290,8 +344,13 @@ static mgn_status certify(problem *p) {
 /* Undoes the shuffles; the cost is summed from the points as they were given. */
 static double report(const problem *p, const float *x, const float *y, int64_t *permutation) {
     const int64_t d = p->lap.d;
-    int32_t *target = p->queue;
-    for (int64_t i = 0; i < p->n; i++) target[p->order_x[i]] = p->order_y[p->lap.column_of[i]];
+    int32_t *target = p->queue, *point_of = p->lap.holder; /* the points of y, column by column */
+    memset(p->lap.used, 0, (size_t)p->columns * sizeof *p->lap.used);
+    for (int64_t i = 0; i < p->n; i++) {
+        const int32_t j = p->column[i];
+        point_of[p->lap.first[j] + p->lap.used[j]++] = p->order_y[i];
+    }
+    for (int64_t i = 0; i < p->n; i++) target[p->order_x[i]] = point_of[p->lap.unit_of[i]];
     double sum = 0;
     for (int64_t i = 0; i < p->n; i++) {
         double squares = 0;

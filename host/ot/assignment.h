@@ -1,9 +1,9 @@
 /* The linear assignment problem with squared distances as costs, as assignment.c and its parts share it.
  *
- * Notation: rows i are points of x, columns j points of y, c_ij = |x_i - y_j|^2. Every column has a price v_j (its dual
- * variable); what a row pays is c_ij - v_j, and u_i = min_j (c_ij - v_j) is its dual variable. Prices only ever fall while
- * a level is solved, so a row's payments only grow, and a lower bound on them stays one: this is what lets a row
- * look at a short list of columns instead of all. */
+ * Notation: rows i are points of x; columns j are the different points of y, each with a capacity: how many points of y
+ * are there. c_ij = |x_i - y_j|^2. Every column has a price v_j (its dual variable); what a row pays is c_ij - v_j, and
+ * u_i = min_j (c_ij - v_j) is its dual variable. Prices only ever fall while a level is solved, so a row's payments only
+ * grow, and a lower bound on them stays one: this is what lets a row look at a short list of columns instead of all. */
 #ifndef MGN_HOST_OT_ASSIGNMENT_H
 #define MGN_HOST_OT_ASSIGNMENT_H
 
@@ -16,7 +16,8 @@ enum { MGN_LAP_BLOCK = 16 };
 enum { MGN_LAP_NEAR = 32, MGN_LAP_LIST = 96 };
 
 typedef struct mgn_lap {
-    int64_t n; /* rows and columns of the level: the first n of both clouds */
+    int64_t n;       /* rows of the level: the first n points of x, to be assigned to the first n of y */
+    int64_t columns; /* different ones among these */
     int64_t d, blocks;
     double *x;     /* (n, d) */
     double *y;     /* (blocks, d, MGN_LAP_BLOCK); places past the last column hold 0 */
@@ -28,8 +29,13 @@ typedef struct mgn_lap {
     int32_t *count;
     double *bound;
 
-    /* The assignment, -1 for none, and c of a row and its column. */
-    int32_t *column_of, *row_of;
+    /* Column j has the units first[j] .. first[j + 1] - 1, of which used[j] are held by rows: the first ones, except
+     * during an auction, where the units are a heap by price, highest first, and holder is -1 for none. */
+    int32_t *first, *used, *holder;
+    double *unit_price;
+
+    /* The column of a row (-1 for none), which of its units, and what it costs. */
+    int32_t *column_of, *unit_of;
     double *cost_of;
 
     /* Payments of one row, the least of each block, and room for choosing among them: one set a thread. */
@@ -69,12 +75,20 @@ mgn_status mgn_lap_auction(mgn_lap *lap, double epsilon, int32_t *queue);
 /* Assigns all rows, optimally. `queue` has room for n. Errors: MEMORY, INTERRUPTED. */
 mgn_status mgn_lap_augment(mgn_lap *lap, int32_t *queue);
 
-/* Assigns the row to the column at `place` of its list. */
-static inline void mgn_lap_assign(mgn_lap *lap, int64_t row, int32_t place) {
-    const int32_t column = lap->list_column[row * MGN_LAP_LIST + place];
+static inline int32_t mgn_lap_capacity(const mgn_lap *lap, int64_t column) {
+    return lap->first[column + 1] - lap->first[column];
+}
+
+static inline bool mgn_lap_is_full(const mgn_lap *lap, int64_t column) {
+    return lap->used[column] == mgn_lap_capacity(lap, column);
+}
+
+/* The row holds that unit of the column at that cost. */
+static inline void mgn_lap_hold(mgn_lap *lap, int64_t row, int32_t column, int32_t unit, double cost) {
     lap->column_of[row] = column;
-    lap->row_of[column] = (int32_t)row;
-    lap->cost_of[row] = lap->list_cost[row * MGN_LAP_LIST + place];
+    lap->unit_of[row] = unit;
+    lap->cost_of[row] = cost;
+    lap->holder[unit] = (int32_t)row;
 }
 
 #endif

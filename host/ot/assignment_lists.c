@@ -116,14 +116,14 @@ double mgn_lap_threshold(const mgn_lap *lap, int thread, int64_t wanted) {
 }
 
 /* Rows begin at different columns: where many columns are equally near, the lists still differ. */
-static int64_t first_column(const mgn_lap *lap, int64_t row) { return row * 7919 % lap->n; }
+static int64_t first_column(const mgn_lap *lap, int64_t row) { return row * 7919 % lap->columns; }
 
 static void add_equal_or_less(mgn_lap *lap, int64_t row, const double *payment, double limit, bool is_equal) {
     const int64_t start = first_column(lap, row);
     int32_t *column = lap->list_column + row * LIST, count = lap->count[row];
     double *cost = lap->list_cost + row * LIST;
-    for (int64_t k = 0; k < lap->n && count < LIST; k++) {
-        const int64_t j = start + k < lap->n ? start + k : start + k - lap->n;
+    for (int64_t k = 0; k < lap->columns && count < LIST; k++) {
+        const int64_t j = start + k < lap->columns ? start + k : start + k - lap->columns;
         if (is_equal ? payment[j] != limit : !(payment[j] < limit)) continue;
         column[count] = (int32_t)j;
         cost[count++] = payment[j] + lap->price[j];
@@ -136,10 +136,10 @@ static void add_equal_or_less(mgn_lap *lap, int64_t row, const double *payment, 
 static void choose_exactly(mgn_lap *lap, int64_t row, int thread) {
     const double *payment = lap->payment + thread * lap->payment_stride;
     double limit = INFINITY;
-    if (lap->n > LIST) {
+    if (lap->columns > LIST) {
         double *sorted = lap->sorted + thread * lap->payment_stride;
-        memcpy(sorted, payment, (size_t)lap->n * sizeof *sorted);
-        limit = nth_smallest(sorted, lap->n, MGN_LAP_NEAR);
+        memcpy(sorted, payment, (size_t)lap->columns * sizeof *sorted);
+        limit = nth_smallest(sorted, lap->columns, MGN_LAP_NEAR);
     }
     lap->count[row] = 0;
     add_equal_or_less(lap, row, payment, limit, false);
@@ -191,7 +191,7 @@ static void scan_part(void *context, int64_t part, int thread) {
 }
 
 void mgn_lap_pay(mgn_lap *lap, int64_t row) {
-    if (lap->n * lap->d >= shared_from)
+    if (lap->columns * lap->d >= shared_from)
         mgn_parallel(lap->threads, SCAN_PARTS, scan_part, &(shared_scan){lap, row});
     else
         mgn_lap_scan(lap, row, lap->price, 0, lap->blocks, lap->payment, lap->least);

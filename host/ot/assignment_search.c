@@ -12,27 +12,49 @@ enum { LIST = MGN_LAP_LIST, BIDS_A_ROW = 60, FEW_ROWS = 1024, REDUCTIONS = 2, FA
 
 /* ---- auction ---- */
 
+static void open_auction(mgn_lap *lap, int32_t *queue) {
+    for (int64_t i = 0; i < lap->n; i++) queue[i] = (int32_t)i;
+    for (int64_t j = 0; j < lap->columns; j++)
+        for (int32_t unit = lap->first[j]; unit < lap->first[j + 1]; unit++) {
+            lap->holder[unit] = -1;
+            lap->unit_price[unit] = lap->price[j];
+        }
+}
+
+/* The row takes the column's unit of the highest price, which falls to `price`; the column's price is what the next row
+ * finds. Who held the unit, or -1. */
+static int32_t take_unit(mgn_lap *lap, int32_t column, int32_t row, double price) {
+    double *prices = lap->unit_price + lap->first[column];
+    int32_t *holders = lap->holder + lap->first[column];
+    const int32_t count = mgn_lap_capacity(lap, column), loser = holders[0];
+    int32_t at = 0;
+    for (int32_t child; (child = 2 * at + 1) < count; at = child) {
+        if (child + 1 < count && prices[child + 1] > prices[child]) child++;
+        if (prices[child] <= price) break;
+        prices[at] = prices[child];
+        holders[at] = holders[child];
+    }
+    prices[at] = price;
+    holders[at] = row;
+    lap->price[column] = prices[0];
+    return loser;
+}
+
 mgn_status mgn_lap_auction(mgn_lap *lap, double epsilon, int32_t *queue) {
     const int64_t n = lap->n;
-    for (int64_t i = 0; i < n; i++) {
-        lap->column_of[i] = lap->row_of[i] = -1;
-        queue[i] = (int32_t)i;
-    }
+    open_auction(lap, queue);
     int64_t head = 0, waiting = n;
     for (int64_t bids = BIDS_A_ROW * n; bids > 0 && waiting > n / FEW_ROWS; bids--) {
         const int32_t row = queue[head];
         head = head + 1 == n ? 0 : head + 1;
         const mgn_lap_offer offer = mgn_lap_best(lap, row);
-        const int32_t column = lap->list_column[row * LIST + offer.place], loser = lap->row_of[column];
+        const int32_t column = lap->list_column[row * LIST + offer.place];
         const double raise = (isfinite(offer.second) ? offer.second - offer.best : 0) + epsilon;
-        lap->price[column] -= raise;
-        mgn_lap_assign(lap, row, offer.place);
-        if (loser < 0) {
+        const int32_t loser = take_unit(lap, column, row, lap->price[column] - raise);
+        if (loser < 0)
             waiting--;
-        } else {
-            lap->column_of[loser] = -1;
+        else
             queue[head + waiting - 1 < n ? head + waiting - 1 : head + waiting - 1 - n] = loser;
-        }
         if (bids % 1024 == 0 && mgn_interrupted()) return mgn_fail(MGN_ERR_INTERRUPTED, "assignment: interrupted");
     }
     return MGN_OK;
@@ -40,24 +62,30 @@ mgn_status mgn_lap_auction(mgn_lap *lap, double epsilon, int32_t *queue) {
 
 /* ---- easy rows ---- */
 
-/* A free column in the row's list that is as good as its best, or -1. */
+/* A column in the row's list with a free unit that is as good as its best, or -1. */
 static int32_t equal_free_place(const mgn_lap *lap, int64_t row, double best) {
     for (int32_t k = 0; k < lap->count[row]; k++) {
         const int32_t column = lap->list_column[row * LIST + k];
-        if (lap->row_of[column] < 0 && lap->list_cost[row * LIST + k] - lap->price[column] <= best) return k;
+        if (!mgn_lap_is_full(lap, column) && lap->list_cost[row * LIST + k] - lap->price[column] <= best) return k;
     }
     return -1;
 }
 
-/* Rows whose best column nobody has; the others are queued. */
+/* Assigns the row to a free unit of the column at `place` of its list. */
+static void assign_place(mgn_lap *lap, int64_t row, int32_t place) {
+    const int32_t column = lap->list_column[row * LIST + place], unit = lap->first[column] + lap->used[column]++;
+    mgn_lap_hold(lap, row, column, unit, lap->list_cost[row * LIST + place]);
+}
+
+/* Rows whose best column has room; the others are queued. */
 static int64_t assign_greedily(mgn_lap *lap, int32_t *queue) {
     int64_t left = 0;
-    for (int64_t i = 0; i < lap->n; i++) lap->column_of[i] = lap->row_of[i] = -1;
+    for (int64_t j = 0; j < lap->columns; j++) lap->used[j] = 0;
     for (int64_t i = 0; i < lap->n; i++) {
-        const mgn_lap_offer offer = mgn_lap_best(lap, i);
-        const int32_t place = equal_free_place(lap, i, offer.best);
+        lap->column_of[i] = -1;
+        const int32_t place = equal_free_place(lap, i, mgn_lap_best(lap, i).best);
         if (place >= 0)
-            mgn_lap_assign(lap, i, place);
+            assign_place(lap, i, place);
         else
             queue[left++] = (int32_t)i;
     }
@@ -65,25 +93,26 @@ static int64_t assign_greedily(mgn_lap *lap, int32_t *queue) {
 }
 
 /* Augmenting row reduction: a free row takes its best column and lowers its price as far as the row still does not
- * prefer another, which is an auction with epsilon 0: dual feasible throughout, but it may not end. */
+ * prefer another, which is an auction with epsilon 0: dual feasible throughout, but it may not end. Columns of
+ * several units are left alone: the new price would not suit the others that hold them. */
 static int64_t reduce_rows(mgn_lap *lap, int32_t *queue, int64_t count) {
     int64_t left = 0, chained = 0;
     for (int64_t k = 0; k < count;) {
         const int32_t row = queue[k++];
         const mgn_lap_offer offer = mgn_lap_best(lap, row);
-        const bool is_strict = offer.best < offer.second && isfinite(offer.second);
         const int32_t free_place = equal_free_place(lap, row, offer.best);
         if (free_place >= 0) {
-            mgn_lap_assign(lap, row, free_place);
+            assign_place(lap, row, free_place);
             continue;
         }
-        if (!is_strict) {
+        const int32_t column = lap->list_column[row * LIST + offer.place], unit = lap->first[column];
+        if (!(offer.best < offer.second && isfinite(offer.second)) || mgn_lap_capacity(lap, column) > 1) {
             queue[left++] = row;
             continue;
         }
-        const int32_t column = lap->list_column[row * LIST + offer.place], loser = lap->row_of[column];
+        const int32_t loser = lap->holder[unit];
         lap->price[column] -= offer.second - offer.best;
-        mgn_lap_assign(lap, row, offer.place);
+        mgn_lap_hold(lap, row, column, unit, lap->list_cost[row * LIST + offer.place]);
         lap->column_of[loser] = -1;
         if (chained++ < BIDS_A_ROW / 4 * lap->n)
             queue[--k] = loser;
@@ -105,7 +134,7 @@ typedef struct search {
     mgn_lap *lap;
     int32_t root;
     double root_payment; /* u of the root, which has no column yet */
-    double limit;        /* distance of the nearest free column so far */
+    double limit;        /* distance of the nearest column with a free unit so far */
     int32_t end;         /* that column */
     uint32_t number;     /* of the search; what `seen` and `settled` compare with */
     uint32_t *seen, *settled, *looked;
@@ -159,7 +188,7 @@ static inline void relax(search *s, int32_t row, int32_t j, double distance, dou
     s->distance[j] = distance;
     s->from[j] = row;
     s->edge_cost[j] = cost;
-    if (s->lap->row_of[j] < 0) {
+    if (!mgn_lap_is_full(s->lap, j)) {
         s->limit = distance;
         s->end = j;
     } else {
@@ -201,14 +230,14 @@ static void look_further(search *s, int32_t row) {
     const double bound = mgn_lap_threshold(lap, 0, wanted), most = MGN_MIN(bound, s->limit - base);
     for (int64_t b = 0; b < lap->blocks; b++) {
         if (!(lap->least[b] <= most)) continue;
-        for (int64_t j = b * MGN_LAP_BLOCK; j < MGN_MIN((b + 1) * MGN_LAP_BLOCK, lap->n); j++)
+        for (int64_t j = b * MGN_LAP_BLOCK; j < MGN_MIN((b + 1) * MGN_LAP_BLOCK, lap->columns); j++)
             if (lap->payment[j] <= most)
                 relax(s, row, (int32_t)j, base + lap->payment[j], lap->payment[j] + lap->price[j]);
     }
     relax_unseen(s, row, bound, base);
 }
 
-/* Settles columns in the order of their distance until a free one is the nearest; then moves prices and rows. */
+/* Settles columns in the order of their distance until one with a free unit is the nearest; then moves prices and rows. */
 static void augment(search *s, int32_t root) {
     mgn_lap *lap = s->lap;
     s->root = root;
@@ -225,18 +254,19 @@ static void augment(search *s, int32_t root) {
         } else if (s->settled[top.id] != s->number && top.distance <= s->distance[top.id]) {
             s->settled[top.id] = s->number;
             s->reached[s->reached_count++] = top.id;
-            relax_list(s, lap->row_of[top.id]);
+            for (int32_t unit = lap->first[top.id]; unit < lap->first[top.id + 1]; unit++)
+                relax_list(s, lap->holder[unit]);
         }
     }
     if (s->is_out_of_memory || s->end < 0) return;
     for (int64_t k = 0; k < s->reached_count; k++) lap->price[s->reached[k]] -= s->limit - s->distance[s->reached[k]];
+    int32_t unit = lap->first[s->end] + lap->used[s->end]++;
     for (int32_t j = s->end, row = -1; row != root;) {
         row = s->from[j];
-        const int32_t given_up = lap->column_of[row];
-        lap->column_of[row] = j;
-        lap->row_of[j] = row;
-        lap->cost_of[row] = s->edge_cost[j];
-        j = given_up;
+        const int32_t left = lap->column_of[row], left_unit = lap->unit_of[row];
+        mgn_lap_hold(lap, row, j, unit, s->edge_cost[j]);
+        j = left;
+        unit = left_unit;
     }
 }
 
