@@ -68,8 +68,9 @@ typedef struct mgn_lap_offer {
 } mgn_lap_offer;
 mgn_lap_offer mgn_lap_best(mgn_lap *lap, int64_t row);
 
-/* Rows bid for columns, each leaving its column `epsilon` above its next best; prices end near the optimum. Gives up when few
- * rows are left or many bids were made: only the prices count. Errors: INTERRUPTED. */
+/* Rows bid for columns, each leaving its column `epsilon` above its next best; prices end near the optimum. Stops when
+ * one row is left, for which a shortest path is cheaper than a long war, or when many bids were made: only the prices
+ * count. `queue` has room for n. Errors: INTERRUPTED. */
 mgn_status mgn_lap_auction(mgn_lap *lap, double epsilon, int32_t *queue);
 
 /* Assigns all rows, optimally. `queue` has room for n. Errors: MEMORY, INTERRUPTED. */

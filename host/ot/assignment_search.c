@@ -8,7 +8,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { LIST = MGN_LAP_LIST, BIDS_A_ROW = 60, FEW_ROWS = 1024, REDUCTIONS = 2, FANOUT = 4 };
+enum { LIST = MGN_LAP_LIST, BIDS_A_ROW = 60, CHAIN = 4, REDUCTIONS = 2, FANOUT = 4 };
 
 /* ---- auction ---- */
 
@@ -44,7 +44,7 @@ mgn_status mgn_lap_auction(mgn_lap *lap, double epsilon, int32_t *queue) {
     const int64_t n = lap->n;
     open_auction(lap, queue);
     int64_t head = 0, waiting = n;
-    for (int64_t bids = BIDS_A_ROW * n; bids > 0 && waiting > n / FEW_ROWS; bids--) {
+    for (int64_t bids = BIDS_A_ROW * n; bids > 0 && waiting > 1; bids--) {
         const int32_t row = queue[head];
         head = head + 1 == n ? 0 : head + 1;
         const mgn_lap_offer offer = mgn_lap_best(lap, row);
@@ -114,7 +114,7 @@ static int64_t reduce_rows(mgn_lap *lap, int32_t *queue, int64_t count) {
         lap->price[column] -= offer.second - offer.best;
         mgn_lap_hold(lap, row, column, unit, lap->list_cost[row * LIST + offer.place]);
         lap->column_of[loser] = -1;
-        if (chained++ < BIDS_A_ROW / 4 * lap->n)
+        if (chained++ < CHAIN * lap->n)
             queue[--k] = loser;
         else
             queue[left++] = loser;
