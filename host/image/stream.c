@@ -19,11 +19,11 @@ typedef struct stream {
     mgn_encoder *encoder;
     mgn_image *header; /* size, layout and metadata; no pixels */
     mgn_band_function *change;
-    void *context;
+    void *contexts[2]; /* of the two threads; the second NULL: `change` is called from one at a time */
     unsigned char *bands[BANDS];
     band_state states[BANDS];
     size_t made, used, count;
-    pthread_mutex_t changing; /* `change` is called from one thread at a time */
+    pthread_mutex_t changing;
     pthread_mutex_t lock;
     pthread_cond_t moved;
     mgn_status status;
@@ -44,10 +44,12 @@ static void stop(stream *s, mgn_status status) {
     pthread_mutex_unlock(&s->lock);
 }
 
-static mgn_status change_band(stream *s, size_t band) {
-    pthread_mutex_lock(&s->changing);
-    mgn_status status = s->change(s->context, s->bands[band % BANDS], rows_of(s, band) * s->header->width);
-    pthread_mutex_unlock(&s->changing);
+static mgn_status change_band(stream *s, size_t band, bool decoding) {
+    const bool shared = !s->contexts[1];
+    if (shared) pthread_mutex_lock(&s->changing);
+    mgn_status status =
+        s->change(s->contexts[decoding && !shared], s->bands[band % BANDS], rows_of(s, band) * s->header->width);
+    if (shared) pthread_mutex_unlock(&s->changing);
     return status;
 }
 
@@ -85,7 +87,7 @@ static void *decode_bands(void *of) {
             continue;
         }
         pthread_mutex_unlock(&s->lock);
-        mgn_status status = what == DECODE ? decode_band(s, band) : change_band(s, band);
+        mgn_status status = what == DECODE ? decode_band(s, band) : change_band(s, band, true);
         if (status != MGN_OK) stop(s, status);
         pthread_mutex_lock(&s->lock);
         s->states[band % BANDS] = what == DECODE ? DECODED : CHANGED;
@@ -111,7 +113,7 @@ static bool take_band(stream *s, size_t band, bool *going) {
 static void encode_bands(stream *s) {
     for (size_t i = 0; i < s->count; i++) {
         bool going;
-        mgn_status status = take_band(s, i, &going) ? change_band(s, i) : MGN_OK;
+        mgn_status status = take_band(s, i, &going) ? change_band(s, i, false) : MGN_OK;
         if (!going) return;
         if (status == MGN_OK) status = s->encoder->rows(s->encoder, rows_of(s, i), s->bands[i % BANDS]);
         if (status == MGN_OK && i + 1 == s->count) status = s->encoder->finish(s->encoder);
@@ -174,7 +176,8 @@ static mgn_status stream_bytes(stream *s, const unsigned char *bytes, size_t siz
 }
 
 mgn_status mgn_image_stream(const char *source, const char *target, const mgn_image_write_options *given,
-                            mgn_band_function *change, void *context, size_t *width, size_t *height, bool *done) {
+                            mgn_band_function *change, void *const contexts[2], size_t *width, size_t *height,
+                            bool *done) {
     unsigned char *bytes = NULL;
     size_t size = 0;
     mgn_image_write_options options;
@@ -182,7 +185,7 @@ mgn_status mgn_image_stream(const char *source, const char *target, const mgn_im
     MGN_TRY(mgn_image_check_options(given, &options));
     MGN_TRY(mgn_file_read(source, MGN_IMAGE_MAX_FILE, &bytes, &size));
     mgn_image header = {.orientation = 1};
-    stream s = {.header = &header, .change = change, .context = context};
+    stream s = {.header = &header, .change = change, .contexts = {contexts[0], contexts[1]}};
     pthread_mutex_init(&s.lock, NULL);
     pthread_mutex_init(&s.changing, NULL);
     pthread_cond_init(&s.moved, NULL);

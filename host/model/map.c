@@ -49,6 +49,13 @@ void mgn_map_destroy(mgn_map *map) {
     mgn_free(map);
 }
 
+/* Devices of the CPU backend hold nothing that plans change. */
+mgn_status mgn_map_twin(const mgn_map *map, mgn_map **twin) {
+    *twin = NULL;
+    if (strcmp(mgn_device_get_info(map->device)->spec, "cpu") != 0) return MGN_OK;
+    return mgn_map_create(map->model, map->device, map->real, twin);
+}
+
 int64_t mgn_map_dimension(const mgn_map *map) { return map->model->config.d; }
 
 mgn_dtype mgn_map_real(const mgn_map *map) { return map->real; }

@@ -58,6 +58,8 @@ mgn_status mgn_model_prepare_noted(const mgn_model *model, const char *key, cons
 mgn_status mgn_map_jacobian_rows(mgn_map *map, const float *x, int64_t first, int64_t n, double *jacobian);
 /* What the map computes in. */
 mgn_dtype mgn_map_real(const mgn_map *map);
+/* A second map like this one that another thread may use at the same time; NULL where the device serves one thread. */
+mgn_status mgn_map_twin(const mgn_map *map, mgn_map **twin);
 
 /* x V^T V, the quadratic part that all kinds share. */
 mgn_node *mgn_quadratic_part(mgn_node *V, mgn_node *x);

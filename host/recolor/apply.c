@@ -3,6 +3,7 @@
 #include "recolor/recolor.h"
 
 #include "image/codec.h"
+#include "model/model.h"
 
 enum { BAND_PIXELS = 1 << 20 };
 
@@ -97,6 +98,11 @@ mgn_status mgn_recolor_file(mgn_map *map, const char *source, const char *target
     bool done = false;
     MGN_TRY(check_dimension(map));
     MGN_TRY(check_finite(map));
-    MGN_TRY(mgn_image_stream(source, target, options, map_band, map, width, height, &done));
+    mgn_map *twin = NULL;
+    MGN_TRY(mgn_map_twin(map, &twin));
+    mgn_status status =
+        mgn_image_stream(source, target, options, map_band, (void *const[]){map, twin}, width, height, &done);
+    mgn_map_destroy(twin);
+    MGN_TRY(status);
     return done ? MGN_OK : whole_file(map, source, target, options, width, height);
 }
