@@ -6,12 +6,13 @@
 #include <mgn/experiment.h>
 
 #include "cli.h"
+#include "core/parse.h"
 #include "core/progress.h"
 
 typedef struct job {
     cli_common common;
     mgn_experiment_config config;
-    const char *label, *model, *recipe;
+    const char *label, *model, *recipe, *dimensions;
     char device[32]; /* its spec */
     mgn_experiment_report report;
     mgn_progress progress;
@@ -60,6 +61,7 @@ static mgn_status print_json(const job *j) {
         cJSON_AddStringToObject(row, "model", result->model.kind);
         cJSON_AddStringToObject(row, "recipe", result->recipe);
         cJSON_AddStringToObject(row, "v", is_gaussian_start(result) ? "gaussian" : "orthogonal");
+        cJSON_AddNumberToObject(row, "d", (double)result->model.d);
         cJSON_AddNumberToObject(row, "parameters", (double)result->parameters);
         add_figures(row, result);
         cJSON_AddItemToArray(results, row);
@@ -75,10 +77,11 @@ static void optional_cell(cli_table *table, double value) {
 }
 
 /* The first columns: what is the same for all figures of a result. */
-enum { SHARED_COLUMNS = 6 };
+enum { SHARED_COLUMNS = 7 };
 
 static void shared_cells(cli_table *table, const job *j, const mgn_experiment_result *result) {
     cli_table_cell(table, "%s%s", result->model.kind, is_gaussian_start(result) ? ", Gaussian V" : "");
+    cli_table_cell(table, "%lld", (long long)result->model.d);
     cli_table_cell(table, "%lld", (long long)result->parameters);
     cli_table_cell(table, "%s", result->recipe);
     cli_table_cell(table, "%s", j->device);
@@ -100,7 +103,7 @@ static void print_result(cli_table *table, const job *j, const mgn_experiment_re
 
 static mgn_status print_text(const job *j) {
     cli_table *table =
-        cli_table_create("model|>parameters|recipe|device|>steps|>seconds|figure|>published|>ours|>optimum");
+        cli_table_create("model|>d|>parameters|recipe|device|>steps|>seconds|figure|>published|>ours|>optimum");
     for (size_t i = 0; i < j->report.count; i++) print_result(table, j, &j->report.results[i]);
     return cli_table_print(table);
 }
@@ -118,12 +121,14 @@ static void describe(char *text, size_t capacity) {
 static mgn_status parse(const cli_command *command, int argc, char **argv, job *j) {
     const cli_option options[] = {
         {"model", 'm', CLI_CHOICE, "cmgn|mmgn|all", "which network (default all)", &j->model, 0, 0},
-        {"recipe", 'r', CLI_CHOICE, "published|best|both",
-         "the published recipe, or the best known here (default both)", &j->recipe, 0, 0},
+        {"recipe", 'r', CLI_CHOICE, "published|best|monge-ampere|both",
+         "the published recipe, the best known here, or (gaussian) the one that knows both densities (default all)",
+         &j->recipe, 0, 0},
         {"field", 0, CLI_CHOICE, "report|paper|gravier",
          "gradient-field: as printed in the report, the convex one of its code, or "
          "Gravier and Picard's (default report)",
          &j->config.field, 0, 0},
+        {"d", 0, CLI_TEXT, "D,..", "gaussian: from 2 to 64, at most 5 of them (default 2)", &j->dimensions, 0, 0},
         {"epochs", 0, CLI_LONG, "N", "other than the published recipe's 50 epochs", &j->config.epochs, 1, 1000000},
         {"data", 0, CLI_TEXT, "DIR", "colour: the folder of the published pictures", &j->config.data, 0, 0},
         {"source", 0, CLI_TEXT, "FILE", "colour: a picture of one's own, together with --like", &j->config.source, 0,
@@ -138,11 +143,31 @@ static mgn_status parse(const cli_command *command, int argc, char **argv, job *
     return cli_parse(&described, argc, argv, options, MGN_COUNT(options), &j->common);
 }
 
+/* "4,8,16" */
+static mgn_status parse_dimensions(job *j) {
+    char word[16];
+    size_t count = 0;
+    for (const char *at = j->dimensions; at; count++) {
+        const char *comma = strchr(at, ',');
+        const size_t length = comma ? (size_t)(comma - at) : strlen(at);
+        if (count == MGN_MOST_DIMENSIONS || length >= sizeof word)
+            return mgn_fail(MGN_ERR_ARGUMENT, "--d takes at most %d numbers; '%.100s' was found", MGN_MOST_DIMENSIONS,
+                            j->dimensions);
+        memcpy(word, at, length);
+        word[length] = 0;
+        MGN_TRY(mgn_parse_integer("--d", word, 2, 64, &j->config.dimensions[count]));
+        at = comma ? comma + 1 : NULL;
+    }
+    return MGN_OK;
+}
+
 /* What an experiment would ignore is refused. */
 static mgn_status check(const job *j) {
     const mgn_experiment_config *c = &j->config;
     if (c->field && strcmp(j->label, "gradient-field") != 0)
         return mgn_fail(MGN_ERR_ARGUMENT, "--field is an option of gradient-field, not of %.100s", j->label);
+    if (j->dimensions && strcmp(j->label, "gaussian") != 0)
+        return mgn_fail(MGN_ERR_ARGUMENT, "--d is an option of gaussian, not of %.100s", j->label);
     if ((c->data || c->source || c->like || c->unseen) && strcmp(j->label, "colour") != 0)
         return mgn_fail(MGN_ERR_ARGUMENT, "--data, --source, --like and --unseen are options of colour, not of %.100s",
                         j->label);
@@ -156,6 +181,7 @@ mgn_status cmd_experiment(const cli_command *command, int argc, char **argv) {
     j.label = j.common.arguments[0];
     MGN_TRY(mgn_experiment_check(j.label));
     MGN_TRY(check(&j));
+    MGN_TRY(parse_dimensions(&j));
     j.config.model = strcmp(j.model, "all") == 0 ? NULL : j.model;
     j.config.recipe = strcmp(j.recipe, "both") == 0 ? NULL : j.recipe;
     j.config.seed = j.common.seed;

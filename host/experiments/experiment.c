@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/parse.h"
+#include "train/fresh.h"
 
 /* One row per experiment. */
 static const mgn_experiment *const experiments[] = {
@@ -13,7 +14,7 @@ static const mgn_experiment *const experiments[] = {
     &mgn_colour_experiment,
 };
 
-const char mgn_published[] = "published", mgn_best[] = "best";
+const char mgn_published[] = "published", mgn_best[] = "best", mgn_monge_ampere[] = "monge-ampere";
 
 const char *mgn_experiment_label(size_t index) {
     return index < MGN_COUNT(experiments) ? experiments[index]->label : NULL;
@@ -85,6 +86,18 @@ mgn_status mgn_train_step(const mgn_run *run, const char *label, mgn_model *mode
     return status;
 }
 
+mgn_status mgn_train_fresh_step(const mgn_run *run, const char *label, mgn_model *model, const mgn_target *source,
+                                const mgn_train_config *config, int64_t *steps) {
+    progress p = {run->config, label};
+    mgn_train_config with_progress = *config;
+    mgn_train_result result = {0};
+    with_progress.report = pass_on;
+    with_progress.context = &p;
+    const mgn_status status = mgn_train_fresh(model, run->device, source, &with_progress, &result);
+    *steps += result.steps;
+    return status;
+}
+
 static mgn_status run_trial(const mgn_run *run, const mgn_protocol *protocol, void *data, const mgn_trial *trial) {
     if (run->report->count == MGN_MOST_RESULTS)
         return mgn_fail(MGN_ERR_UNSUPPORTED, "an experiment has more than %d trials", MGN_MOST_RESULTS);
@@ -141,10 +154,11 @@ static mgn_status check(const mgn_experiment_config *config) {
     if (config->epochs < 0)
         return mgn_fail(MGN_ERR_ARGUMENT, "a number of epochs from 0 was expected, %lld found",
                         (long long)config->epochs);
-    if (config->recipe && strcmp(config->recipe, mgn_published) != 0 && strcmp(config->recipe, mgn_best) != 0)
-        return mgn_fail(MGN_ERR_ARGUMENT, "the recipe is published or best; '%.100s' was found", config->recipe);
-    if (config->model && strcmp(config->model, "cmgn") != 0 && strcmp(config->model, "mmgn") != 0)
-        return mgn_fail(MGN_ERR_ARGUMENT, "the model is cmgn or mmgn; '%.100s' was found", config->model);
+    const bool known = !config->recipe || strcmp(config->recipe, mgn_published) == 0 ||
+                       strcmp(config->recipe, mgn_best) == 0 || strcmp(config->recipe, mgn_monge_ampere) == 0;
+    if (!known)
+        return mgn_fail(MGN_ERR_ARGUMENT, "the recipe is published, best or monge-ampere; '%.100s' was found",
+                        config->recipe);
     return MGN_OK;
 }
 
@@ -156,5 +170,9 @@ mgn_status mgn_experiment_run(const char *label, mgn_device *device, const mgn_e
     MGN_TRY(find(label, &experiment));
     MGN_TRY(check(&given));
     const mgn_run run = {device, &given, report};
-    return experiment->run(&run);
+    MGN_TRY(experiment->run(&run));
+    if (report->count == 0)
+        return mgn_fail(MGN_ERR_ARGUMENT, "%s has nothing for the model %.100s with the recipe %.100s", label,
+                        given.model ? given.model : "(any)", given.recipe ? given.recipe : "(any)");
+    return MGN_OK;
 }

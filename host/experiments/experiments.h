@@ -23,7 +23,8 @@ typedef struct mgn_experiment {
 
 extern const mgn_experiment mgn_gradient_field_experiment, mgn_gaussian_experiment, mgn_colour_experiment;
 
-extern const char mgn_published[], mgn_best[]; /* the names of the recipes; compared as pointers */
+/* The names of the recipes; compared as pointers. */
+extern const char mgn_published[], mgn_best[], mgn_monge_ampere[];
 
 /* One model with one recipe. */
 typedef struct mgn_trial {
@@ -51,6 +52,10 @@ void mgn_add_figure(mgn_experiment_result *result, const char *key, double value
 /* mgn_train with the run's progress, called `label`; adds up the steps. `loss` may be NULL. */
 mgn_status mgn_train_step(const mgn_run *run, const char *label, mgn_model *model, const mgn_samples *samples,
                           const mgn_train_config *config, int64_t *steps, double *loss);
+
+/* mgn_train_fresh with the run's progress. */
+mgn_status mgn_train_fresh_step(const mgn_run *run, const char *label, mgn_model *model, const mgn_target *source,
+                                const mgn_train_config *config, int64_t *steps);
 
 /* A loss over all rows, in double, at the model's parameters; `y` only where the loss needs pairs. */
 mgn_status mgn_measure_loss(const mgn_loss_config *config, mgn_device *device, mgn_model *model,

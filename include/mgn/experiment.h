@@ -17,11 +17,11 @@ typedef struct mgn_figure {
     double optimum;   /**< the closed form, or the best known from elsewhere; NaN where there is none */
 } mgn_figure;
 
-enum { MGN_MOST_FIGURES = 12, MGN_MOST_RESULTS = 24 };
+enum { MGN_MOST_FIGURES = 12, MGN_MOST_RESULTS = 24, MGN_MOST_DIMENSIONS = 5 };
 
 /** One model, trained with one recipe. */
 typedef struct mgn_experiment_result {
-    const char *recipe; /**< "published" or "best" */
+    const char *recipe; /**< "published", "best", ..: as in the configuration */
     mgn_model_config model;
     int64_t parameters, steps; /**< steps: of the optimizer, restarts included */
     double seconds;            /**< wall time of everything from the first start value to the trained model */
@@ -39,12 +39,13 @@ typedef bool mgn_experiment_callback(void *context, const char *label, int64_t d
 
 /** All NULL and zero means the defaults. */
 typedef struct mgn_experiment_config {
-    const char *model;                  /**< "cmgn" or "mmgn"; NULL: all of them */
-    const char *recipe;                 /**< "published" or "best"; NULL: both */
-    const char *field;                  /**< gradient-field: "report" (NULL), "paper" or "gravier" */
-    const char *source, *like, *unseen; /**< colour: paths of pictures; NULL: see mgn_experiment_details */
-    const char *data;                   /**< colour: the folder of the published pictures, if it is at hand */
-    int64_t epochs;                     /**< of the published recipe; 0: as published */
+    const char *model;                       /**< "cmgn" or "mmgn"; NULL: all of them */
+    const char *recipe;                      /**< "published", "best" or (gaussian) "monge-ampere"; NULL: all of them */
+    const char *field;                       /**< gradient-field: "report" (NULL), "paper" or "gravier" */
+    const char *source, *like, *unseen;      /**< colour: paths of pictures; NULL: see mgn_experiment_details */
+    const char *data;                        /**< colour: the folder of the published pictures, if it is at hand */
+    int64_t dimensions[MGN_MOST_DIMENSIONS]; /**< gaussian: from 2 to 64; 0 ends the list, an empty one is {2} */
+    int64_t epochs;                          /**< of the published recipe; 0: as published */
     uint64_t seed;
     mgn_experiment_callback *progress; /**< optional */
     void *context;
