@@ -16,7 +16,7 @@
 #include "check/models.h"
 
 /* What a run reported, by op and precision. */
-enum { COMBINATIONS = 64, SUBJECTS = MGN_OP_COUNT + COMBINATIONS };
+enum { COMBINATIONS = 192, SUBJECTS = MGN_OP_COUNT + COMBINATIONS };
 
 typedef struct tally {
     size_t results[SUBJECTS][2], failures[SUBJECTS][2];
@@ -55,7 +55,7 @@ static void run_on(const char *device, bool has_f64) {
     for (int op = 0; subject(op, label); op++)
         for (int wide = 0; wide <= has_f64; wide++)
             ck_assert_msg(t.results[op][wide] > 0, "%s was not checked in %s", label, wide ? "float64" : "float32");
-    ck_assert(t.results[MGN_OP_COUNT][0] == 3); /* a model: forward, gradient, training */
+    ck_assert(t.results[MGN_OP_COUNT][0] == 4); /* a model: forward, gradient, training, Jacobian */
     ck_assert_msg(summary.failed == 0, "%zu of %zu checks failed on %s", summary.failed, summary.checks, device);
 }
 
@@ -167,7 +167,7 @@ START_TEST(command_reports_and_exits) {
     ck_assert_int_eq(cJSON_GetObjectItem(object, "failed")->valueint, 0);
     const cJSON *results = cJSON_GetObjectItem(object, "results"), *row = results->child;
     ck_assert_int_eq(cJSON_GetObjectItem(object, "checks")->valueint, cJSON_GetArraySize(results));
-    ck_assert_int_eq(cJSON_GetArraySize(results), 5);
+    ck_assert_int_eq(cJSON_GetArraySize(results), 7);
     ck_assert_str_eq(cJSON_GetObjectItem(row, "op")->valuestring, "cmgn/nll");
     ck_assert_str_eq(cJSON_GetObjectItem(row, "dtype")->valuestring, "float32");
     ck_assert(cJSON_GetObjectItem(row, "error")->valuedouble <= cJSON_GetObjectItem(row, "allowed")->valuedouble);

@@ -101,10 +101,10 @@ static const row rows[] = {
     {"", APPLY("nan.map"), 1, "nan.map|bL"},
     {"", APPLY("two.map"), 2, "two.map is a map of 2 dimensions"},
     {"", APPLY("format.map"), 1, "format.map|'mgn-map-1' was expected"},
-    {"", APPLY("kind.map"), 1, "kind.map|'icgn' was found"},
+    {"", APPLY("kind.map"), 1, "kind.map|'perceptron' was found"},
     {"", APPLY("shapes.map"), 1, "shapes.map|does not have the shape"},
-    {"", APPLY("wide.map"), 1, "wide.map|asks for more parameters than the file holds"},
-    {"", APPLY("high.map"), 1, "high.map|asks for more parameters than the file holds"},
+    {"", APPLY("wide.map"), 1, "wide.map|does not have the shape that the metadata (d=16000"},
+    {"", APPLY("high.map"), 1, "high.map|h=9223372036854775807"},
     {"", APPLY("deep.map"), 1, "deep.map|layers"},
     {"", APPLY("missing.map"), 1, "missing.map|the tensor 'V' is missing"},
     {"", APPLY("infinite.map"), 1, "gives"},
@@ -210,7 +210,7 @@ static void make_pictures(void) {
 }
 
 static void write_map(const char *name, int64_t d, double factor) {
-    const mgn_model_config config = {"cmgn", d, 4, 2, MGN_LOGISTIC, MGN_V_ORTHOGONAL};
+    const mgn_model_config config = {.kind = "cmgn", .d = d, .h = 4, .layers = 2};
     mgn_model *model = NULL;
     MGN_ASSERT_OK(mgn_model_create(&config, 1, &model));
     for (int64_t i = 0; i < mgn_model_parameter_count(model); i++) mgn_model_values(model)[i] *= factor;
@@ -236,7 +236,7 @@ static void make_maps(void) {
     write_map("infinite.map", 3, 1e30);
     copy_cut("good.map", "cut.map", 0.8);
     write_lie("format.map", "format", "mgn-map-9");
-    write_lie("kind.map", "model", "icgn");
+    write_lie("kind.map", "model", "perceptron");
     write_lie("shapes.map", "h", "3");
     write_lie("wide.map", "d", "16000");
     write_lie("high.map", "h", "99999999999999999999");

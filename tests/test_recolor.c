@@ -308,7 +308,7 @@ END_TEST
 /* A map of d = 3 that bends a little and moves each channel elsewhere: grey becomes coloured and some colours clip. */
 static mgn_map *bent_map(mgn_device *device) {
     static const double offset[3] = {-0.3, 0, 0.3};
-    const mgn_model_config config = {"cmgn", 3, 4, 2, MGN_LOGISTIC, MGN_V_ORTHOGONAL};
+    const mgn_model_config config = {.kind = "cmgn", .d = 3, .h = 4, .layers = 2};
     mgn_model *model = NULL;
     mgn_map *map = NULL;
     const mgn_parameter *parameters = NULL;
@@ -392,7 +392,7 @@ START_TEST(large_pictures_are_worked_off_in_bands) {
 END_TEST
 
 START_TEST(grey_stays_grey_under_a_grey_map) {
-    const mgn_model_config config = {"cmgn", 3, 1, 1, MGN_LOGISTIC, MGN_V_ORTHOGONAL};
+    const mgn_model_config config = {.kind = "cmgn", .d = 3, .h = 1, .layers = 1};
     mgn_test_random random = MGN_TEST_RANDOM();
     mgn_device *device = open_device("cpu");
     mgn_model *model = NULL;
@@ -419,7 +419,7 @@ START_TEST(grey_stays_grey_under_a_grey_map) {
 END_TEST
 
 START_TEST(maps_of_other_dimensions_are_refused) {
-    const mgn_model_config config = {"cmgn", 2, 1, 1, MGN_LOGISTIC, MGN_V_ORTHOGONAL};
+    const mgn_model_config config = {.kind = "cmgn", .d = 2, .h = 1, .layers = 1};
     mgn_device *device = open_device("cpu");
     mgn_model *model = NULL;
     mgn_map *map = NULL;

@@ -203,10 +203,13 @@ END_TEST
 /* ---- the objective ---- */
 
 static const mgn_model_config configs[] = {
-    {"cmgn", 2, 3, 2, MGN_LOGISTIC, MGN_V_ORTHOGONAL},  {"cmgn", 3, 4, 1, MGN_SOFTPLUS, MGN_V_GAUSSIAN},
-    {"mmgn", 2, 3, 2, MGN_TANH, MGN_V_ORTHOGONAL},      {"mmgn", 3, 5, 3, MGN_LOGISTIC, MGN_V_ORTHOGONAL},
-    {"cmgn", 2, 24, 3, MGN_TANH, MGN_V_ORTHOGONAL}, /* 126 parameters: the products of Jacobians are a plan of their own */
-    {"cmgn", 8, 64, 2, MGN_LOGISTIC, MGN_V_ORTHOGONAL}, /* 712: products alone */
+    {.kind = "cmgn", .d = 2, .h = 3, .layers = 2},
+    {.kind = "cmgn", .d = 3, .h = 4, .layers = 1, .activation = MGN_SOFTPLUS, .v = MGN_V_GAUSSIAN},
+    {.kind = "mmgn", .d = 2, .h = 3, .layers = 2, .activation = MGN_TANH},
+    {.kind = "mmgn", .d = 3, .h = 5, .layers = 3},
+    /* 126 parameters: the products of Jacobians are a plan of their own; 712: products alone */
+    {.kind = "cmgn", .d = 2, .h = 24, .layers = 3, .activation = MGN_TANH},
+    {.kind = "cmgn", .d = 8, .h = 64, .layers = 2},
 };
 
 static mgn_device *device;

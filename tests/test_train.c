@@ -11,8 +11,8 @@
 
 enum { MOST_ROWS = 20000, MOST_PARAMETERS = 64 };
 
-static const mgn_model_config cascade = {"cmgn", 2, 3, 2, MGN_LOGISTIC, MGN_V_ORTHOGONAL};
-static const mgn_model_config modular = {"mmgn", 2, 3, 2, MGN_TANH, MGN_V_ORTHOGONAL};
+static const mgn_model_config cascade = {.kind = "cmgn", .d = 2, .h = 3, .layers = 2};
+static const mgn_model_config modular = {.kind = "mmgn", .d = 2, .h = 3, .layers = 2, .activation = MGN_TANH};
 
 /* Points of the unit square and the gradient of x1^4 + x1^2/2 + x1 x2/2 + 3 x2^2/2 - x2^3/3, convex there. */
 typedef struct field {

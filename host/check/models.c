@@ -15,7 +15,7 @@
 #include "core/core.h"
 #include "core/random.h"
 
-enum { ROWS = 16, DIMENSION = 3, HIDDEN = 4, LAYERS = 2, POINTS = ROWS * DIMENSION, STEPS = 50 };
+enum { ROWS = 16, DIMENSION = 3, HIDDEN = 4, HIDDEN_ALONE = 8, LAYERS = 2, POINTS = ROWS * DIMENSION, STEPS = 50 };
 
 /* Forward, gradient (conditioning of the Jacobian included), training. */
 static const double single_tolerance[3] = {64 * 0x1p-23, 1024 * 0x1p-23, 1e-3};
@@ -41,25 +41,81 @@ typedef struct model_answer {
     double y[POINTS], loss, x_gradient[POINTS], *flat_gradient;
 } model_answer;
 
-/* ---- the combinations: every kind of model, with its usual activation, with every loss of single rows ---- */
+/* ---- the combinations ----
+ * The first kinds meet every loss of single rows. The others meet one that sees the map and one that sees its Jacobian,
+ * variants the first of them: the losses themselves have been seen by then, and every combination is a kernel to compile. */
 
-/* Not the losses between sets of samples: their gradients are those of the limit of their iterations, which differences
- * of what the iterations have reached do not give. */
-static bool combination(size_t index, const char **model, const char **loss) {
-    enum { MOST = 32 };
-    const char *losses[MOST];
-    size_t count = 0;
-    for (size_t i = 0; mgn_loss_kind(i) && count < MOST; i++)
-        if (!mgn_loss_needs_samples(mgn_loss_kind(i))) losses[count++] = mgn_loss_kind(i);
-    *model = mgn_model_kind(index / count);
-    *loss = losses[index % count];
-    return *model != NULL;
+static const struct variant {
+    const char *label;
+    mgn_model_config config;
+} variants[] = {
+    {"cgradnet-signed", {.kind = "cgradnet", .layers = LAYERS, .signed_scales = true}},
+    {"mgradnet-signed", {.kind = "mgradnet", .layers = LAYERS, .signed_scales = true}},
+    {"icgn-deep", {.kind = "icgn", .layers = LAYERS}},
+    {"cmgn-bounded", {.kind = "cmgn", .layers = LAYERS, .lipschitz = 0.7}},
+    {"icnn-bounded", {.kind = "icnn", .layers = LAYERS, .lipschitz = 0.1}},
+    {"icgn-bounded", {.kind = "icgn", .layers = 1, .lipschitz = 0.1}},
+    {"cgradnet-bounded", {.kind = "cgradnet", .layers = LAYERS, .signed_scales = true, .lipschitz = 0.1}},
+    {"mgradnet-bounded", {.kind = "mgradnet", .layers = LAYERS, .signed_scales = true, .lipschitz = 0.1}},
+};
+enum { WITH_EVERY_LOSS = 2, LOSSES_OF_OTHERS = 2 };
+static const char *const losses_of_others[LOSSES_OF_OTHERS] = {"mse", "nll"};
+
+/* What is checked: a model, its loss, and what they are called. */
+typedef struct combination {
+    mgn_model_config model;
+    const char *loss;
+    char label[48];
+} combination;
+
+/* Loss number `index` of those of single rows; NULL past the last. Not the losses between sets of samples: their gradients
+ * are those of the limit of their iterations, which differences of what the iterations have reached do not give. */
+static const char *loss_of_rows(size_t index) {
+    for (size_t i = 0; mgn_loss_kind(i); i++)
+        if (!mgn_loss_needs_samples(mgn_loss_kind(i)) && index-- == 0) return mgn_loss_kind(i);
+    return NULL;
+}
+
+/* Kind and loss number `index`; false past the last, with `index` counted on from there. */
+static bool combine_kind(size_t *index, const char **kind, const char **loss) {
+    size_t all = 0;
+    while (loss_of_rows(all)) all++;
+    for (size_t k = 0; (*kind = mgn_model_kind(k)); k++) {
+        const size_t losses = k < WITH_EVERY_LOSS ? all : LOSSES_OF_OTHERS;
+        if (*index < losses) {
+            *loss = k < WITH_EVERY_LOSS ? loss_of_rows(*index) : losses_of_others[*index];
+            return true;
+        }
+        *index -= losses;
+    }
+    return false;
+}
+
+static bool combine(size_t index, combination *c) {
+    const char *label;
+    *c = (combination){.loss = losses_of_others[0]};
+    if (combine_kind(&index, &label, &c->loss)) {
+        snprintf(c->model.kind, sizeof c->model.kind, "%s", label);
+        c->model.layers = strcmp(label, "icgn") == 0 ? 1 : LAYERS; /* more of them give no gradient */
+    } else {
+        if (index >= MGN_COUNT(variants)) return false;
+        label = variants[index].label;
+        c->model = variants[index].config;
+        c->loss = losses_of_others[0];
+    }
+    c->model.d = DIMENSION;
+    /* A sum of few units without V^T V comes near singular maps, on which log det magnifies every rounding. */
+    const bool alone = strstr(c->model.kind, "gradnet") || strcmp(c->model.kind, "icgn") == 0;
+    c->model.h = alone && strcmp(c->loss, "nll") == 0 ? HIDDEN_ALONE : HIDDEN;
+    c->model.activation = mgn_model_usual_activation(c->model.kind);
+    snprintf(c->label, sizeof c->label, "%s/%s", label, c->loss);
+    return true;
 }
 
 bool mgn_model_check_label(size_t index, char label[48]) {
-    const char *model, *loss;
-    if (!combination(index, &model, &loss)) return false;
-    snprintf(label, 48, "%s/%s", model, loss);
+    combination c;
+    if (!combine(index, &c)) return false;
+    memcpy(label, c.label, sizeof c.label);
     return true;
 }
 
@@ -168,22 +224,19 @@ static void destroy(model_check *m) {
 }
 
 static mgn_status create(size_t index, const mgn_check_options *options, model_check *m) {
-    mgn_model_config config = {.d = DIMENSION, .h = HIDDEN, .layers = LAYERS};
-    const char *model, *loss;
+    combination c;
     *m = (model_check){.fault = options->fault};
-    if (!combination(index, &model, &loss))
-        return mgn_fail(MGN_ERR_ARGUMENT, "there is no combination %zu of model and loss", index);
-    mgn_model_check_label(index, m->label);
-    snprintf(m->loss.kind, sizeof m->loss.kind, "%s", loss);
-    snprintf(config.kind, sizeof config.kind, "%s", model);
-    config.activation = mgn_model_usual_activation(model);
-    if (!mgn_oracle_knows(model, loss))
-        return mgn_fail(MGN_ERR_UNSUPPORTED, "%s has no equations in host/check/oracle_model.c", m->label);
-    MGN_TRY(mgn_model_create(&config, options->seed, &m->model));
+    if (!combine(index, &c)) return mgn_fail(MGN_ERR_ARGUMENT, "there is no combination %zu of model and loss", index);
+    memcpy(m->label, c.label, sizeof c.label);
+    snprintf(m->loss.kind, sizeof m->loss.kind, "%s", c.loss);
+    if (!mgn_oracle_knows(c.model.kind, c.loss))
+        return mgn_fail(MGN_ERR_UNSUPPORTED, "%s has no equations in host/check/oracle_map.c and oracle_model.c",
+                        m->label);
+    MGN_TRY(mgn_model_create(&c.model, options->seed, &m->model));
     m->parameters = mgn_model_parameter_count(m->model);
     m->flat = mgn_model_values(m->model);
     draw(m, options->seed);
-    if (strncmp(loss, "mixture", 7) == 0 || strcmp(loss, "monge-ampere") == 0) MGN_TRY(draw_densities(m));
+    if (strncmp(c.loss, "mixture", 7) == 0 || strcmp(c.loss, "monge-ampere") == 0) MGN_TRY(draw_densities(m));
     MGN_TRY(part_targets(m));
     return make_reference(m);
 }
@@ -278,6 +331,30 @@ static mgn_status judge_gradient(const model_check *m, const model_answer *answe
     return MGN_OK;
 }
 
+/* ---- Jacobians: what the theory promises ---- */
+
+static mgn_status judge_jacobian(const model_check *m, mgn_device *device, mgn_dtype dtype, mgn_worst *worst) {
+    float x[POINTS];
+    for (int i = 0; i < POINTS; i++) x[i] = (float)m->x[i];
+    mgn_map *map = NULL;
+    mgn_jacobian_stats stats;
+    MGN_TRY(mgn_map_create(m->model, device, dtype, &map));
+    mgn_status status = mgn_map_jacobian_stats(map, x, ROWS, &stats);
+    mgn_map_destroy(map);
+    if (status != MGN_OK) return status;
+    const double bound = mgn_model_get_config(m->model)->lipschitz, allowed = 256 * mgn_judge_unit(dtype);
+    const mgn_exact spoil = (mgn_exact)m->fault;
+    if (mgn_model_is_gradient(m->model))
+        mgn_judge_element(worst, dtype, "the Jacobian's asymmetry", 0, stats.asymmetry, spoil, 1, allowed);
+    if (mgn_model_is_monotone(m->model))
+        mgn_judge_element(worst, dtype, "the negative part of the Jacobian's eigenvalues", stats.smallest_row,
+                          fmin(stats.smallest, 0) / stats.largest, spoil, 1, allowed);
+    if (bound > 0)
+        mgn_judge_element(worst, dtype, "the Jacobian's norm beyond the bound", 0,
+                          fmax(fmax(stats.largest, -stats.smallest) / bound - 1, 0), spoil, 1, allowed);
+    return MGN_OK;
+}
+
 /* ---- training ---- */
 
 typedef struct model_reference {
@@ -322,13 +399,14 @@ static void judge_training(const model_check *m, mgn_model *trained, double loss
 /* ---- one device in one precision ---- */
 
 static mgn_status check_on(const model_check *m, const model_reference *reference, mgn_device *device, mgn_dtype dtype,
-                           mgn_worst worst[3]) {
+                           mgn_worst worst[4]) {
     model_answer answer = {.flat_gradient = NULL};
     mgn_model *trained = NULL;
     double loss = 0;
     mgn_status status = evaluate(m, device, dtype, dtype == MGN_F32, &answer);
     if (status == MGN_OK) status = judge_forward(m, &answer, dtype, &worst[0]);
     if (status == MGN_OK) status = judge_gradient(m, &answer, &reference->rounded, dtype, &worst[1]);
+    if (status == MGN_OK) status = judge_jacobian(m, device, dtype, &worst[3]);
     mgn_free(answer.flat_gradient);
     if (status != MGN_OK || dtype == MGN_F64) return status; /* training is done in float32 */
     status = train(m, device, dtype, &trained, &loss);
@@ -343,13 +421,14 @@ static mgn_status report_on(const model_check *m, const model_reference *referen
     sink->device = info->spec;
     for (int wide = 0; wide <= info->has_f64; wide++) {
         mgn_dtype dtype = wide ? MGN_F64 : MGN_F32;
-        mgn_worst worst[3] = {{0}}, broken = {0};
+        mgn_worst worst[4] = {{0}}, broken = {0};
         sink->dtype = mgn_dtype_name(dtype);
         mgn_status status = check_on(m, reference, device, dtype, worst);
         if (status == MGN_ERR_MEMORY) return status;
         mgn_sink_result(sink, "forward", &worst[0]);
         mgn_sink_result(sink, "vjp", &worst[1]);
         mgn_sink_result(sink, "training", &worst[2]);
+        mgn_sink_result(sink, "jacobian", &worst[3]);
         if (status != MGN_OK) mgn_judge_fact(&broken, false, mgn_last_error());
         mgn_sink_result(sink, "build", &broken);
     }

@@ -1,4 +1,4 @@
-/* Checking every model with every loss: value, gradient, and 50 steps of training. */
+/* Checking every model with every loss: value, gradient, Jacobian, and 50 steps of training. */
 #ifndef MGN_HOST_CHECK_MODELS_H
 #define MGN_HOST_CHECK_MODELS_H
 

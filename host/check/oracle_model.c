@@ -5,102 +5,14 @@
 
 #include "core/core.h"
 
-enum { D = MGN_ORACLE_MOST_D, H = MGN_ORACLE_MOST_H };
+enum { D = MGN_ORACLE_MOST_D };
 
 bool mgn_oracle_knows(const char *model_kind, const char *loss_kind) {
-    static const char *const models[] = {"cmgn", "mmgn"}, *const losses[] = {"l1",          "mse",        "nll",
-                                                                             "kl",          "mixture-kl", "mixture-nll",
-                                                                             "monge-ampere"};
-    bool model = false, loss = false;
-    for (size_t i = 0; i < MGN_COUNT(models); i++) model = model || strcmp(models[i], model_kind) == 0;
+    static const char *const losses[] = {"l1",         "mse",         "nll",         "kl",
+                                         "mixture-kl", "mixture-nll", "monge-ampere"};
+    bool loss = false;
     for (size_t i = 0; i < MGN_COUNT(losses); i++) loss = loss || strcmp(losses[i], loss_kind) == 0;
-    return model && loss;
-}
-
-/* ---- models ---- */
-
-/* A parameter by its name, which is how the published equations call it. */
-static const mgn_exact *named(const mgn_model *model, const mgn_exact *flat, const char *name, int number) {
-    const mgn_parameter *list;
-    size_t count = mgn_model_parameters(model, &list);
-    for (size_t i = 0; i < count; i++) {
-        size_t length = strlen(name);
-        const char *label = list[i].label;
-        if (strncmp(label, name, length) != 0) continue;
-        if (number < 0 ? label[length] == '\0' : label[length] == (char)('0' + number) && label[length + 1] == '\0')
-            return flat + list[i].offset;
-    }
-    return NULL;
-}
-
-static mgn_exact activation(const mgn_model_config *c, mgn_exact z) {
-    mgn_op op = c->activation == MGN_TANH       ? MGN_OP_tanh
-                : c->activation == MGN_LOGISTIC ? MGN_OP_logistic
-                                                : MGN_OP_softplus;
-    return mgn_oracle_scalar(op, z, 0, 0);
-}
-
-/* The antiderivative of the activation: log cosh of tanh, softplus of the logistic function. */
-static mgn_exact primitive(const mgn_model_config *c, mgn_exact z) {
-    return mgn_oracle_scalar(c->activation == MGN_TANH ? MGN_OP_logcosh : MGN_OP_softplus, z, 0, 0);
-}
-
-/* out_i = sum_j M_ij x_j; out_j = sum_i M_ij x_i. M is (rows, columns). */
-static void times(const mgn_exact *m, const mgn_exact *x, int64_t rows, int64_t columns, mgn_exact *out) {
-    for (int64_t i = 0; i < rows; i++) {
-        out[i] = 0;
-        for (int64_t j = 0; j < columns; j++) out[i] += m[i * columns + j] * x[j];
-    }
-}
-
-static void transposed_times(const mgn_exact *m, const mgn_exact *x, int64_t rows, int64_t columns, mgn_exact *out) {
-    for (int64_t j = 0; j < columns; j++) {
-        out[j] = 0;
-        for (int64_t i = 0; i < rows; i++) out[j] += m[i * columns + j] * x[i];
-    }
-}
-
-static void quadratic(const mgn_exact *v, const mgn_exact *x, int64_t d, mgn_exact *out) {
-    mgn_exact vx[D];
-    times(v, x, d, d, vx);
-    transposed_times(v, vx, d, d, out);
-}
-
-static void cascade(const mgn_model *model, const mgn_exact *flat, const mgn_exact *x, mgn_exact *y) {
-    const mgn_model_config *c = mgn_model_get_config(model);
-    const mgn_exact *w = named(model, flat, "W", -1), *last = named(model, flat, "bL", -1);
-    mgn_exact wx[H], z[H], top[D];
-    times(w, x, c->h, c->d, wx);
-    for (int l = 0; l < c->layers; l++)
-        for (int64_t i = 0; i < c->h; i++) z[i] = wx[i] + (l ? activation(c, z[i]) : 0) + named(model, flat, "b", l)[i];
-    for (int64_t i = 0; i < c->h; i++) z[i] = activation(c, z[i]);
-    transposed_times(w, z, c->h, c->d, top);
-    quadratic(named(model, flat, "V", -1), x, c->d, y);
-    for (int64_t j = 0; j < c->d; j++) y[j] += top[j] + last[j];
-}
-
-static void modules(const mgn_model *model, const mgn_exact *flat, const mgn_exact *x, mgn_exact *y) {
-    const mgn_model_config *c = mgn_model_get_config(model);
-    quadratic(named(model, flat, "V", -1), x, c->d, y);
-    for (int64_t j = 0; j < c->d; j++) y[j] += named(model, flat, "a", -1)[j];
-    for (int k = 0; k < c->layers; k++) {
-        const mgn_exact *w = named(model, flat, "W", k), *b = named(model, flat, "b", k);
-        mgn_exact z[H], part[D], s = 0;
-        times(w, x, c->h, c->d, z);
-        for (int64_t i = 0; i < c->h; i++) {
-            s += primitive(c, z[i] + b[i]);
-            z[i] = activation(c, z[i] + b[i]);
-        }
-        transposed_times(w, z, c->h, c->d, part);
-        for (int64_t j = 0; j < c->d; j++) y[j] += s * part[j];
-    }
-}
-
-void mgn_oracle_map(const mgn_model *model, const mgn_exact *flat, const mgn_exact *x, mgn_exact *y) {
-    if (strcmp(mgn_model_get_config(model)->kind, "cmgn") == 0)
-        cascade(model, flat, x, y);
-    else
-        modules(model, flat, x, y);
+    return loss && mgn_oracle_knows_model(model_kind);
 }
 
 /* ---- losses ---- */

@@ -17,6 +17,7 @@ typedef struct mgn_oracle_batch {
 
 /* Whether there are equations here for this kind of model and of loss. */
 bool mgn_oracle_knows(const char *model_kind, const char *loss_kind);
+bool mgn_oracle_knows_model(const char *kind);
 
 /* g(x) of one row. */
 void mgn_oracle_map(const mgn_model *model, const mgn_exact *flat, const mgn_exact *x, mgn_exact *y);

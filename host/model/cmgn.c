@@ -7,10 +7,10 @@
 #include "model/model.h"
 
 static void describe(const mgn_model_config *c, mgn_parameter_list *list) {
-    mgn_parameter_add(list, "W", -1, MGN_SHAPE(c->h, c->d), MGN_START_NORMAL);
-    for (int l = 0; l < c->layers; l++) mgn_parameter_add(list, "b", l, MGN_SHAPE(c->h), MGN_START_NORMAL);
-    mgn_parameter_add(list, "V", -1, MGN_SHAPE(c->d, c->d), MGN_START_V);
-    mgn_parameter_add(list, "bL", -1, MGN_SHAPE(c->d), MGN_START_NORMAL);
+    mgn_parameter_add(list, "W", -1, MGN_SHAPE(c->h, c->d), MGN_WEIGHT);
+    for (int l = 0; l < c->layers; l++) mgn_parameter_add(list, "b", l, MGN_SHAPE(c->h), MGN_BIAS);
+    mgn_parameter_add(list, "V", -1, MGN_SHAPE(c->d, c->d), MGN_ROLE_V);
+    mgn_parameter_add(list, "bL", -1, MGN_SHAPE(c->d), MGN_BIAS);
 }
 
 static mgn_node *forward(const mgn_model_config *c, mgn_node *const *p, mgn_node *x) {
@@ -32,6 +32,14 @@ static mgn_node *potential(const mgn_model_config *c, mgn_node *const *p, mgn_no
 
 static bool has_potential(const mgn_model_config *c) { return c->layers == 1 && c->activation != MGN_SOFTPLUS; }
 
+/* The slope of z_l in u is at most 1 + s times that of z_(l-1), s being the activation's: J <= S W^T W + V^T V with
+ * S = s + s^2 + .. + s^L. */
+static mgn_node *bound(const mgn_model_config *c, mgn_node *const *p) {
+    double slope = 0;
+    for (int64_t l = 0; l < c->layers; l++) slope = mgn_activation_slope(c->activation) * (1 + slope);
+    return mgn_add(mgn_scale(mgn_gram(p[0]), slope), mgn_gram(p[1 + c->layers]));
+}
+
 const mgn_model_kind_info mgn_model_cmgn = {
     .label = "cmgn",
     .usual = MGN_LOGISTIC,
@@ -40,4 +48,5 @@ const mgn_model_kind_info mgn_model_cmgn = {
     .forward = forward,
     .potential = potential,
     .has_potential = has_potential,
+    .bound = bound,
 };

@@ -62,17 +62,14 @@ mgn_dtype mgn_map_real(const mgn_map *map) { return map->real; }
 
 /* ---- graphs of the questions ---- */
 
-/* phi(x) = int_0^1 <g(t x), x> dt by Gauss-Legendre on 4 panels of 8 points. */
+/* phi(x) = int_0^1 <g(t x), x> dt by Gauss-Legendre on 4 panels. */
 static mgn_node *ray_integral(const mgn_model *model, mgn_node *flat, mgn_node *x) {
-    static const double nodes[4] = {0.1834346424956498, 0.5255324099163290, 0.7966664774136267, 0.9602898564975363};
-    static const double weights[4] = {0.3626837833783620, 0.3137066458778873, 0.2223810344533745, 0.1012285362903763};
     enum { PANELS = 4 };
     mgn_node *sum = NULL;
     for (int panel = 0; panel < PANELS; panel++)
-        for (int i = 0; i < 8; i++) {
-            double at = (i < 4 ? -nodes[i] : nodes[i - 4]), t = (panel + 0.5 + 0.5 * at) / PANELS;
-            mgn_node *g = mgn_model_forward(model, flat, mgn_scale(x, t));
-            mgn_node *term = mgn_scale(mgn_sum(mgn_mul(g, x), 2), 0.5 / PANELS * weights[i % 4]);
+        for (int i = 0; i < MGN_RAY_POINTS; i++) {
+            mgn_node *g = mgn_model_forward(model, flat, mgn_scale(x, (panel + mgn_ray_points[i]) / PANELS));
+            mgn_node *term = mgn_scale(mgn_sum(mgn_mul(g, x), 2), mgn_ray_weights[i] / PANELS);
             sum = sum ? mgn_add(sum, term) : term;
         }
     return sum;
@@ -233,6 +230,9 @@ mgn_status mgn_map_jacobian(mgn_map *map, const float *x, int64_t n, double *jac
 }
 
 mgn_status mgn_map_potential(mgn_map *map, const float *x, int64_t n, double *phi) {
+    if (!mgn_model_is_gradient(map->model))
+        return mgn_fail(MGN_ERR_ARGUMENT, "this %s has no potential: %s", map->model->kind->label,
+                        map->model->kind->why_no_gradient(&map->model->config));
     return ask(map, POTENTIAL, x, n, 1, MGN_F64, phi);
 }
 
@@ -322,6 +322,9 @@ static mgn_status newton_check(const newton *s, int64_t first) {
 }
 
 mgn_status mgn_map_inverse(mgn_map *map, const float *y, int64_t n, double tolerance, float *x, double *residual) {
+    if (!mgn_model_is_monotone(map->model))
+        return mgn_fail(MGN_ERR_ARGUMENT, "the inverse is that of a monotone map; this %s need not be monotone",
+                        map->model->kind->label);
     if (n <= 0) return MGN_OK;
     answer *a;
     MGN_TRY(answer_for(map, NEWTON, n, &a));

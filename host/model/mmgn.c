@@ -8,11 +8,11 @@
 
 static void describe(const mgn_model_config *c, mgn_parameter_list *list) {
     for (int k = 0; k < c->layers; k++) {
-        mgn_parameter_add(list, "W", k, MGN_SHAPE(c->h, c->d), MGN_START_NORMAL);
-        mgn_parameter_add(list, "b", k, MGN_SHAPE(c->h), MGN_START_NORMAL);
+        mgn_parameter_add(list, "W", k, MGN_SHAPE(c->h, c->d), MGN_WEIGHT);
+        mgn_parameter_add(list, "b", k, MGN_SHAPE(c->h), MGN_BIAS);
     }
-    mgn_parameter_add(list, "V", -1, MGN_SHAPE(c->d, c->d), MGN_START_V);
-    mgn_parameter_add(list, "a", -1, MGN_SHAPE(c->d), MGN_START_NORMAL);
+    mgn_parameter_add(list, "V", -1, MGN_SHAPE(c->d, c->d), MGN_ROLE_V);
+    mgn_parameter_add(list, "a", -1, MGN_SHAPE(c->d), MGN_BIAS);
 }
 
 /* z_k (n, h) and s_k (n, 1). */
@@ -48,6 +48,11 @@ static bool has_potential(const mgn_model_config *c) {
     return true;
 }
 
+static const char *why_unbounded(const mgn_model_config *c) {
+    (void)c;
+    return "s_k(z) W_k^T diag(s') W_k grows without end with s_k(z)";
+}
+
 const mgn_model_kind_info mgn_model_mmgn = {
     .label = "mmgn",
     .usual = MGN_TANH,
@@ -56,4 +61,5 @@ const mgn_model_kind_info mgn_model_mmgn = {
     .forward = forward,
     .potential = potential,
     .has_potential = has_potential,
+    .why_unbounded = why_unbounded,
 };

@@ -2,13 +2,16 @@
 #include "model/model.h"
 
 #include <lapacke.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "core/random.h"
 
 /* One row per kind. */
-static const mgn_model_kind_info *const kinds[] = {&mgn_model_cmgn, &mgn_model_mmgn};
+static const mgn_model_kind_info *const kinds[] = {
+    &mgn_model_cmgn, &mgn_model_mmgn, &mgn_model_icnn, &mgn_model_icgn, &mgn_model_cgradnet, &mgn_model_mgradnet,
+};
 
 static const char *const activation_names[] = {
     [MGN_LOGISTIC] = "logistic", [MGN_TANH] = "tanh", [MGN_SOFTPLUS] = "softplus"};
@@ -49,26 +52,50 @@ mgn_node *mgn_activate_potential(mgn_activation activation, mgn_node *z) {
     return activation == MGN_TANH ? mgn_logcosh(z) : mgn_softplus(z);
 }
 
+double mgn_activation_slope(mgn_activation activation) { return activation == MGN_LOGISTIC ? 0.25 : 1; }
+
+mgn_node *mgn_positive(mgn_node *raw) { return mgn_softplus(raw); }
+
+mgn_node *mgn_unit_scale(const mgn_model_config *config, mgn_node *raw) {
+    return config->signed_scales ? raw : mgn_positive(raw);
+}
+
 mgn_node *mgn_quadratic_part(mgn_node *V, mgn_node *x) { return mgn_matmul(mgn_matmul_t(x, false, V, true), V); }
 
-void mgn_parameter_add(mgn_parameter_list *list, const char *label, int number, mgn_shape shape, mgn_start start) {
+void mgn_parameter_add(mgn_parameter_list *list, const char *label, int number, mgn_shape shape, mgn_role role) {
     size_t i = list->count++;
     if (number < 0)
         snprintf(list->labels[i], sizeof list->labels[i], "%s", label);
     else
         snprintf(list->labels[i], sizeof list->labels[i], "%s%d", label, number);
     list->items[i] = (mgn_parameter){.shape = shape, .offset = list->total};
-    list->start[i] = start;
+    list->role[i] = role;
     list->total += mgn_shape_count(shape);
 }
 
 /* ---- creation ---- */
 
+static mgn_status unknown_kind(const char *label) {
+    char list[256] = "";
+    for (size_t i = 0, at = 0; i < MGN_COUNT(kinds) && at < sizeof list; i++)
+        at += (size_t)snprintf(list + at, sizeof list - at, "%s%s", i ? ", " : "", kinds[i]->label);
+    return mgn_fail(MGN_ERR_ARGUMENT, "the model is one of %s; '%s' was found", list, label);
+}
+
+static mgn_status check_bound(const mgn_model_config *config, const mgn_model_kind_info *kind) {
+    if (!isfinite(config->lipschitz) || config->lipschitz < 0)
+        return mgn_fail(MGN_ERR_ARGUMENT, "%s: a positive Lipschitz bound, or 0 for none, was expected; %g found",
+                        kind->label, config->lipschitz);
+    const char *why = config->lipschitz > 0 && kind->why_unbounded ? kind->why_unbounded(config) : NULL;
+    if (why) return mgn_fail(MGN_ERR_ARGUMENT, "%s: no Lipschitz bound can be kept: %s", kind->label, why);
+    return MGN_OK;
+}
+
 static mgn_status check_config(const mgn_model_config *config, const mgn_model_kind_info **kind) {
     char label[sizeof config->kind + 1] = {0};
     memcpy(label, config->kind, sizeof config->kind);
     *kind = find_kind(label);
-    if (!*kind) return mgn_fail(MGN_ERR_ARGUMENT, "the model is cmgn or mmgn; '%s' was found", label);
+    if (!*kind) return unknown_kind(label);
     if (config->d < 1 || config->d > 1 << 14 || config->h < 1 || config->h > 1 << 14 || config->layers < 1 ||
         config->layers > MGN_MOST_LAYERS)
         return mgn_fail(MGN_ERR_ARGUMENT,
@@ -79,7 +106,9 @@ static mgn_status check_config(const mgn_model_config *config, const mgn_model_k
         return mgn_fail(MGN_ERR_ARGUMENT,
                         "%s: the activation %s does not keep the map the gradient of a convex function", label,
                         mgn_activation_name(config->activation));
-    return MGN_OK;
+    if (config->signed_scales && !(*kind)->has_scales)
+        return mgn_fail(MGN_ERR_ARGUMENT, "%s has no scales whose signs could be free", label);
+    return check_bound(config, *kind);
 }
 
 /* The orthogonal factor of a Gaussian matrix, with the signs that make it uniform over the orthogonal group. */
@@ -100,39 +129,56 @@ static mgn_status orthogonalise(double *v, int64_t d) {
     return status;
 }
 
+/* The mean of what a parameter stands for, for those that are read through mgn_positive; 0 for the others. */
+static double start_mean(const mgn_model *model, size_t i) {
+    const mgn_shape shape = model->list.items[i].shape;
+    if (model->list.role[i] == MGN_POSITIVE) return shape.rank == 2 ? 1 / (double)shape.dim[1] : 1;
+    return model->list.role[i] == MGN_SCALE && !model->config.signed_scales ? 1 : 0;
+}
+
 static mgn_status start_values(mgn_model *model, uint64_t seed) {
     for (size_t i = 0; i < model->list.count; i++) {
         const mgn_parameter *p = &model->list.items[i];
         double *values = model->values + p->offset;
         int64_t count = mgn_shape_count(p->shape);
-        for (int64_t j = 0; j < count; j++) values[j] = mgn_host_normal(seed, (uint32_t)i, (uint64_t)j);
-        if (model->list.start[i] == MGN_START_V && model->config.v == MGN_V_ORTHOGONAL)
+        const double mean = start_mean(model, i);
+        for (int64_t j = 0; j < count; j++) {
+            values[j] = mgn_host_normal(seed, (uint32_t)i, (uint64_t)j);
+            if (mean > 0) values[j] = log(expm1(mean * exp(0.5 * values[j]))); /* log-normal after mgn_positive */
+        }
+        if (model->list.role[i] == MGN_ROLE_V && model->config.v == MGN_V_ORTHOGONAL)
             MGN_TRY(orthogonalise(values, p->shape.dim[0]));
     }
     return MGN_OK;
 }
 
-static mgn_status allocate(const mgn_model_config *config, mgn_model **model) {
-    const mgn_model_kind_info *kind;
-    MGN_TRY(check_config(config, &kind));
+mgn_status mgn_model_describe(const mgn_model_config *config, const mgn_model_kind_info **kind,
+                              mgn_parameter_list *list) {
+    MGN_TRY(check_config(config, kind));
+    (*kind)->describe(config, list);
+    for (size_t i = 0; i < list->count; i++) list->items[i].label = list->labels[i];
+    return MGN_OK;
+}
+
+mgn_status mgn_model_allocate(const mgn_model_config *config, mgn_model **model) {
     mgn_model *m = mgn_alloc(1, sizeof *m);
     if (!m) return MGN_ERR_MEMORY;
     m->config = *config;
-    m->kind = kind;
-    kind->describe(config, &m->list);
-    for (size_t i = 0; i < m->list.count; i++) m->list.items[i].label = m->list.labels[i];
-    m->values = mgn_alloc((size_t)m->list.total, sizeof *m->values);
-    if (!m->values) {
-        mgn_free(m);
-        return MGN_ERR_MEMORY;
+    mgn_status status = mgn_model_describe(config, &m->kind, &m->list);
+    if (status == MGN_OK) {
+        m->values = mgn_alloc((size_t)m->list.total, sizeof *m->values);
+        status = m->values ? MGN_OK : MGN_ERR_MEMORY;
     }
-    *model = m;
-    return MGN_OK;
+    if (status == MGN_OK)
+        *model = m;
+    else
+        mgn_model_destroy(m);
+    return status;
 }
 
 mgn_status mgn_model_create(const mgn_model_config *config, uint64_t seed, mgn_model **model) {
     mgn_model *m = NULL;
-    MGN_TRY(allocate(config, &m));
+    MGN_TRY(mgn_model_allocate(config, &m));
     mgn_status status = start_values(m, seed);
     if (status == MGN_OK)
         *model = m;
@@ -149,13 +195,21 @@ void mgn_model_destroy(mgn_model *model) {
 
 mgn_status mgn_model_clone(const mgn_model *model, mgn_model **copy) {
     mgn_model *m = NULL;
-    MGN_TRY(allocate(&model->config, &m));
+    MGN_TRY(mgn_model_allocate(&model->config, &m));
     memcpy(m->values, model->values, (size_t)model->list.total * sizeof *m->values);
     *copy = m;
     return MGN_OK;
 }
 
 const mgn_model_config *mgn_model_get_config(const mgn_model *model) { return &model->config; }
+
+bool mgn_model_is_gradient(const mgn_model *model) {
+    return !model->kind->why_no_gradient || !model->kind->why_no_gradient(&model->config);
+}
+
+bool mgn_model_is_monotone(const mgn_model *model) {
+    return mgn_model_is_gradient(model) && !model->config.signed_scales;
+}
 
 int64_t mgn_model_parameter_count(const mgn_model *model) { return model->list.total; }
 
@@ -168,16 +222,22 @@ size_t mgn_model_parameters(const mgn_model *model, const mgn_parameter **parame
 
 /* ---- graphs ---- */
 
-/* The named views of the flat vector; the kind's function of them. */
-static mgn_node *with_views(const mgn_model *model, mgn_node *flat, mgn_node *x,
-                            mgn_node *(*function)(const mgn_model_config *, mgn_node *const *, mgn_node *)) {
+/* The kind's function of the named views of the flat vector, of which the weights are scaled down to the bound. */
+static mgn_node *with_views(const mgn_model *model, mgn_node *flat, mgn_node *x, mgn_model_function *function) {
     if (!flat || !x) return NULL;
     mgn_node *views[MGN_MOST_PARAMETERS];
+    const mgn_model_config *config = &model->config;
     for (size_t i = 0; i < model->list.count; i++) {
         const mgn_parameter *p = &model->list.items[i];
         views[i] = mgn_reshape(mgn_slice(flat, 0, p->offset, mgn_shape_count(p->shape)), p->shape);
     }
-    return function(&model->config, views, x);
+    if (config->lipschitz > 0) {
+        mgn_node *factor = mgn_lipschitz_factor(model->kind->bound(config, views), config->lipschitz);
+        for (size_t i = 0; i < model->list.count; i++)
+            if (model->list.role[i] == MGN_WEIGHT || model->list.role[i] == MGN_ROLE_V)
+                views[i] = mgn_mul(views[i], factor);
+    }
+    return function(config, views, x);
 }
 
 mgn_node *mgn_model_forward(const mgn_model *model, mgn_node *flat, mgn_node *x) {

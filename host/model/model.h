@@ -8,38 +8,73 @@
 #include "core/core.h"
 #include "core/file.h"
 
-enum { MGN_MOST_LAYERS = 256, MGN_MOST_PARAMETERS = 2 * MGN_MOST_LAYERS + 8 };
+enum { MGN_MOST_LAYERS = 256, MGN_MOST_PARAMETERS = 3 * MGN_MOST_LAYERS + 8 };
 
-/* How a parameter starts. */
-typedef enum mgn_start { MGN_START_NORMAL, MGN_START_V } mgn_start;
+/* What a parameter is for: it decides how it starts, and whether a Lipschitz bound scales it. */
+typedef enum mgn_role {
+    MGN_BIAS,     /* N(0, 1) */
+    MGN_WEIGHT,   /* N(0, 1); scaled */
+    MGN_ROLE_V,   /* as the configuration's `v` says; scaled */
+    MGN_SCALE,    /* read through mgn_unit_scale: N(0, 1) where signs are free, else around 1 */
+    MGN_POSITIVE, /* read through mgn_positive, around 1; a matrix around 1 / columns, so that its rows sum to about 1 */
+} mgn_role;
 
 /* The list that a kind fills in `describe`. */
 typedef struct mgn_parameter_list {
     mgn_parameter items[MGN_MOST_PARAMETERS];
-    mgn_start start[MGN_MOST_PARAMETERS];
+    mgn_role role[MGN_MOST_PARAMETERS];
     char labels[MGN_MOST_PARAMETERS][12];
     size_t count;
     int64_t total; /* elements */
 } mgn_parameter_list;
 
-void mgn_parameter_add(mgn_parameter_list *list, const char *label, int number, mgn_shape shape, mgn_start start);
+void mgn_parameter_add(mgn_parameter_list *list, const char *label, int number, mgn_shape shape, mgn_role role);
+
+/* A function of the named views p of the parameters (one node each, in the order of describe) and of x (n, d). */
+typedef mgn_node *mgn_model_function(const mgn_model_config *config, mgn_node *const *p, mgn_node *x);
 
 typedef struct mgn_model_kind_info {
     const char *label;
     mgn_activation usual;
-    unsigned activations; /* bit set of those that keep the map monotone and a gradient */
+    unsigned activations; /* bit set of those that keep the map what the kind promises */
+    bool has_scales;      /* knows signed_scales */
     void (*describe)(const mgn_model_config *config, mgn_parameter_list *list);
-    /* p: one node per parameter, in the order of describe; x (n, d) */
-    mgn_node *(*forward)(const mgn_model_config *config, mgn_node *const *p, mgn_node *x);
-    mgn_node *(*potential)(const mgn_model_config *config, mgn_node *const *p, mgn_node *x);
+    mgn_model_function *forward;   /* (n, d) */
+    mgn_model_function *potential; /* (n) */
     bool (*has_potential)(const mgn_model_config *config);
+    /* Why the map need not be a gradient; NULL when it is one. A NULL function: it always is. */
+    const char *(*why_no_gradient)(const mgn_model_config *config);
+    /* Why the Jacobian has no bound by the weights' sizes; NULL when there is one. A NULL function: there is. */
+    const char *(*why_unbounded)(const mgn_model_config *config);
+    /* A symmetric B (e, e), whose largest eigenvalue bounds every |J(x)|, and which grows by c^2 (or less) where MGN_WEIGHT and
+     * MGN_ROLE_V parameters are multiplied by c. */
+    mgn_node *(*bound)(const mgn_model_config *config, mgn_node *const *p);
 } mgn_model_kind_info;
 
-extern const mgn_model_kind_info mgn_model_cmgn, mgn_model_mmgn;
+extern const mgn_model_kind_info mgn_model_cmgn, mgn_model_mmgn, mgn_model_icnn, mgn_model_icgn, mgn_model_cgradnet,
+    mgn_model_mgradnet;
 
 /* The activation, and its antiderivative (the activation of the potential). */
 mgn_node *mgn_activate(mgn_activation activation, mgn_node *z);
 mgn_node *mgn_activate_potential(mgn_activation activation, mgn_node *z);
+/* The largest slope of the activation. */
+double mgn_activation_slope(mgn_activation activation);
+
+/* Gauss-Legendre quadrature on [0, 1], for integrals along the ray from 0 to x. */
+enum { MGN_RAY_POINTS = 8 };
+extern const double mgn_ray_points[MGN_RAY_POINTS], mgn_ray_weights[MGN_RAY_POINTS];
+
+/* log(1 + exp(raw)): what is learned is any real number, what is used is never negative, whatever the optimizer does. */
+mgn_node *mgn_positive(mgn_node *raw);
+/* A scale of a unit: itself where the configuration lets signs be free, else mgn_positive of it. */
+mgn_node *mgn_unit_scale(const mgn_model_config *config, mgn_node *raw);
+
+/* The largest eigenvalue of a symmetric positive semidefinite B (e, e), from above and at most 1 % too large. */
+mgn_node *mgn_largest_eigenvalue(mgn_node *B);
+/* The factor of weights that brings a bound of B (as in mgn_model_kind_info) down to `lipschitz`: at most 1. */
+mgn_node *mgn_lipschitz_factor(mgn_node *B, double lipschitz);
+/* B = M^T M, (e, e), of M (m, e). */
+mgn_node *mgn_gram(mgn_node *M);
 
 struct mgn_model {
     mgn_model_config config;
@@ -47,6 +82,12 @@ struct mgn_model {
     mgn_parameter_list list;
     double *values;
 };
+
+/* The parameters that a configuration has, before anything is allocated for them. Errors: ARGUMENT. */
+mgn_status mgn_model_describe(const mgn_model_config *config, const mgn_model_kind_info **kind,
+                              mgn_parameter_list *list);
+/* A model whose parameters are all 0. */
+mgn_status mgn_model_allocate(const mgn_model_config *config, mgn_model **model);
 
 /* mgn_model_save up to the commit, for who writes several files that belong together. */
 mgn_status mgn_model_prepare(const mgn_model *model, const char *path, mgn_output_file **written);

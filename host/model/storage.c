@@ -1,5 +1,6 @@
 /* Model files: safetensors, a float32 tensor per parameter, the architecture as text in the metadata. */
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,6 +9,14 @@
 #include "model/model.h"
 
 static const char *const v_names[] = {[MGN_V_ORTHOGONAL] = "orthogonal", [MGN_V_GAUSSIAN] = "gaussian"};
+
+static const char *const scale_names[] = {"non-negative", "signed"};
+
+/* Everything the metadata may hold. An entry of another name may change what the tensors mean: it is refused. "scales" and
+ * "lipschitz" stand only in the files of models that have them, so that other files are those of earlier versions; the
+ * recipe of a training is a note that says nothing of the map. */
+static const char *const keys[] = {"format",     "model",   "d",      "h",         "layers",
+                                   "activation", "v_start", "scales", "lipschitz", "recipe"};
 
 static mgn_status set_number(mgn_safetensors *file, const char *key, int64_t value) {
     char text[24];
@@ -36,6 +45,12 @@ static mgn_status fill_file(mgn_safetensors *file, const mgn_model *model) {
     MGN_TRY(set_number(file, "layers", model->config.layers));
     MGN_TRY(mgn_safetensors_set(file, "activation", mgn_activation_name(model->config.activation)));
     MGN_TRY(mgn_safetensors_set(file, "v_start", v_names[model->config.v]));
+    if (model->config.signed_scales) MGN_TRY(mgn_safetensors_set(file, "scales", scale_names[1]));
+    if (model->config.lipschitz > 0) {
+        char text[32];
+        snprintf(text, sizeof text, "%.17g", model->config.lipschitz);
+        MGN_TRY(mgn_safetensors_set(file, "lipschitz", text));
+    }
     return add_parameters(file, model);
 }
 
@@ -79,8 +94,50 @@ static mgn_status get_number(const mgn_safetensors *file, const char *path, cons
     return MGN_OK;
 }
 
+/* Which of `count` names the text is. */
+static mgn_status get_choice(const char *path, const char *key, const char *text, const char *const *names,
+                             size_t count, size_t *choice) {
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(text, names[i]) == 0) {
+            *choice = i;
+            return MGN_OK;
+        }
+    return mgn_fail(MGN_ERR_FORMAT, "%s: metadata '%s' should be %s or %s, '%.40s' found", path, key, names[0],
+                    names[1], text);
+}
+
+static mgn_status check_keys(const mgn_safetensors *file, const char *path) {
+    for (size_t i = 0; i < file->metadata_count; i++) {
+        size_t k = 0;
+        while (k < MGN_COUNT(keys) && strcmp(file->metadata[i].key, keys[k]) != 0) k++;
+        if (k == MGN_COUNT(keys))
+            return mgn_fail(
+                MGN_ERR_FORMAT,
+                "%s: its metadata has '%.40s', which this version of mgn does not know: another version may "
+                "have written it",
+                path, file->metadata[i].key);
+    }
+    return MGN_OK;
+}
+
+/* What not every model has. */
+static mgn_status read_options(const mgn_safetensors *file, const char *path, mgn_model_config *config) {
+    const char *scales = mgn_safetensors_get(file, "scales"), *bound = mgn_safetensors_get(file, "lipschitz");
+    size_t choice = 0;
+    if (scales) MGN_TRY(get_choice(path, "scales", scales, scale_names, MGN_COUNT(scale_names), &choice));
+    config->signed_scales = choice == 1;
+    if (!bound) return MGN_OK;
+    char *end;
+    config->lipschitz = strtod(bound, &end);
+    if (end == bound || *end || !isfinite(config->lipschitz) || config->lipschitz <= 0)
+        return mgn_fail(MGN_ERR_FORMAT, "%s: metadata 'lipschitz' should be a positive number, '%.40s' found", path,
+                        bound);
+    return MGN_OK;
+}
+
 static mgn_status read_config(const mgn_safetensors *file, const char *path, mgn_model_config *config) {
     const char *text;
+    size_t choice = 0;
     MGN_TRY(get_text(file, path, "format", &text));
     if (strcmp(text, "mgn-map-1") != 0)
         return mgn_fail(MGN_ERR_FORMAT, "%s: format 'mgn-map-1' was expected, '%.40s' found", path, text);
@@ -93,23 +150,20 @@ static mgn_status read_config(const mgn_safetensors *file, const char *path, mgn
     if (mgn_activation_parse(text, &config->activation) != MGN_OK)
         return mgn_fail(MGN_ERR_FORMAT, "%s: unknown activation '%.40s'", path, text);
     MGN_TRY(get_text(file, path, "v_start", &text));
-    for (size_t i = 0; i < MGN_COUNT(v_names); i++)
-        if (strcmp(text, v_names[i]) == 0) {
-            config->v = (mgn_v_start)i;
-            return MGN_OK;
-        }
-    return mgn_fail(MGN_ERR_FORMAT, "%s: metadata 'v_start' should be orthogonal or gaussian, '%.40s' found", path,
-                    text);
+    MGN_TRY(get_choice(path, "v_start", text, v_names, MGN_COUNT(v_names), &choice));
+    config->v = (mgn_v_start)choice;
+    MGN_TRY(read_options(file, path, config));
+    return check_keys(file, path);
 }
 
-/* The file's tensors must be those of the architecture, each with its shape: checked before anything of their size is
- * allocated, so metadata that lies costs nothing. */
-static mgn_status read_parameters(const mgn_safetensors *file, const char *path, mgn_model *model) {
-    if (file->tensor_count != model->list.count)
+/* The file's tensors must be those of the architecture, each with its shape. */
+static mgn_status check_tensors(const mgn_safetensors *file, const char *path, const mgn_model_config *config,
+                                const mgn_parameter_list *list) {
+    if (file->tensor_count != list->count)
         return mgn_fail(MGN_ERR_FORMAT, "%s: %zu tensors were expected for this architecture, %zu found", path,
-                        model->list.count, file->tensor_count);
-    for (size_t i = 0; i < model->list.count; i++) {
-        const mgn_parameter *p = &model->list.items[i];
+                        list->count, file->tensor_count);
+    for (size_t i = 0; i < list->count; i++) {
+        const mgn_parameter *p = &list->items[i];
         const mgn_stored_tensor *t = mgn_safetensors_find(file, p->label);
         if (!t) return mgn_fail(MGN_ERR_FORMAT, "%s: the tensor '%s' is missing", path, p->label);
         bool same = t->shape.rank == p->shape.rank && t->dtype != MGN_U32;
@@ -117,37 +171,37 @@ static mgn_status read_parameters(const mgn_safetensors *file, const char *path,
         if (!same)
             return mgn_fail(MGN_ERR_FORMAT,
                             "%s: the tensor '%s' does not have the shape that the metadata (d=%lld, h=%lld) asks for",
-                            path, p->label, (long long)model->config.d, (long long)model->config.h);
+                            path, p->label, (long long)config->d, (long long)config->h);
+    }
+    return MGN_OK;
+}
+
+static void read_parameters(const mgn_safetensors *file, mgn_model *model) {
+    for (size_t i = 0; i < model->list.count; i++) {
+        const mgn_parameter *p = &model->list.items[i];
+        const mgn_stored_tensor *t = mgn_safetensors_find(file, p->label);
         int64_t count = mgn_shape_count(p->shape);
         for (int64_t j = 0; j < count; j++)
             model->values[p->offset + j] =
                 t->dtype == MGN_F64 ? ((const double *)t->data)[j] : (double)((const float *)t->data)[j];
     }
-    return MGN_OK;
 }
 
-/* Elements in the file: an architecture that asks for more is refused before it is allocated. */
-static int64_t stored_elements(const mgn_safetensors *file) {
-    int64_t total = 0;
-    for (size_t i = 0; i < file->tensor_count; i++) total += mgn_shape_count(file->tensors[i].shape);
-    return total;
-}
-
+/* Nothing of the size that the metadata claims is allocated before the tensors bear it out. */
 static mgn_status build(const mgn_safetensors *file, const char *path, mgn_model **model) {
     mgn_model_config config = {0};
     MGN_TRY(read_config(file, path, &config));
-    int64_t smallest = config.d > 1 << 14 || config.h > 1 << 14 ? INT64_MAX : config.h * config.d + config.d * config.d;
-    if (smallest > stored_elements(file))
-        return mgn_fail(MGN_ERR_FORMAT,
-                        "%s: the metadata (d=%lld, h=%lld) asks for more parameters than the file holds", path,
-                        (long long)config.d, (long long)config.h);
-    mgn_model *m = NULL;
-    if (mgn_model_create(&config, 0, &m) != MGN_OK) return mgn_fail(MGN_ERR_FORMAT, "%s: %s", path, mgn_last_error());
-    mgn_status status = read_parameters(file, path, m);
+    const mgn_model_kind_info *kind;
+    mgn_parameter_list *list = mgn_alloc(1, sizeof *list);
+    if (!list) return MGN_ERR_MEMORY;
+    mgn_status status = mgn_model_describe(&config, &kind, list);
     if (status == MGN_OK)
-        *model = m;
+        status = check_tensors(file, path, &config, list);
     else
-        mgn_model_destroy(m);
+        status = mgn_fail(MGN_ERR_FORMAT, "%s: %s", path, mgn_last_error());
+    if (status == MGN_OK) status = mgn_model_allocate(&config, model);
+    if (status == MGN_OK) read_parameters(file, *model);
+    mgn_free(list);
     return status;
 }
 

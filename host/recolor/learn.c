@@ -25,6 +25,8 @@ static mgn_status model_config(const mgn_recolor_config *config, mgn_model_confi
     *model = (mgn_model_config){.d = 3, .h = config->h, .layers = config->layers, .v = MGN_V_ORTHOGONAL};
     snprintf(model->kind, sizeof model->kind, "%.15s", *config->kind ? config->kind : "cmgn");
     const bool cascade = strcmp(model->kind, "cmgn") == 0;
+    if (!cascade && strcmp(model->kind, "mmgn") != 0) /* the start needs V */
+        return mgn_fail(MGN_ERR_ARGUMENT, "recolor: the model is cmgn or mmgn; '%s' was found", model->kind);
     if (model->h == 0) model->h = cascade ? 3 : 2;
     if (model->layers == 0) model->layers = 2;
     model->activation = mgn_model_usual_activation(model->kind);

@@ -14,13 +14,18 @@ typedef enum mgn_activation { MGN_LOGISTIC, MGN_TANH, MGN_SOFTPLUS } mgn_activat
 /** How V starts: a random orthogonal matrix (QR of a Gaussian one), or independent N(0, 1) entries. */
 typedef enum mgn_v_start { MGN_V_ORTHOGONAL, MGN_V_GAUSSIAN } mgn_v_start;
 
+/** A model's architecture. Zeros after `layers` are the usual choices, so write it with designated initialisers. */
 typedef struct mgn_model_config {
-    char kind[16];             /**< "cmgn" or "mmgn"; mgn_model_kinds lists them */
+    char kind[16];             /**< "cmgn", "mmgn", ...: mgn_model_kind lists them */
     int64_t d;                 /**< dimension of the space */
     int64_t h;                 /**< hidden width */
-    int64_t layers;            /**< cmgn: L, layers of the cascade; mmgn: K, modules */
-    mgn_activation activation; /**< cmgn: any; mmgn: tanh or logistic */
-    mgn_v_start v;
+    int64_t layers;            /**< layers of a cascade or of a network; modules of a modular kind */
+    mgn_activation activation; /**< mgn_model_usual_activation, or another that the kind admits */
+    mgn_v_start v;             /**< cmgn, mmgn */
+    bool signed_scales; /**< cgradnet, mgradnet: learnable scales of either sign. The map is still a gradient, but
+                                    need not be monotone */
+    double lipschitz;   /**< K > 0: weights are scaled, in the graph, so that |g(x) - g(y)| <= K |x - y| whatever the
+                                    parameters are; 0: no bound */
 } mgn_model_config;
 
 typedef struct mgn_model mgn_model;
@@ -31,14 +36,19 @@ MGN_API const char *mgn_activation_name(mgn_activation activation);
 /** Errors: ARGUMENT (unknown name). */
 MGN_API mgn_status mgn_activation_parse(const char *text, mgn_activation *activation);
 
-/** The usual activation of a kind: logistic for cmgn, tanh for mmgn. */
+/** The usual activation of a kind: tanh for mmgn, logistic for cmgn, ... */
 MGN_API mgn_activation mgn_model_usual_activation(const char *kind);
 
-/** A model with random parameters: every weight and bias N(0, 1), V as `config->v` says. Errors: ARGUMENT, MEMORY. */
+/** A model with random parameters: weights and biases N(0, 1), V as `config->v` says, non-negative scales around 1.
+ *  Errors: ARGUMENT (unknown kind, sizes, an activation, signs or a Lipschitz bound that the kind does not admit), MEMORY. */
 MGN_API mgn_status mgn_model_create(const mgn_model_config *config, uint64_t seed, mgn_model **model);
 MGN_API void mgn_model_destroy(mgn_model *model);
 MGN_API mgn_status mgn_model_clone(const mgn_model *model, mgn_model **copy);
 MGN_API const mgn_model_config *mgn_model_get_config(const mgn_model *model);
+/** Whether the map is a gradient (its Jacobian symmetric), and whether it is monotone as well (its Jacobian positive
+ *  semidefinite), whatever the parameters are. */
+MGN_API bool mgn_model_is_gradient(const mgn_model *model);
+MGN_API bool mgn_model_is_monotone(const mgn_model *model);
 
 /** All parameters are one flat vector with named views. */
 typedef struct mgn_parameter {
@@ -54,8 +64,8 @@ MGN_API size_t mgn_model_parameters(const mgn_model *model, const mgn_parameter 
 
 /** g(x) row by row: `flat` (parameter count), x (n, d) -> (n, d). */
 MGN_API mgn_node *mgn_model_forward(const mgn_model *model, mgn_node *flat, mgn_node *x);
-/** phi(x), (n, d) -> (n), with grad phi = g. Closed form for mmgn and for cmgn of one layer; NULL with the sentence in the
- *  graph elsewhere (mgn_map_potential integrates instead). */
+/** phi(x), (n, d) -> (n), with grad phi = g, where it has a closed form; NULL elsewhere (mgn_map_potential integrates
+ *  instead). */
 MGN_API mgn_node *mgn_model_potential(const mgn_model *model, mgn_node *flat, mgn_node *x);
 MGN_API bool mgn_model_has_potential(const mgn_model *model);
 
@@ -93,19 +103,22 @@ typedef struct mgn_jacobian_stats {
     double largest;       /**< largest eigenvalue of all rows: the Lipschitz constant seen, where J is symmetric and the
                                map monotone */
     double asymmetry;     /**< most of max |J_ij - J_ji| / max |J_ij| in a row */
-    int64_t nonmonotone;  /**< rows with an eigenvalue below zero by more than rounding explains: by more than 64 d epsilon
+    int64_t
+        nonmonotone;  /**< rows with an eigenvalue below zero by more than rounding explains: by more than 64 d epsilon
                                times the row's largest magnitude, epsilon being that of the map's precision */
-    int64_t definite;     /**< rows whose eigenvalues are all positive */
-    double logdet;        /**< mean over the definite rows of log det of the symmetric part; NaN when there are none */
+    int64_t definite; /**< rows whose eigenvalues are all positive */
+    double logdet;    /**< mean over the definite rows of log det of the symmetric part; NaN when there are none */
 } mgn_jacobian_stats;
 
 /** The Jacobians of n >= 1 rows, of which no more than a few MiB are held at a time. The result does not depend on the
  *  thread count. Errors: ARGUMENT, MEMORY, NUMERIC (an entry is not finite; names the row), DEVICE, INTERRUPTED. */
 MGN_API mgn_status mgn_map_jacobian_stats(mgn_map *map, const float *x, int64_t n, mgn_jacobian_stats *stats);
 
-/** Potential values (n), phi(0) = 0 where it has no closed form: Gauss-Legendre quadrature of g(t x) . x over t in [0, 1]. */
+/** Potential values (n), phi(0) = 0 where it has no closed form: Gauss-Legendre quadrature of g(t x) . x over t in [0, 1].
+ *  Errors: ARGUMENT for a model whose map is not a gradient. */
 MGN_API mgn_status mgn_map_potential(mgn_map *map, const float *x, int64_t n, double *phi);
 /** Solves g(x) = y by damped Newton steps on the convex phi(x) - <x, y>, to |g(x) - y| <= tolerance (1 + |y|).
+ *  Errors: ARGUMENT for a model that need not be monotone.
  *  `residual` (optional, n) gets |g(x) - y|. Errors: NUMERIC when a row does not get there (y outside the range of g);
  *  INTERRUPTED. */
 MGN_API mgn_status mgn_map_inverse(mgn_map *map, const float *y, int64_t n, double tolerance, float *x,
