@@ -2,12 +2,9 @@
 #include <mgn/mixture.h>
 
 #include <inttypes.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "cli.h"
 #include "core/file.h"
-#include "core/parse.h"
 #include "core/progress.h"
 #include "outputs.h"
 #include "target/target.h"
@@ -27,22 +24,6 @@ typedef struct job {
 
 /* ---- before the work ---- */
 
-/* "5" or "1..10". */
-static mgn_status parse_range(job *j) {
-    char word[32];
-    const char *dots = strstr(j->range, "..");
-    const size_t length = dots ? (size_t)(dots - j->range) : strlen(j->range);
-    if (length >= sizeof word)
-        return mgn_fail(MGN_ERR_ARGUMENT, "-k: '%.100s' is neither a number nor a range such as 1..10", j->range);
-    memcpy(word, j->range, length);
-    word[length] = 0;
-    MGN_TRY(mgn_parse_integer("-k", word, 1, MGN_MOST_COMPONENTS, &j->first));
-    j->last = j->first;
-    if (dots) MGN_TRY(mgn_parse_integer("-k", dots + 2, 1, MGN_MOST_COMPONENTS, &j->last));
-    if (j->last < j->first) return mgn_fail(MGN_ERR_ARGUMENT, "-k: the range %.100s ends before it begins", j->range);
-    return MGN_OK;
-}
-
 static mgn_status parse(const cli_command *command, int argc, char **argv, job *j) {
     const cli_option options[] = {
         {"components", 'k', CLI_TEXT, "K", "how many, or a range of which the elbow is kept: 1..10 (default 5)",
@@ -58,7 +39,7 @@ static mgn_status parse(const cli_command *command, int argc, char **argv, job *
     MGN_TRY(cli_parse(command, argc, argv, options, MGN_COUNT(options), &j->common));
     if (j->common.help) return MGN_OK;
     j->path = j->common.arguments[0];
-    MGN_TRY(parse_range(j));
+    MGN_TRY(cli_parse_range("-k", j->range, MGN_MOST_COMPONENTS, &j->first, &j->last));
     if (!j->out) return MGN_OK;
     MGN_TRY(mgn_mixture_check_path(j->out));
     MGN_TRY(cli_check_apart(j->out, &j->path, 1));

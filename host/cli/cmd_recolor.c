@@ -15,12 +15,13 @@ enum { SHEET_HEIGHT = 480, MOST_OUTPUTS = 3 };
 
 typedef struct job {
     cli_common common;
-    const char *source_path, *target_path, *out, *map_path, *sheet_path, *kind;
-    int64_t epochs;
+    const char *source_path, *target_path, *out, *map_path, *sheet_path, *kind, *palette;
+    int64_t epochs, components, most_components;
     int quality;
     mgn_device *device;
     mgn_image *source, *target, *after;
     mgn_model *model;
+    mgn_mixture mixture; /* --target gmm */
     mgn_map *map;
     mgn_progress progress;
     mgn_train_result training;
@@ -47,15 +48,33 @@ static mgn_status check_outputs(const job *j) {
     return MGN_OK;
 }
 
+/* gaussian, gmm, gmm:5 or gmm:1..10. */
+static mgn_status parse_palette(job *j) {
+    if (strcmp(j->palette, "gaussian") == 0) return MGN_OK;
+    if (strcmp(j->palette, "gmm") == 0) {
+        j->components = 5;
+        return MGN_OK;
+    }
+    if (strncmp(j->palette, "gmm:", 4) == 0)
+        return cli_parse_range("--target gmm", j->palette + 4, MGN_MOST_COMPONENTS, &j->components,
+                               &j->most_components);
+    return mgn_fail(MGN_ERR_ARGUMENT, "--target: '%.100s' is not gaussian, gmm, gmm:K or gmm:FIRST..LAST", j->palette);
+}
+
 static mgn_status parse(const cli_command *command, int argc, char **argv, job *j) {
     const cli_option options[] = {
         {"like", 'l', CLI_TEXT, "TARGET", "the picture whose palette is taken (required)", &j->target_path, 0, 0},
         {"output", 'o', CLI_TEXT, "OUT", "where the result goes: .jpg, .jpeg or .png (required)", &j->out, 0, 0},
         {"model", 0, CLI_CHOICE, "cmgn|mmgn", "the network: cascaded (27 parameters) or modular (28) (default cmgn)",
          &j->kind, 0, 0},
+        {"target", 0, CLI_TEXT, "gaussian|gmm[:K|:FIRST..LAST]",
+         "what is matched of the palette: mean and covariance, or a mixture of K components (default 5), of a range as "
+         "many as the elbow of its likelihoods says (default gaussian)",
+         &j->palette, 0, 0},
         {"epochs", 0, CLI_LONG, "N",
-         "passes of learning over a sample of 65536 pixels (default 80, more for small pictures)", &j->epochs, 1,
-         1000000},
+         "passes of learning over a sample of 65536 pixels (default 80, more for small pictures); gmm: steps (default "
+         "60)",
+         &j->epochs, 1, 1000000},
         {"save", 0, CLI_TEXT, "MAP", "keep the map too, as a safetensors file for `mgn apply`", &j->map_path, 0, 0},
         {"sheet", 0, CLI_TEXT, "FILE", "also write source, target and result side by side", &j->sheet_path, 0, 0},
         {"quality", 0, CLI_INT, "Q", "JPEG quality, 1 to 100 (default 92)", &j->quality, 1, 100},
@@ -63,6 +82,7 @@ static mgn_status parse(const cli_command *command, int argc, char **argv, job *
     MGN_TRY(cli_parse(command, argc, argv, options, MGN_COUNT(options), &j->common));
     if (j->common.help) return MGN_OK;
     j->source_path = j->common.arguments[0];
+    MGN_TRY(parse_palette(j));
     if (!j->target_path)
         return mgn_fail(MGN_ERR_ARGUMENT, "--like is missing: the picture whose palette is wanted; mgn recolor %s",
                         command->usage);
@@ -80,8 +100,13 @@ static bool show_progress(void *context, const mgn_train_report *report) {
 }
 
 static mgn_status learn(job *j) {
-    mgn_recolor_config config = {
-        .epochs = j->epochs, .seed = j->common.seed, .report = show_progress, .context = &j->progress};
+    mgn_recolor_config config = {.epochs = j->epochs,
+                                 .seed = j->common.seed,
+                                 .components = j->components,
+                                 .most_components = j->most_components,
+                                 .mixture = &j->mixture,
+                                 .report = show_progress,
+                                 .context = &j->progress};
     strncpy(config.kind, j->kind, sizeof config.kind - 1);
     mgn_progress_begin(&j->progress, "learning", (uint64_t)j->epochs);
     const mgn_status status = mgn_recolor_learn(j->source, j->target, j->device, &config, &j->model, &j->training);
@@ -132,6 +157,7 @@ static mgn_status write_outputs(const job *j) {
 static mgn_status print_json(const job *j) {
     cJSON *object = cJSON_CreateObject();
     cJSON_AddStringToObject(object, "model", j->kind);
+    cJSON_AddNumberToObject(object, "components", (double)MGN_MAX(j->mixture.k, 1));
     cJSON_AddNumberToObject(object, "parameters", (double)mgn_model_parameter_count(j->model));
     cJSON_AddNumberToObject(object, "steps", (double)j->training.steps);
     cJSON_AddNumberToObject(object, "seed", (double)j->common.seed);
@@ -168,6 +194,7 @@ static mgn_status print_text(const job *j) {
 static void clean_up(job *j) {
     mgn_map_destroy(j->map);
     mgn_model_destroy(j->model);
+    mgn_mixture_free(&j->mixture);
     mgn_image_destroy(j->after);
     mgn_image_destroy(j->target);
     mgn_image_destroy(j->source);
@@ -175,7 +202,7 @@ static void clean_up(job *j) {
 }
 
 mgn_status cmd_recolor(const cli_command *command, int argc, char **argv) {
-    job j = {.kind = "cmgn"};
+    job j = {.kind = "cmgn", .palette = "gaussian"};
     MGN_TRY(parse(command, argc, argv, &j));
     if (j.common.help) return MGN_OK;
     mgn_status status = compute(&j);

@@ -21,12 +21,18 @@ static const cli_command commands[] = {
      "TARGET's, close to the least possible transport, and applies it to every pixel of SOURCE. Alpha, bit depth, "
      "orientation, profile and EXIF of SOURCE are kept.\n"
      "\n"
+     "With --target gmm the palette is a mixture of Gaussians, fitted to TARGET's colours, and the network is fitted "
+     "to "
+     "optimal assignments of SOURCE's colours to samples of it: the sliced distance to TARGET's palette becomes about "
+     "half of what mean and covariance reach, and smooth areas stay smooth.\n"
+     "\n"
      "The table (and the JSON object) says: the loss, in nats; the transport cost E|x - g(x)|^2 and the least of any "
      "map with exactly these moments; the squared sliced Wasserstein distance of the palettes before and after; "
      "seconds of learning and applying. OUT, MAP and FILE appear together at the end, or not at all; none of them may "
      "be an "
      "input. Existing files are replaced.",
      "mgn recolor day.jpg --like sunset.jpg -o evening.jpg\n"
+     "mgn recolor day.jpg --like sunset.jpg -o evening.jpg --target gmm:1..10\n"
      "mgn recolor day.jpg --like sunset.jpg -o evening.png --save evening.safetensors --sheet sheet.png\n",
      1, 1, cmd_recolor},
     {"apply", "apply a saved map to pictures and tables", "MAP FILE... -o OUTDIR [options]",

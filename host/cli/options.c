@@ -237,3 +237,18 @@ mgn_status cli_parse(const cli_command *command, int argc, char **argv, const cl
     mgn_set_quiet(common->quiet);
     return MGN_OK;
 }
+
+mgn_status cli_parse_range(const char *what, const char *text, int64_t most, int64_t *first, int64_t *last) {
+    char word[32];
+    const char *dots = strstr(text, "..");
+    const size_t length = dots ? (size_t)(dots - text) : strlen(text);
+    if (length >= sizeof word)
+        return mgn_fail(MGN_ERR_ARGUMENT, "%s: '%.100s' is neither a number nor a range such as 1..10", what, text);
+    memcpy(word, text, length);
+    word[length] = 0;
+    MGN_TRY(mgn_parse_integer(what, word, 1, most, first));
+    *last = *first;
+    if (dots) MGN_TRY(mgn_parse_integer(what, dots + 2, 1, most, last));
+    if (*last < *first) return mgn_fail(MGN_ERR_ARGUMENT, "%s: the range %.100s ends before it begins", what, text);
+    return MGN_OK;
+}

@@ -52,4 +52,7 @@ typedef struct cli_common {
 mgn_status cli_parse(const cli_command *command, int argc, char **argv, const cli_option *options, size_t count,
                      cli_common *common);
 
+/* "5" (first = last) or "1..10", from 1 to `most`. `what` begins the sentence. ARGUMENT. */
+mgn_status cli_parse_range(const char *what, const char *text, int64_t most, int64_t *first, int64_t *last);
+
 #endif

@@ -1,5 +1,5 @@
 /* Learning a map between two palettes: a start with the right mean, and the right spread along the target's principal
- * axes; then Adam on the Kullback-Leibler divergence of batches.
+ * axes; then Adam on the Kullback-Leibler divergence of batches, or what mixture.c does for a mixture.
  *
  * Palettes are flat: their variances differ by factors of a thousand, and so do the divergence's gradients along them.
  * With V's rows along the target's axes each row meets one of these scales, and Adam, which scales every entry by
@@ -30,6 +30,10 @@ static mgn_status model_config(const mgn_recolor_config *config, mgn_model_confi
     if (model->h == 0) model->h = cascade ? 3 : 2;
     if (model->layers == 0) model->layers = 2;
     model->activation = mgn_model_usual_activation(model->kind);
+    if (config->components < 0 || config->components > MGN_MOST_COMPONENTS ||
+        config->most_components > MGN_MOST_COMPONENTS)
+        return mgn_fail(MGN_ERR_ARGUMENT, "recolor: 0 to %d components were expected, %lld to %lld found",
+                        MGN_MOST_COMPONENTS, (long long)config->components, (long long)config->most_components);
     if (config->epochs < 0 || config->sample < 0)
         return mgn_fail(MGN_ERR_ARGUMENT, "recolor: epochs and sample from 0 were expected, %lld and %lld found",
                         (long long)config->epochs, (long long)config->sample);
@@ -110,30 +114,43 @@ static mgn_status train(mgn_model *model, mgn_device *device, const mgn_matrix *
     return mgn_train(model, device, &samples, &training, result);
 }
 
-static mgn_status learn_from(const mgn_matrix *source, const mgn_colour_gaussian *target, mgn_device *device,
-                             const mgn_recolor_config *config, mgn_model *model, mgn_train_result *result) {
-    mgn_colour_gaussian from;
-    MGN_TRY(mgn_colour_gaussian_of(source, &from));
-    MGN_TRY(start_near(model, device, &from, target));
-    return train(model, device, source, target, config, result);
+static mgn_status learn_mixture(mgn_model *model, mgn_device *device, const mgn_image *source, const mgn_image *target,
+                                const mgn_recolor_config *config, mgn_train_result *result) {
+    mgn_mixture mixture = {0};
+    MGN_TRY(mgn_recolor_mixture(target, device, config, &mixture));
+    const mgn_status status = mgn_recolor_learn_mixture(model, device, source, &mixture, config, result);
+    if (status == MGN_OK && config->mixture)
+        *config->mixture = mixture;
+    else
+        mgn_mixture_free(&mixture);
+    return status;
+}
+
+static mgn_status learn_from(const mgn_image *source, const mgn_image *target, mgn_device *device,
+                             const mgn_recolor_config *config, const mgn_matrix *palette, mgn_model *model,
+                             mgn_train_result *result) {
+    mgn_colour_gaussian from, to;
+    MGN_TRY(mgn_target_gaussian(target, config->seed, &to));
+    MGN_TRY(mgn_colour_gaussian_of(palette, &from));
+    MGN_TRY(start_near(model, device, &from, &to));
+    return config->components > 0 ? learn_mixture(model, device, source, target, config, result)
+                                  : train(model, device, palette, &to, config, result);
 }
 
 mgn_status mgn_recolor_learn(const mgn_image *source, const mgn_image *target, mgn_device *device,
                              const mgn_recolor_config *given, mgn_model **model, mgn_train_result *result) {
     const mgn_recolor_config config = given ? *given : (mgn_recolor_config){0};
-    mgn_colour_gaussian gaussian;
     mgn_model_config shape;
     mgn_matrix palette = {0};
     mgn_model *made = NULL;
     MGN_TRY(model_config(&config, &shape));
-    MGN_TRY(mgn_target_gaussian(target, config.seed, &gaussian));
     MGN_TRY(mgn_model_create(&shape, config.seed, &made));
     mgn_status status =
         mgn_image_palette(source, config.sample ? config.sample : MGN_RECOLOR_SAMPLE, config.seed, &palette);
     if (status == MGN_OK && palette.rows < 2)
         status =
             mgn_fail(MGN_ERR_ARGUMENT, "the source has a single visible pixel; a palette of at least 2 was expected");
-    if (status == MGN_OK) status = learn_from(&palette, &gaussian, device, &config, made, result);
+    if (status == MGN_OK) status = learn_from(source, target, device, &config, &palette, made, result);
     mgn_matrix_free(&palette);
     if (status == MGN_OK)
         *model = made;

@@ -21,4 +21,12 @@ mgn_status mgn_colour_gaussian_of(const mgn_matrix *palette, mgn_colour_gaussian
  * in one or two directions only (grey, sepia) is widened by what rounding to 8 bits hides, so that it has a density. */
 mgn_status mgn_target_gaussian(const mgn_image *target, uint64_t seed, mgn_colour_gaussian *gaussian);
 
+/* The mixture of a target picture's colours that `config` asks for, and learning `model` (started near the right place)
+ * towards it (mixture.c). */
+mgn_status mgn_recolor_mixture(const mgn_image *target, mgn_device *device, const mgn_recolor_config *config,
+                               mgn_mixture *mixture);
+mgn_status mgn_recolor_learn_mixture(mgn_model *model, mgn_device *device, const mgn_image *source,
+                                     const mgn_mixture *mixture, const mgn_recolor_config *config,
+                                     mgn_train_result *result);
+
 #endif
