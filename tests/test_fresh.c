@@ -9,7 +9,7 @@
 
 enum { MOST = 64 };
 
-static const mgn_model_config cascade = {"cmgn", 2, 2, 2, MGN_LOGISTIC, MGN_V_ORTHOGONAL};
+static const mgn_model_config cascade = {.kind = "cmgn", .d = 2, .h = 2, .layers = 2};
 
 typedef struct history {
     int64_t calls, stop_after;

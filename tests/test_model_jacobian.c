@@ -1,5 +1,5 @@
 /* What mgn_map_jacobian_stats says of a map: against matrices known in closed form and against the eigenvalues of every
- * single Jacobian, over more rows than one piece holds, for any number of threads. */
+ * single Jacobian, over more rows than one piece holds, for any number of threads; and by it, that Lipschitz bounds hold. */
 #include "harness.h"
 
 #include <math.h>
@@ -164,6 +164,69 @@ START_TEST(an_interrupt_stops_the_inverse) {
 }
 END_TEST
 
+/* ---- Lipschitz bounds ---- */
+
+static const mgn_model_config bounded[] = {
+    {.kind = "cmgn", .d = 3, .h = 5, .layers = 3, .activation = MGN_TANH, .v = MGN_V_GAUSSIAN},
+    {.kind = "cmgn", .d = 4, .h = 2, .layers = 2, .activation = MGN_SOFTPLUS},
+    {.kind = "icnn", .d = 2, .h = 1, .layers = 19, .activation = MGN_SOFTPLUS},
+    {.kind = "icnn", .d = 3, .h = 6, .layers = 3, .activation = MGN_SOFTPLUS},
+    {.kind = "icgn", .d = 3, .h = 5, .layers = 1},
+    {.kind = "cgradnet", .d = 2, .h = 7, .layers = 4},
+    {.kind = "cgradnet", .d = 3, .h = 6, .layers = 2, .activation = MGN_TANH, .signed_scales = true},
+    {.kind = "mgradnet", .d = 2, .h = 7, .layers = 4, .activation = MGN_SOFTPLUS},
+    {.kind = "mgradnet", .d = 1, .h = 3, .layers = 2, .signed_scales = true},
+};
+
+/* The norm of the Jacobian over points near and far, for parameters of any size. */
+START_TEST(no_parameters_break_the_bound) {
+    enum { POINTS = 400 };
+    static const double sizes[] = {0, 0.1, 1, 4, 30}, bounds[] = {0.05, 1, 20};
+    mgn_test_random random = MGN_TEST_RANDOM();
+    mgn_model_config config = bounded[_i];
+    for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++)
+        for (size_t b = 0; b < sizeof bounds / sizeof *bounds; b++) {
+            float x[POINTS * 4];
+            mgn_device *device = NULL;
+            mgn_model *model = NULL;
+            mgn_jacobian_stats stats;
+            config.lipschitz = bounds[b];
+            MGN_ASSERT_OK(mgn_model_create(&config, mgn_test_bits(&random), &model));
+            for (int64_t i = 0; i < mgn_model_parameter_count(model); i++) mgn_model_values(model)[i] *= sizes[s];
+            for (int i = 0; i < POINTS * 4; i++) x[i] = (float)(mgn_test_normal(&random) * (i % 3 ? 0.3 : 3));
+            mgn_map *map = make_map(model, MGN_F64, &device);
+            MGN_ASSERT_OK(mgn_map_jacobian_stats(map, x, POINTS, &stats));
+            const double norm = fmax(stats.largest, -stats.smallest);
+            ck_assert_msg(norm <= bounds[b] * (1 + 1e-12), "%s %d, parameters times %g: |J| = %.17g beyond %g",
+                          config.kind, _i, sizes[s], norm, bounds[b]);
+            ck_assert(config.signed_scales || stats.smallest >= -1e-12 * bounds[b]);
+            destroy(map, model, device);
+        }
+}
+END_TEST
+
+/* A linear map's bound is its largest eigenvalue, which is what it gets, to the 1 % that the iteration leaves; and weights
+ * below the bound are not touched. */
+START_TEST(bounds_are_close_and_leave_small_weights_alone) {
+    static const double bounds[] = {3, 100};
+    for (int b = 0; b < 2; b++) {
+        const mgn_model_config config = {.kind = "cmgn", .d = 2, .h = 4, .layers = 2, .lipschitz = bounds[b]};
+        mgn_device *device = NULL;
+        mgn_model *model = NULL;
+        MGN_ASSERT_OK(mgn_model_create(&config, 1, &model));
+        memset(values_of(model, "W"), 0, 8 * sizeof(double));
+        const double V[4] = {3, 0, 0, 2.9}; /* eigenvalues 9 and 8.41: close ones are the slowest to tell apart */
+        memcpy(values_of(model, "V"), V, sizeof V);
+        mgn_map *map = make_map(model, MGN_F64, &device);
+        mgn_jacobian_stats stats;
+        MGN_ASSERT_OK(mgn_map_jacobian_stats(map, (const float[2]){1, 2}, 1, &stats));
+        ck_assert_double_le(stats.largest, fmin(9, bounds[b]) * (1 + 1e-14));
+        ck_assert_double_ge(stats.largest, fmin(9, bounds[b]) * (b ? 1 - 1e-14 : 0.99));
+        destroy(map, model, device);
+    }
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("model_jacobian");
     TCase *jacobians = tcase_create("jacobians");
@@ -172,6 +235,8 @@ int main(void) {
     tcase_add_test(jacobians, many_rows_agree_with_each_row_by_itself);
     tcase_add_test(jacobians, a_row_that_is_not_finite_is_named);
     tcase_add_test(jacobians, an_interrupt_stops_the_inverse);
+    tcase_add_loop_test(jacobians, no_parameters_break_the_bound, 0, (int)(sizeof bounded / sizeof *bounded));
+    tcase_add_test(jacobians, bounds_are_close_and_leave_small_weights_alone);
     suite_add_tcase(suite, jacobians);
     return mgn_test_main(suite);
 }
