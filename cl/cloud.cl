@@ -13,6 +13,12 @@
 #define SCALE(bits) as_float((uint)(bits))
 #endif
 #define MINUS_INFINITY ((R)-INFINITY)
+/* Weights below 2^-100 count as 0 in float: products of denormals take long. */
+#ifdef MGN_REAL_IS_DOUBLE
+#define LEAST ((R)-INFINITY)
+#else
+#define LEAST ((R)-69.3147181f)
+#endif
 
 #ifdef MGN_D
 #define POINT                                                                              \
@@ -139,7 +145,8 @@ MGN_KERNEL void gibbs(global const real *x, ulong x_at, global const real *y, ul
             const uint count = (uint)min((ulong)TILE, m - j);
             exponents(POINT_GIVEN, y + j * D_OF(d), h + j, count, e);
             for (uint c = 0; c < count; c++) {
-                const R weight = m_exp(e[c] + height);
+                const R exponent = e[c] + height;
+                const R weight = exponent < LEAST ? (R)0 : m_exp(exponent);
                 global const real *values = v + (j + c) * columns + first;
                 for (uint k = 0; k < MGN_E; k++) sums[k] = MGN_FMA(weight, (R)values[min(k, last)], sums[k]);
             }

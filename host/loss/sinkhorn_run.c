@@ -48,15 +48,20 @@ static mgn_status check(const clouds *c) {
 }
 
 double mgn_box_diagonal(const float *x, int64_t n, const float *y, int64_t m, int64_t d) {
+    enum { COLUMNS = 256 }; /* at a time: whole cache lines of each row */
     double sum = 0;
-    for (int64_t k = 0; k < d; k++) {
-        float low = INFINITY, high = -INFINITY;
+    for (int64_t first = 0; first < d; first += COLUMNS) {
+        int64_t columns = MGN_MIN(COLUMNS, d - first);
+        float low[COLUMNS], high[COLUMNS];
         for (int64_t i = 0; i < n + m; i++) {
-            float value = i < n ? x[i * d + k] : y[(i - n) * d + k];
-            low = fminf(low, value);
-            high = fmaxf(high, value);
+            const float *row = (i < n ? x + i * d : y + (i - n) * d) + first;
+            for (int64_t k = 0; k < columns; k++) {
+                low[k] = i == 0 || row[k] < low[k] ? row[k] : low[k];
+                high[k] = i == 0 || row[k] > high[k] ? row[k] : high[k];
+            }
         }
-        if (low < high) sum += ((double)high - (double)low) * ((double)high - (double)low);
+        for (int64_t k = 0; n + m > 0 && k < columns; k++)
+            sum += ((double)high[k] - (double)low[k]) * ((double)high[k] - (double)low[k]);
     }
     return sqrt(sum);
 }

@@ -120,7 +120,8 @@ MGN_API mgn_node *mgn_scatter_rows(mgn_node *a, mgn_node *index, int64_t rows);
 /** log sum_j exp(h_j - |x_i - y_j|^2 / 2): points x (n, d) and y (m, d), heights h (m) -> (n). For a temperature
  *  epsilon, divide the points by its square root. */
 MGN_API mgn_node *mgn_softmin(mgn_node *x, mgn_node *y, mgn_node *h);
-/** sum_j exp(f_i + h_j - |x_i - y_j|^2 / 2) v_j: f (n), h (m), v (m, e) -> (n, e). With f = -softmin, averages of v. */
+/** sum_j exp(f_i + h_j - |x_i - y_j|^2 / 2) v_j: f (n), h (m), v (m, e) -> (n, e). With f = -softmin, averages of v.
+ *  In float32, exponentials below 2^-100 count as 0. */
 MGN_API mgn_node *mgn_gibbs(mgn_node *x, mgn_node *y, mgn_node *f, mgn_node *h, mgn_node *v);
 /** log sum_j exp(h_j - scale s_ij) for a matrix s (n, m) of costs: (n). */
 MGN_API mgn_node *mgn_softmin_dense(mgn_node *s, mgn_node *h, double scale);
