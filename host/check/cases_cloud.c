@@ -35,8 +35,8 @@ static void cloud_cases(mgn_case_list *list) {
     cloud_case(list, 3, 4, 2, 1, 1, small);
     cloud_case(list, 5, 3, 3, 2, 1, small);
     cloud_case(list, 4, 5, 1, 3, 1, small);
-    cloud_case(list, 7, 9, 4, 3, 1, medium);
-    cloud_case(list, 6, 7, 5, 2, 1, medium);
+    cloud_case(list, 7, 9, 4, 3, 1, medium); /* what compilers know the number of, last */
+    cloud_case(list, 6, 7, 11, 2, 0.7, medium);
     cloud_case(list, 33, 17, 3, 4, 1, medium);
     cloud_case(list, 17, 93, 2, 17, 1, medium); /* more columns than a block */
     cloud_case(list, 93, 65, 16, 3, 0.5, medium);

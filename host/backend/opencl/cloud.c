@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { MOST_COORDINATES = 16, MOST_COLUMNS = 16 };
+enum { MOST_COORDINATES = 8, MOST_COLUMNS = 16 };
 
 static mgn_status emit_dense(mgn_cl_builder *builder, uint64_t groups) {
     const mgn_call *call = builder->call;
@@ -29,7 +29,9 @@ mgn_status mgn_cl_emit_cloud(mgn_cl_builder *builder) {
     const uint64_t n = (uint64_t)call->attributes.cloud.n, m = (uint64_t)call->attributes.cloud.m;
     const uint64_t d = (uint64_t)call->attributes.cloud.d, columns = (uint64_t)call->attributes.cloud.columns;
     const uint64_t bands = mgn_cl_ceil_div(n, mgn_cl_lanes(builder->device, dtype));
-    const uint64_t blocks = call->op == MGN_OP_gibbs ? mgn_cl_ceil_div(columns, MOST_COLUMNS) : 1;
+    /* Few different numbers, so that few kernels are compiled; a work-item leaves out what it has too many of. */
+    const uint64_t block = columns <= 1 ? 1 : columns <= 4 ? 4 : MOST_COLUMNS;
+    const uint64_t blocks = call->op == MGN_OP_gibbs ? mgn_cl_ceil_div(columns, block) : 1;
     const uint64_t groups = mgn_cl_groups(builder->device, bands * blocks, 1 + 4096 / (m * (d + 8) + 1));
     if (call->op == MGN_OP_softmin_dense) return emit_dense(builder, groups);
     char defines[96] = "";
@@ -41,8 +43,7 @@ mgn_status mgn_cl_emit_cloud(mgn_cl_builder *builder) {
     if (call->op == MGN_OP_softmin)
         return mgn_cl_emit(builder, "cloud", dtype, defines, "softmin", groups, "ppppuuu", x, y,
                            mgn_cl_place_of(&call->in[2]), out, n, m, d);
-    snprintf(defines + used, sizeof defines - used, "#define MGN_E %llu\n",
-             (unsigned long long)MGN_MIN(columns, (uint64_t)MOST_COLUMNS));
+    snprintf(defines + used, sizeof defines - used, "#define MGN_E %llu\n", (unsigned long long)block);
     return mgn_cl_emit(builder, "cloud", dtype, defines, "gibbs", groups, "ppppppuuuu", x, y,
                        mgn_cl_place_of(&call->in[2]), mgn_cl_place_of(&call->in[3]), mgn_cl_place_of(&call->in[4]), out,
                        n, m, d, columns);
