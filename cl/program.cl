@@ -44,7 +44,18 @@
 #define LANES                                                                                      \
     const uint lanes = (uint)min((ulong)MGN_WIDTH, end - row);                                     \
     const m_mask exists = LANE_NUMBERS < (m_mask)lanes;
-#define KEEP(x) (exists ? (x) : (R)0)
+/* To the rows that exist. */
+#define ADD(sum, x) sum = exists ? sum + (x) : sum
+/* The same in pairs of vectors. Where there is no second one it is the first again, and none of it exists. */
+#define EACH_PAIR for (ulong row = begin; row < end; row += 2 * MGN_WIDTH)
+#define PAIR_LANES                                                                                 \
+    LANES const ulong second_row = row + MGN_WIDTH < end ? row + MGN_WIDTH : row;                  \
+    const uint second_lanes = (uint)min((ulong)MGN_WIDTH, end - second_row);                       \
+    const m_mask second_exists = LANE_NUMBERS < (m_mask)(second_row == row ? 0 : second_lanes);
+#define SECOND                                                                                     \
+    const ulong row = second_row;                                                                  \
+    const uint lanes = second_lanes;                                                               \
+    const m_mask exists = second_exists;
 
 #ifdef MGN_REAL_IS_DOUBLE
 typedef long8 m_mask;
@@ -264,7 +275,7 @@ M_FUNCTION void m_shuffle_ahead(global uint *out, const uint *state, ulong advan
 
 #define EACH_ROW for (ulong row = begin + get_local_id(0); row < end; row += MGN_GROUP)
 #define LANES const uint lanes = 1;
-#define KEEP(x) (x)
+#define ADD(sum, x) sum += x
 /* Between work-items that write shared places and those that read them. */
 #define SYNC barrier(CLK_LOCAL_MEM_FENCE | CLK_GLOBAL_MEM_FENCE);
 

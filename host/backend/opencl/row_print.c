@@ -257,7 +257,6 @@ static mgn_status find_parts(mgn_cl_row_text *t) {
         mgn_cl_row_part *part = &t->parts[t->part_count++];
         *part = (mgn_cl_row_part){.section = k, .first_sum = sums};
         for (int32_t i = 0; i < section->count; i++) part->sums += mgn_cl_row_sums(&section->instructions[i]);
-        part->sum_groups = mgn_cl_sum_groups(section, t->vectors ? t->width : MGN_CL_SUMS_AT_ONCE);
         sums += part->sums;
     }
     if (t->part_count == 0) t->single = true;
@@ -273,7 +272,7 @@ static mgn_status find_parts(mgn_cl_row_text *t) {
 int32_t mgn_cl_partial_places(const mgn_cl_row_text *t) {
     int32_t most = 0;
     for (int32_t k = 0; k < t->part_count; k++)
-        most = MGN_MAX(most, t->vectors ? t->parts[k].sum_groups * t->width : t->parts[k].sums);
+        most = MGN_MAX(most, t->vectors ? mgn_cl_sum_vectors(t, &t->parts[k]) * t->width : t->parts[k].sums);
     return t->single ? 0 : most;
 }
 

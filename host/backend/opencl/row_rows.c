@@ -4,6 +4,10 @@
 
 #include <stdio.h>
 
+/* Of sections that are worked on in pairs of vectors: compiling them twice is bearable, and most of their sums stay in
+ * registers. Operations of a function that is worth it. */
+enum { MOST_PAIR_WEIGHT = 1500, MOST_PAIR_SUMS = 32, LONG_FUNCTION = 8 };
+
 /* ---- operands ---- */
 
 typedef struct operand_text {
@@ -73,7 +77,7 @@ static void print_column_sums(mgn_cl_row_text *t, const mgn_row_instruction *i, 
     const bool product = i->opcode == MGN_ROW_COLUMN_PRODUCT;
     for (int32_t m = 0; m < (product ? i->inner : 1); m++)
         for (int32_t j = 0; j < i->count; j++, sum++) {
-            mgn_cl_put(t, "t%d += KEEP(", (int)sum);
+            mgn_cl_put(t, "ADD(t%d, ", (int)sum);
             if (product)
                 mgn_cl_put(t, "%s * %s", operand(t, &i->src[0], m).text, operand(t, &i->src[1], j).text);
             else
@@ -258,10 +262,10 @@ static void print_row_instruction(mgn_cl_row_text *t, const mgn_row_instruction 
     }
 }
 
-/* The variables of one row: places that hold the bits of an index are u, the others p. */
-static void print_places(mgn_cl_row_text *t, const mgn_row_section *section) {
+/* The variables of one row, numbered from `from` on: places that hold the bits of an index are u, the others p. */
+static void print_places(mgn_cl_row_text *t, const mgn_row_section *section, int32_t from) {
     for (int32_t place = 0; place < section->row_places; place++)
-        mgn_cl_put(t, "%s p%d%s", place % 16 ? "," : "R", (int)place,
+        mgn_cl_put(t, "%s p%d%s", place % 16 ? "," : "R", (int)(from + place),
                    place % 16 == 15 || place == section->row_places - 1 ? ";\n" : "");
     for (int32_t k = 0; k < section->count; k++) {
         const mgn_row_instruction *i = &section->instructions[k];
@@ -272,12 +276,54 @@ static void print_places(mgn_cl_row_text *t, const mgn_row_section *section) {
             first = !((other->opcode == MGN_ROW_SHUFFLE || other->opcode == MGN_ROW_INDEX_LOAD) &&
                       other->dst.base == i->dst.base);
         }
-        if (first) mgn_cl_put(t, "m_word u%d;\n", (int)i->dst.base);
+        if (first) mgn_cl_put(t, "m_word u%d;\n", (int)(from + i->dst.base));
     }
 }
 
-void mgn_cl_print_row_loop(mgn_cl_row_text *t, const mgn_cl_row_part *part) {
+/* The instruction on the second of two vectors of rows, whose places come behind those of the first. */
+static mgn_row_instruction on_second(const mgn_row_instruction *i, int32_t row_places) {
+    mgn_row_instruction second = *i;
+    if (second.dst.is_row) second.dst.base += row_places;
+    for (int k = 0; k < MGN_MAX_INPUTS; k++)
+        if (second.src[k].is_row) second.src[k].base += row_places;
+    return second;
+}
+
+/* Whether rows are worked on in two vectors at once. An instruction waits for the one before it, and functions are long
+ * chains of such: the processor has less to wait for between two of them than between a vector and the next. */
+static bool in_pairs(const mgn_cl_row_text *t, const mgn_cl_row_part *part) {
     const mgn_row_section *section = &t->program->sections[part->section];
+    if (!t->vectors || t->program->rows <= t->width || part->weight > MOST_PAIR_WEIGHT) return false;
+    if (part->sums > MOST_PAIR_SUMS) return false;
+    for (int32_t k = 0; k < section->count; k++) {
+        const mgn_row_instruction *i = &section->instructions[k];
+        if (i->opcode == MGN_ROW_ELEMENTWISE && mgn_op_infos[i->op].flops >= LONG_FUNCTION) return true;
+    }
+    return false;
+}
+
+static void print_body(mgn_cl_row_text *t, const mgn_cl_row_part *part, bool pairs) {
+    const mgn_row_section *section = &t->program->sections[part->section];
+    int32_t sum = part->first_sum;
+    for (int32_t k = 0; k < section->count; k++) {
+        const mgn_row_instruction *i = &section->instructions[k];
+        const int32_t ahead = t->ahead;
+        print_row_instruction(t, i, k, sum);
+        if (pairs) {
+            const mgn_row_instruction second = on_second(i, section->row_places);
+            t->ahead = ahead;
+            mgn_cl_put(t, "{ SECOND\n");
+            print_row_instruction(t, &second, k, sum);
+            mgn_cl_put(t, "}\n");
+        }
+        sum += mgn_cl_row_sums(i);
+    }
+}
+
+void mgn_cl_print_row_loop(mgn_cl_row_text *t, mgn_cl_row_part *part) {
+    const mgn_row_section *section = &t->program->sections[part->section];
+    const bool pairs = !t->silent && in_pairs(t, part);
+    const int64_t weight = t->weight;
     for (int32_t k = 0; k < part->sums; k++) mgn_cl_put(t, "R t%d = (R)0;\n", (int)(part->first_sum + k));
     if (t->single)
         mgn_cl_put(t, "{ const ulong begin = 0, end = n[%d];\n", MGN_CL_ROWS);
@@ -285,20 +331,22 @@ void mgn_cl_print_row_loop(mgn_cl_row_text *t, const mgn_cl_row_part *part) {
         mgn_cl_put(t, "{ const ulong begin = get_group_id(0) * n[%d], end = min(begin + n[%d], n[%d]);\n",
                    MGN_CL_CHUNK_ROWS, MGN_CL_CHUNK_ROWS, MGN_CL_ROWS);
     print_keys(t, section);
-    mgn_cl_put(t, "EACH_ROW {\nLANES\n");
-    print_places(t, section);
-    int32_t sum = part->first_sum;
-    for (int32_t k = 0; k < section->count; k++) {
-        print_row_instruction(t, &section->instructions[k], k, sum);
-        sum += mgn_cl_row_sums(&section->instructions[k]);
-    }
+    mgn_cl_put(t, pairs ? "EACH_PAIR {\nPAIR_LANES\n" : "EACH_ROW {\nLANES\n");
+    print_places(t, section, 0);
+    if (pairs) print_places(t, section, section->row_places);
+    print_body(t, part, pairs);
     mgn_cl_put(t, "} }\n");
+    if (t->silent) part->weight = t->weight - weight;
 }
 
 /* ---- sums ---- */
 
 int32_t mgn_cl_row_sums(const mgn_row_instruction *i) {
     return i->opcode == MGN_ROW_COLUMN_SUM ? i->count : i->opcode == MGN_ROW_COLUMN_PRODUCT ? i->count * i->inner : 0;
+}
+
+int32_t mgn_cl_sum_vectors(const mgn_cl_row_text *t, const mgn_cl_row_part *part) {
+    return (part->sums + t->width - 1) / t->width;
 }
 
 /* A walk over the sums of a section in groups that go to neighbouring places. */
@@ -329,31 +377,34 @@ static bool next_group(sum_group *g) {
     return g->count > 0;
 }
 
-int32_t mgn_cl_sum_groups(const mgn_row_section *section, int32_t most) {
-    sum_group g = {.section = section, .most = most};
-    int32_t groups = 0;
-    while (next_group(&g)) groups++;
-    return groups;
+/* Remembers which places the sums of a section are, which stand in the lanes of variables from `name` on. */
+static void hold_sums(mgn_cl_row_text *t, const mgn_cl_row_part *part, int32_t name) {
+    sum_group g = {.section = &t->program->sections[part->section], .most = t->width};
+    while (next_group(&g))
+        for (int32_t at = 0, count; at < g.count; at += count) {
+            const int32_t sum = g.first + at, lane = sum % t->width;
+            count = MGN_MIN(g.count - at, t->width - lane);
+            mgn_cl_hold(t, name + sum / t->width, lane, g.place + at, count);
+        }
 }
 
-/* In vectors: a group's sums become the lanes of one variable. */
+/* In vectors: the sums become the lanes of as few variables as can be. */
 static void print_vector_sums(mgn_cl_row_text *t, const mgn_cl_row_part *part) {
-    sum_group g = {.section = &t->program->sections[part->section], .most = t->width};
-    for (int32_t number = 0; next_group(&g); number++) {
+    const int32_t first = t->names, vectors = mgn_cl_sum_vectors(t, part);
+    for (int32_t number = 0; number < vectors; number++) {
         const int name = (int)t->names++;
         mgn_cl_put(t, "R v%d;\n{ R q[MGN_WIDTH] = {", name);
-        for (int32_t k = 0; k < t->width; k++)
-            if (k < g.count)
-                mgn_cl_put(t, "%st%d", k ? ", " : "", (int)(part->first_sum + g.first + k));
+        for (int32_t k = number * t->width; k < (number + 1) * t->width; k++)
+            if (k < part->sums)
+                mgn_cl_put(t, "%st%d", k % t->width ? ", " : "", (int)(part->first_sum + k));
             else
                 mgn_cl_put(t, ", (R)0");
         mgn_cl_put(t, "};\nv%d = m_sum_lanes(q); }\n", name);
-        if (t->single)
-            mgn_cl_hold(t, name, g.place, g.count);
-        else
-            mgn_cl_put(t, "MGN_VSTORE(v%d, partial + (get_group_id(0) * %d + %d) * MGN_WIDTH);\n", name,
-                       (int)part->sum_groups, (int)number);
+        if (!t->single)
+            mgn_cl_put(t, "MGN_VSTORE(v%d, partial + (get_group_id(0) * %d + %d) * MGN_WIDTH);\n", name, (int)vectors,
+                       (int)number);
     }
+    if (t->single) hold_sums(t, part, first);
 }
 
 /* Over a work-group: through local memory, several sums at a time. */
@@ -368,7 +419,7 @@ static void print_group_sums(mgn_cl_row_text *t, const mgn_cl_row_part *part, bo
             mgn_cl_put(t, "if (item < %d) partial[(%d + item) * n[%d] + get_group_id(0)] = v%d;\n", (int)g.count,
                        (int)g.first, MGN_CL_CHUNKS, name);
         else
-            mgn_cl_hold(t, name, g.place, g.count);
+            mgn_cl_hold(t, name, 0, g.place, g.count);
         mgn_cl_put(t, "SYNC\n");
         mgn_cl_clean(t);
     }
@@ -392,13 +443,13 @@ void mgn_cl_print_partial_sums(mgn_cl_row_text *t, const mgn_cl_row_part *part) 
         print_group_sums(t, part, false);
         return;
     }
-    sum_group g = {.section = &t->program->sections[part->section], .most = t->width};
-    for (int32_t number = 0; next_group(&g); number++) {
-        const int name = (int)t->names++;
-        mgn_cl_put(t,
-                   "R v%d = (R)0;\nfor (ulong chunk = 0; chunk < n[%d]; chunk++) v%d += MGN_VLOAD(partial + (chunk * "
-                   "%d + %d) * MGN_WIDTH);\n",
-                   name, MGN_CL_CHUNKS, name, (int)part->sum_groups, (int)number);
-        mgn_cl_hold(t, name, g.place, g.count);
-    }
+    const int32_t first = t->names, vectors = mgn_cl_sum_vectors(t, part);
+    for (int32_t number = 0; number < vectors; number++)
+        mgn_cl_put(
+            t,
+            "R v%d = (R)0;\nfor (ulong chunk = 0; chunk < n[%d]; chunk++) v%d += MGN_VLOAD(partial + (chunk * %d + "
+            "%d) * MGN_WIDTH);\n",
+            (int)(first + number), MGN_CL_CHUNKS, (int)(first + number), (int)vectors, (int)number);
+    t->names += vectors;
+    hold_sums(t, part, first);
 }

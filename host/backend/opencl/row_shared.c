@@ -26,8 +26,8 @@ void mgn_cl_reads(mgn_cl_row_text *t, int32_t place, int32_t count) {
     for (int32_t j = 0; j < count; j++) t->in_memory[place + j] = true;
 }
 
-/* Stores lanes 0 .. count-1 of a variable, in pieces of whole powers of two, so that nothing else is touched. */
-static void print_store(mgn_cl_row_text *t, int variable, int32_t place, int32_t count) {
+/* Stores `count` lanes of a variable from `lane` on, in pieces of whole powers of two, so that nothing else is touched. */
+static void print_store(mgn_cl_row_text *t, int variable, int32_t lane, int32_t place, int32_t count) {
     static const char digits[] = "0123456789abcdef";
     if (!t->vectors) {
         mgn_cl_put(t, "if (item < %d) s[%d + item] = v%d;\n", (int)count, (int)place, variable);
@@ -40,9 +40,9 @@ static void print_store(mgn_cl_row_text *t, int variable, int32_t place, int32_t
     for (int32_t at = 0, size; at < count; at += size) {
         for (size = 8; size > count - at; size /= 2) {}
         if (size == 1)
-            mgn_cl_put(t, "s[%d] = v%d.s%c;\n", (int)(place + at), variable, digits[at]);
+            mgn_cl_put(t, "s[%d] = v%d.s%c;\n", (int)(place + at), variable, digits[lane + at]);
         else
-            mgn_cl_put(t, "vstore%d(v%d.s%.*s, 0, s + %d);\n", (int)size, variable, (int)size, digits + at,
+            mgn_cl_put(t, "vstore%d(v%d.s%.*s, 0, s + %d);\n", (int)size, variable, (int)size, digits + lane + at,
                        (int)(place + at));
     }
 }
@@ -56,15 +56,15 @@ static void note_stores(mgn_cl_row_text *t, int32_t place, int32_t count) {
     }
 }
 
-void mgn_cl_hold(mgn_cl_row_text *t, int32_t variable, int32_t place, int32_t count) {
+void mgn_cl_hold(mgn_cl_row_text *t, int32_t variable, int32_t lane, int32_t place, int32_t count) {
     bool needed = false;
     for (int32_t j = 0; j < count; j++) {
         t->variable[place + j] = variable;
-        t->lane[place + j] = j;
+        t->lane[place + j] = lane + j;
         needed = needed || t->in_memory[place + j];
     }
     if (!needed) return;
-    print_store(t, variable, place, count);
+    print_store(t, variable, lane, place, count);
     note_stores(t, place, count);
 }
 
@@ -145,7 +145,7 @@ static void print_vector(mgn_cl_row_text *t, const mgn_row_instruction *i, int32
     snprintf(target, sizeof target, "v%d", name);
     mgn_cl_put(t, "R v%d;\n", name);
     print_statement(t, i, target, in);
-    mgn_cl_hold(t, name, i->dst.base + at, count);
+    mgn_cl_hold(t, name, 0, i->dst.base + at, count);
 }
 
 /* Whole vectors of a long instruction, through memory. */
@@ -241,7 +241,7 @@ static void print_own(mgn_cl_row_text *t, const mgn_row_instruction *i) {
     snprintf(target, sizeof target, "v%d", name);
     mgn_cl_put(t, "R v%d = (R)0;\nif (item < %d) ", name, (int)i->count);
     print_statement(t, i, target, in);
-    mgn_cl_hold(t, name, i->dst.base, i->count);
+    mgn_cl_hold(t, name, 0, i->dst.base, i->count);
 }
 
 static void print_spread(mgn_cl_row_text *t, const mgn_row_instruction *i) {
@@ -375,7 +375,7 @@ static int32_t print_vector_carries(mgn_cl_row_text *t, int pass, int32_t name) 
         for (int32_t at = 0; at < c->count; at += t->width, name++) {
             const int32_t count = MGN_MIN(t->width, c->count - at);
             if (pass == 1)
-                print_store(t, (int)name, c->to + at, count);
+                print_store(t, (int)name, 0, c->to + at, count);
             else
                 mgn_cl_put(t, "const R v%d = %s;\n", (int)name,
                            vector_of(t, c->from + at, c->count == 1 ? 0 : 1, count).text);

@@ -32,8 +32,8 @@ enum { MGN_CL_MOST_ROW_SECTIONS = 32, MGN_CL_SUMS_AT_ONCE = 8 };
 typedef struct mgn_cl_row_part {
     int32_t section;         /* index into program->sections */
     int32_t first_sum, sums; /* over rows; numbered through all sections */
-    int32_t sum_groups;      /* vectors of neighbouring places that they make */
     bool has_shared;         /* split: there is a kernel shared_k */
+    int64_t weight;          /* of the loop over rows */
 } mgn_cl_row_part;
 
 typedef struct mgn_cl_row_text {
@@ -91,20 +91,20 @@ int32_t mgn_cl_row_sums(const mgn_row_instruction *i);
 /* single, at the start of a step: the shuffles of the next steps, when those worked out before are used up. */
 void mgn_cl_print_ahead(mgn_cl_row_text *t);
 /* A row section: loop and sums. In split programs the loop alone, or the sums alone. */
-void mgn_cl_print_row_loop(mgn_cl_row_text *t, const mgn_cl_row_part *part);
+void mgn_cl_print_row_loop(mgn_cl_row_text *t, mgn_cl_row_part *part);
 /* single: the loop's sums to their places; split: to `partial`. */
 void mgn_cl_print_row_sums(mgn_cl_row_text *t, const mgn_cl_row_part *part);
 /* split: from `partial` to their places. */
 void mgn_cl_print_partial_sums(mgn_cl_row_text *t, const mgn_cl_row_part *part);
-/* Sums of the section, as groups of neighbouring shared places of at most `most`; how many groups. */
-int32_t mgn_cl_sum_groups(const mgn_row_section *section, int32_t most);
+/* Vectors that hold the sums of a part. */
+int32_t mgn_cl_sum_vectors(const mgn_cl_row_text *t, const mgn_cl_row_part *part);
 
 /* ---- row_shared.c ---- */
 
 void mgn_cl_print_shared(mgn_cl_row_text *t, const mgn_row_section *section);
 void mgn_cl_print_carries(mgn_cl_row_text *t);
-/* Lanes 0 .. count-1 of a variable are the shared places from `place` on: remembers it, and stores them if need be. */
-void mgn_cl_hold(mgn_cl_row_text *t, int32_t variable, int32_t place, int32_t count);
+/* The shared places from `place` on are the lanes of a variable from `lane` on: remembers it, and stores them if need be. */
+void mgn_cl_hold(mgn_cl_row_text *t, int32_t variable, int32_t lane, int32_t place, int32_t count);
 /* Somebody reads s[place] .. s[place + count - 1]. */
 void mgn_cl_reads(mgn_cl_row_text *t, int32_t place, int32_t count);
 /* At the start of kernels and loops nothing is known of what variables hold. */
