@@ -6,7 +6,7 @@
 
 /* Of sections that are worked on in pairs of vectors: compiling them twice is bearable, and most of their sums stay in
  * registers. Operations of a function that is worth it. */
-enum { MOST_PAIR_WEIGHT = 1500, MOST_PAIR_SUMS = 32, LONG_FUNCTION = 8 };
+enum { MOST_PAIR_WEIGHT = 400, MOST_PAIR_SUMS = 32, LONG_FUNCTION = 8 };
 
 /* ---- operands ---- */
 
