@@ -137,6 +137,18 @@ START_TEST(points_without_a_density_are_matched) {
 }
 END_TEST
 
+START_TEST(points_are_met_by_sinkhorn) {
+    make_inputs();
+    cJSON *o =
+        run_json("fit -s normal:2 -t y.npy -o map --samples 600 --batch 200 --epochs 40 --lr .02 --blur .2 --seed 3");
+    ck_assert_str_eq(text(cJSON_GetObjectItem(o, "recipe"), "loss"), "sinkhorn");
+    ck_assert_double_eq(number(cJSON_GetObjectItem(o, "recipe"), "blur"), 0.2);
+    ck_assert_double_lt(number(o, "sliced_w2"), number(o, "sliced_w2_before") / 2);
+    ck_assert_double_lt(number(o, "heldout_loss"), 1);
+    cJSON_Delete(o);
+}
+END_TEST
+
 START_TEST(the_same_seed_gives_the_same_file) {
     make_inputs();
     static const char *const names[] = {"a", "b", "c"};
@@ -246,6 +258,7 @@ int main(void) {
     tcase_add_test(good, gaussian_to_gaussian_is_found);
     tcase_add_test(good, pairs_are_learned_to_the_end);
     tcase_add_test(good, points_without_a_density_are_matched);
+    tcase_add_test(good, points_are_met_by_sinkhorn);
     tcase_add_test(good, the_same_seed_gives_the_same_file);
     tcase_add_test(good, an_interruption_keeps_what_was_learned);
     tcase_add_test(bad, bad_input_is_refused);

@@ -27,6 +27,8 @@ static mgn_status parse(const cli_command *command, int argc, char **argv, fit_o
                        .restarts = 1,
                        .lr = 0.005,
                        .floor = 0.01,
+                       .blur = 0.05,
+                       .scaling = 0.5,
                        .holdout = 0.1};
     const cli_option options[] = {
         {"source", 's', CLI_TEXT, "S", "what the map starts from: a table, a picture or a distribution (required)",
@@ -40,16 +42,21 @@ static mgn_status parse(const cli_command *command, int argc, char **argv, fit_o
         {"activation", 0, CLI_CHOICE, "logistic|tanh|softplus", "default: the usual one of the model", &o->activation,
          0, 0},
         {"loss", 0, CLI_TEXT, "KIND",
-         "mse or l1 for pairs; nll, kl, mixture-kl, mixture-nll, monge-ampere, .. (default by what T offers)", &o->loss,
-         0, 0},
+         "mse or l1 for pairs; nll, kl, mixture-kl, mixture-nll, monge-ampere, sinkhorn (default by what T offers)",
+         &o->loss, 0, 0},
         {"cost-weight", 0, CLI_REAL, "W", "add W times the transport cost E|x - g(x)|^2 (default 0)", &o->cost_weight,
          0, 1e12},
         {"squared", 0, CLI_FLAG, NULL, "monge-ampere: the mean square of the residual", &o->squared, 0, 0},
+        {"blur", 0, CLI_REAL, "B", "sinkhorn: standard deviation of the blur (default .05)", &o->blur, 1e-9, 1e9},
+        {"scaling", 0, CLI_REAL, "S", "sinkhorn: ratio of neighbouring blurs (default .5)", &o->scaling, 0.01, 0.99},
+        {"reach", 0, CLI_REAL, "R", "sinkhorn: distance beyond which mass is not moved (default: none)", &o->reach,
+         1e-9, 1e9},
         {"optimizer", 0, CLI_TEXT, "KIND", "adam (the default), adamw, sgd, lbfgs, newton, gauss-newton", &o->optimizer,
          0, 0},
         {"epochs", 0, CLI_LONG, "N", "passes over the rows, or steps of second order (default 100)", &o->epochs, 1,
          100000000},
-        {"batch", 0, CLI_LONG, "N", "rows a step (default 256; 4096 for kl)", &o->batch, 1, 1000000000},
+        {"batch", 0, CLI_LONG, "N", "rows a step (default 256; 4096 for kl, 1024 for sinkhorn)", &o->batch, 1,
+         1000000000},
         {"lr", 0, CLI_REAL, "RATE", "learning rate of first-order optimizers (default .005)", &o->lr, 1e-12, 1e6},
         {"momentum", 0, CLI_REAL, "M", "of sgd (default 0)", &o->momentum, 0, 0.999999},
         {"weight-decay", 0, CLI_REAL, "W", "default 0", &o->weight_decay, 0, 1e6},
@@ -82,6 +89,11 @@ static cJSON *recipe_of(const fit_job *j) {
     cJSON_AddBoolToObject(r, "paired", o->paired);
     cJSON_AddStringToObject(r, "loss", t->loss.kind);
     cJSON_AddNumberToObject(r, "cost_weight", t->loss.cost_weight);
+    if (mgn_loss_needs_samples(t->loss.kind)) {
+        cJSON_AddNumberToObject(r, "blur", o->blur);
+        cJSON_AddNumberToObject(r, "scaling", o->scaling);
+        cJSON_AddNumberToObject(r, "reach", o->reach);
+    }
     cJSON_AddStringToObject(r, "optimizer", t->optimizer.kind);
     cJSON_AddNumberToObject(r, "lr", t->optimizer.lr);
     cJSON_AddNumberToObject(r, "momentum", t->optimizer.momentum);

@@ -16,6 +16,8 @@ enum {
     USUAL_EPOCHS = 100,
     USUAL_BATCH = 256,
     MOMENTS_BATCH = 4096, /* of losses that estimate a covariance from each batch */
+    POINTS_BATCH = 1024,  /* of losses between clouds of points */
+    MOST_POINTS = 4096,   /* such a loss is measured on */
     DIRECTIONS = 256,
     STREAM = 0x66697473 /* sets the order of the rows apart from other random numbers under the same seed */
 };
@@ -49,13 +51,6 @@ static mgn_status check_names(const fit_options *o) {
 
 /* ---- the loss ---- */
 
-static bool is_loss(const char *word) {
-    const char *label;
-    for (size_t i = 0; (label = mgn_loss_kind(i)); i++)
-        if (strcmp(label, word) == 0) return true;
-    return false;
-}
-
 /* What the target offers decides: given images, a density, or points alone. */
 static const char *choose_loss(const fit_job *j, const char **reason) {
     if (j->options.paired) {
@@ -66,12 +61,8 @@ static const char *choose_loss(const fit_job *j, const char **reason) {
         *reason = "the target has a density";
         return "nll";
     }
-    if (is_loss("sinkhorn")) {
-        *reason = "the target is known by its points";
-        return "sinkhorn";
-    }
-    *reason = "the target is known by its points: their mean and covariance are matched";
-    return "kl";
+    *reason = "the target is known by its points";
+    return "sinkhorn";
 }
 
 static bool takes_moments(const char *loss) { return strcmp(loss, "kl") == 0 || strcmp(loss, "mixture-kl") == 0; }
@@ -83,6 +74,7 @@ static mgn_status set_loss(fit_job *j) {
     snprintf(loss->kind, sizeof loss->kind, "%.15s", kind);
     loss->cost_weight = o->cost_weight;
     loss->squared = o->squared;
+    loss->sinkhorn = (mgn_sinkhorn_config){.blur = o->blur, .scaling = o->scaling, .reach = o->reach};
     if (mgn_loss_needs_pairs(kind) && !o->paired)
         return mgn_fail(MGN_ERR_ARGUMENT,
                         "--loss %s compares row by row; with --paired row i of --target is the image of row i of "
@@ -133,7 +125,10 @@ static mgn_status set_training(fit_job *j) {
     t->schedule.every = o->every;
     t->schedule.floor = o->floor;
     t->epochs = o->epochs ? o->epochs : USUAL_EPOCHS;
-    t->batch = second ? 0 : o->batch ? o->batch : takes_moments(t->loss.kind) ? MOMENTS_BATCH : USUAL_BATCH;
+    const int64_t usual = takes_moments(t->loss.kind)            ? MOMENTS_BATCH
+                          : mgn_loss_needs_samples(t->loss.kind) ? POINTS_BATCH
+                                                                 : USUAL_BATCH;
+    t->batch = second ? 0 : o->batch ? o->batch : usual;
     const bool has_f64 = mgn_device_get_info(j->device)->has_f64;
     t->real = (o->real ? strcmp(o->real, "f64") == 0 : second && has_f64) ? MGN_F64 : MGN_F32;
     return mgn_optimizer_check(&t->optimizer, &(mgn_optimizer_shape){0});
@@ -215,9 +210,23 @@ static mgn_samples samples_of(const fit_job *j, int64_t first, int64_t n) {
     return (mgn_samples){j->x.values + first * j->d, j->y.values ? j->y.values + first * j->d : NULL, n};
 }
 
+/* Between the images of some rows and as many samples of the target. */
+static mgn_status measure_points(const fit_job *j, mgn_model *model, mgn_samples samples, double *loss) {
+    mgn_matrix like = {0};
+    mgn_loss_config config = j->training.loss;
+    samples.n = MGN_MIN(samples.n, MOST_POINTS);
+    MGN_TRY(cli_target_rows(j->target, samples.n, j->options.common.seed ^ target_seed, &like));
+    samples.y = like.values;
+    config.sinkhorn.diameter = mgn_box_diagonal(samples.x, samples.n, like.values, like.rows, j->d);
+    const mgn_status status = mgn_measure_loss(&config, j->device, model, &samples, loss);
+    mgn_matrix_free(&like);
+    return status;
+}
+
 /* Loss on the rows held out, or on those learned from. */
 static mgn_status measure(const fit_job *j, mgn_model *model, double *loss) {
     const mgn_samples samples = j->held ? samples_of(j, j->rows, j->held) : samples_of(j, 0, j->rows);
+    if (mgn_loss_needs_samples(j->training.loss.kind)) return measure_points(j, model, samples, loss);
     if (samples.n < 2 && takes_moments(j->training.loss.kind)) {
         *loss = NAN;
         return MGN_OK;

@@ -16,7 +16,7 @@ typedef struct fit_options {
     const char *model, *activation, *loss, *optimizer, *schedule, *real;
     bool paired, squared;
     int64_t h, layers, samples, batch, epochs, every, restarts;
-    double cost_weight, lr, weight_decay, momentum, clip, gamma, floor, holdout;
+    double cost_weight, lr, weight_decay, momentum, clip, gamma, floor, holdout, blur, scaling, reach;
 } fit_options;
 
 typedef struct fit_job {
