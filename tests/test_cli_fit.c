@@ -113,7 +113,7 @@ START_TEST(pairs_are_learned_to_the_end) {
     ck_assert_double_eq(number(recipe, "holdout"), 100);
     ck_assert_double_lt(number(o, "heldout_loss"), 0.01);
     ck_assert(cJSON_IsNull(cJSON_GetObjectItem(o, "uvp")));
-    const double best = number(o, "heldout_loss"), start = number(recipe, "start");
+    const double best = number(o, "heldout_loss"), start = number(recipe, "kept");
     cJSON_Delete(o);
     /* the best of several starts is at least as good as the first alone, and the one that was kept says which it was */
     o = run_json("fit -s x.npy -t y.npy --paired -o first --model mmgn --width 2 --layers 2 --holdout .25 "

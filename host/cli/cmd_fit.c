@@ -24,11 +24,12 @@ static mgn_status parse(const cli_command *command, int argc, char **argv, fit_o
     *o = (fit_options){.model = "cmgn",
                        .optimizer = "adam",
                        .schedule = "cosine",
+                       .start = "affine",
                        .restarts = 1,
                        .lr = 0.005,
                        .floor = 0.01,
                        .blur = 0.05,
-                       .scaling = 0.5,
+                       .scaling = 0.9,
                        .holdout = 0.1};
     const cli_option options[] = {
         {"source", 's', CLI_TEXT, "S", "what the map starts from: a table, a picture or a distribution (required)",
@@ -48,14 +49,15 @@ static mgn_status parse(const cli_command *command, int argc, char **argv, fit_o
          0, 1e12},
         {"squared", 0, CLI_FLAG, NULL, "monge-ampere: the mean square of the residual", &o->squared, 0, 0},
         {"blur", 0, CLI_REAL, "B", "sinkhorn: standard deviation of the blur (default .05)", &o->blur, 1e-9, 1e9},
-        {"scaling", 0, CLI_REAL, "S", "sinkhorn: ratio of neighbouring blurs (default .5)", &o->scaling, 0.01, 0.99},
+        {"scaling", 0, CLI_REAL, "S",
+         "sinkhorn: ratio of neighbouring blurs; below .9 gradients are biased (default .9)", &o->scaling, 0.01, 0.99},
         {"reach", 0, CLI_REAL, "R", "sinkhorn: distance beyond which mass is not moved (default: none)", &o->reach,
          1e-9, 1e9},
         {"optimizer", 0, CLI_TEXT, "KIND", "adam (the default), adamw, sgd, lbfgs, newton, gauss-newton", &o->optimizer,
          0, 0},
         {"epochs", 0, CLI_LONG, "N", "passes over the rows, or steps of second order (default 100)", &o->epochs, 1,
          100000000},
-        {"batch", 0, CLI_LONG, "N", "rows a step (default 256; 4096 for kl, 1024 for sinkhorn)", &o->batch, 1,
+        {"batch", 0, CLI_LONG, "N", "rows a step (default 256; 4096 for kl, 512 for sinkhorn)", &o->batch, 1,
          1000000000},
         {"lr", 0, CLI_REAL, "RATE", "learning rate of first-order optimizers (default .005)", &o->lr, 1e-12, 1e6},
         {"momentum", 0, CLI_REAL, "M", "of sgd (default 0)", &o->momentum, 0, 0.999999},
@@ -69,6 +71,9 @@ static mgn_status parse(const cli_command *command, int argc, char **argv, fit_o
         {"samples", 0, CLI_LONG, "N", "rows to take of S (default all of a file, 10000 of a distribution)", &o->samples,
          2, 1000000000},
         {"holdout", 0, CLI_REAL, "F", "fraction of the rows kept for the figures (default .1)", &o->holdout, 0, 0.9},
+        {"start", 0, CLI_CHOICE, "affine|random",
+         "near the affine map between the means and covariances, or from N(0, 1) weights (default affine)", &o->start,
+         0, 0},
         {"restarts", 0, CLI_LONG, "N", "random starts, the best of which is kept (default 1)", &o->restarts, 1, 100000},
         {"real", 0, CLI_CHOICE, "f32|f64", "what to compute in (default f32; f64 for optimizers of second order)",
          &o->real, 0, 0},
@@ -108,7 +113,8 @@ static cJSON *recipe_of(const fit_job *j) {
     cJSON_AddNumberToObject(r, "rows", (double)j->rows);
     cJSON_AddNumberToObject(r, "holdout", (double)j->held);
     cJSON_AddNumberToObject(r, "restarts", (double)o->restarts);
-    cJSON_AddNumberToObject(r, "start", (double)j->kept);
+    cJSON_AddStringToObject(r, "start", o->start);
+    cJSON_AddNumberToObject(r, "kept", (double)j->kept);
     cJSON_AddNumberToObject(r, "seed", (double)o->common.seed);
     cJSON_AddStringToObject(r, "real", mgn_dtype_name(t->real));
     cJSON_AddStringToObject(r, "device", mgn_device_get_info(j->device)->spec);

@@ -16,7 +16,7 @@ enum {
     USUAL_EPOCHS = 100,
     USUAL_BATCH = 256,
     MOMENTS_BATCH = 4096, /* of losses that estimate a covariance from each batch */
-    POINTS_BATCH = 1024,  /* of losses between clouds of points */
+    POINTS_BATCH = 512,   /* of losses between clouds of points */
     MOST_POINTS = 4096,   /* such a loss is measured on */
     DIRECTIONS = 256,
     STREAM = 0x66697473 /* sets the order of the rows apart from other random numbers under the same seed */
@@ -244,6 +244,7 @@ static mgn_status train_start(fit_job *j, int64_t start, mgn_model **model, mgn_
     training.context = j;
     j->kept = start + 1; /* for the progress */
     MGN_TRY(mgn_model_create(&j->shape, seed, model));
+    if (strcmp(j->options.start, "affine") == 0) MGN_TRY(fit_start_affine(j, *model));
     mgn_status status = mgn_train(*model, j->device, &samples, &training, result);
     if (status == MGN_ERR_INTERRUPTED) {
         j->is_stopped = true;

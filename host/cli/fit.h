@@ -13,7 +13,7 @@
 typedef struct fit_options {
     cli_common common;
     const char *source, *target, *out;
-    const char *model, *activation, *loss, *optimizer, *schedule, *real;
+    const char *model, *activation, *loss, *optimizer, *schedule, *start, *real;
     bool paired, squared;
     int64_t h, layers, samples, batch, epochs, every, restarts;
     double cost_weight, lr, weight_decay, momentum, clip, gamma, floor, holdout, blur, scaling, reach;
@@ -40,6 +40,10 @@ typedef struct fit_job {
 
 /* Reads the specifications, chooses what was left open, and draws the rows. */
 mgn_status fit_prepare(fit_job *job);
+
+/* Gives a random model the affine part that is optimal between the two means and covariances, and small weights; leaves
+ * models alone whose kind has no such part. */
+mgn_status fit_start_affine(const fit_job *job, mgn_model *model);
 
 /* Trains every start and keeps the best. After an interruption the job is_stopped and has what was learned. */
 mgn_status fit_train(fit_job *job);
