@@ -71,36 +71,45 @@ START_TEST(published_recipe_learns_the_field) {
 }
 END_TEST
 
+static mgn_experiment_report run_field(const char *field, const char *kind, uint64_t seed) {
+    return run("gradient-field", "cpu",
+               (mgn_experiment_config){.recipe = "best", .model = kind, .field = field, .seed = seed});
+}
+
 START_TEST(best_recipe_learns_the_field) {
-    for (uint64_t seed = 0; seed < 2; seed++) {
-        const mgn_experiment_report report =
-            run("gradient-field", "cpu", (mgn_experiment_config){.recipe = "best", .seed = seed});
-        ck_assert_uint_eq(report.count, 2);
-        check_below(&report.results[0], "rmse", 0.0290);
-        check_below(&report.results[1], "rmse", 0.0126);
-        ck_assert_int_eq(report.results[0].parameters, 14);
-        ck_assert_int_eq(report.results[1].parameters, 24);
-    }
+    static const struct {
+        const char *kind, *key;
+        int64_t parameters;
+        double limit;
+    } rows[] = {{"cmgn", "rmse", 14, 0.0290},
+                {"mmgn", "rmse", 24, 0.0126},
+                {"icgn", "rmse", 15, 0.1},
+                {"icnn", "rmse", 76, 0.01},
+                {"cgradnet", "mae", 130, 5e-6}};
+    for (size_t i = 0; i < MGN_COUNT(rows); i++)
+        for (uint64_t seed = 0; seed < (i < 2 ? 2 : 1); seed++) {
+            const mgn_experiment_report report = run_field("report", rows[i].kind, seed);
+            ck_assert_uint_eq(report.count, 1);
+            check_below(&report.results[0], rows[i].key, rows[i].limit);
+            ck_assert_int_eq(report.results[0].parameters, rows[i].parameters);
+        }
 }
 END_TEST
 
 /* The other fields have other values and no figure of the report beside them; the convex one has larger models too. */
 START_TEST(other_fields) {
-    const mgn_experiment_report paper = run("gradient-field", "cpu",
-                                            (mgn_experiment_config){.recipe = "best", .field = "paper"}),
-                                gravier = run("gradient-field", "cpu",
-                                              (mgn_experiment_config){.recipe = "best", .field = "gravier"});
-    ck_assert_uint_eq(paper.count, 4);
-    check_below(&paper.results[0], "rmse", 0.0300);
-    check_below(&paper.results[1], "db", -46);
-    check_below(&paper.results[2], "db", -60);
-    check_below(&paper.results[3], "db", -70);
-    for (size_t m = 0; m < paper.count; m++) ck_assert_int_le(paper.results[m].parameters, 100);
-    ck_assert(isnan(figure(&paper.results[0], "rmse")->published));
-    ck_assert_double_eq(figure(&paper.results[2], "db")->published, -49.05);
-    ck_assert_uint_eq(gravier.count, 2);
-    check_below(&gravier.results[0], "rmse", 0.0160);
-    check_below(&gravier.results[1], "rmse", 0.0060);
+    static const double limits[] = {-30.5, -46, -22, -50, -60, -70, -60, -60};
+    const mgn_experiment_report paper = run_field("paper", NULL, 0), gravier = run_field("gravier", "mmgn", 0);
+    ck_assert_uint_eq(paper.count, MGN_COUNT(limits));
+    for (size_t m = 0; m < paper.count; m++) {
+        check_below(&paper.results[m], "db", limits[m]);
+        ck_assert_int_le(paper.results[m].parameters, 100);
+        ck_assert(!paper.results[m].model.signed_scales);
+        ck_assert(isnan(figure(&paper.results[m], "rmse")->published));
+        ck_assert(isnan(figure(&paper.results[m], "db")->published) == (m < 4));
+    }
+    ck_assert_uint_eq(gravier.count, 1);
+    check_below(&gravier.results[0], "rmse", 0.0060);
 }
 END_TEST
 
@@ -236,12 +245,12 @@ END_TEST
 START_TEST(devices_agree) {
     const char *spec = mgn_test_opencl_spec();
     if (!spec) MGN_TEST_SKIP("no OpenCL device");
-    const mgn_experiment_config field = {.recipe = "published", .epochs = 1, .seed = 2},
+    const mgn_experiment_config field = {.model = "mmgn", .recipe = "published", .epochs = 1, .seed = 2},
                                 gaussian = {.recipe = "best", .seed = 2};
     const mgn_experiment_report a = run("gradient-field", "cpu", field), b = run("gradient-field", spec, field),
                                 c = run("gaussian", "cpu", gaussian), d = run("gaussian", spec, gaussian);
+    ck_assert_double_eq_tol(figure(&a.results[0], "rmse")->value, figure(&b.results[0], "rmse")->value, 2e-3);
     for (size_t i = 0; i < 2; i++) {
-        ck_assert_double_eq_tol(figure(&a.results[i], "rmse")->value, figure(&b.results[i], "rmse")->value, 2e-3);
         ck_assert_double_eq_tol(figure(&c.results[i], "nll")->value, figure(&d.results[i], "nll")->value, 1e-3);
     }
 }
@@ -258,6 +267,7 @@ START_TEST(refuses_what_makes_no_sense) {
     } rows[] = {
         {"gausian", {0}, MGN_ERR_ARGUMENT, "did you mean 'gaussian'?"},
         {"gaussian", {.model = "icnn"}, MGN_ERR_ARGUMENT, "gaussian has nothing for the model icnn"},
+        {"gradient-field", {.model = "cmng"}, MGN_ERR_ARGUMENT, "gradient-field has nothing for the model cmng"},
         {"gaussian",
          {.recipe = "quick"},
          MGN_ERR_ARGUMENT,

@@ -61,6 +61,7 @@ static mgn_status print_json(const job *j) {
         cJSON_AddStringToObject(row, "model", result->model.kind);
         cJSON_AddStringToObject(row, "recipe", result->recipe);
         cJSON_AddStringToObject(row, "v", is_gaussian_start(result) ? "gaussian" : "orthogonal");
+        cJSON_AddBoolToObject(row, "signed", result->model.signed_scales);
         cJSON_AddNumberToObject(row, "d", (double)result->model.d);
         cJSON_AddNumberToObject(row, "parameters", (double)result->parameters);
         add_figures(row, result);
@@ -80,7 +81,10 @@ static void optional_cell(cli_table *table, double value) {
 enum { SHARED_COLUMNS = 7 };
 
 static void shared_cells(cli_table *table, const job *j, const mgn_experiment_result *result) {
-    cli_table_cell(table, "%s%s", result->model.kind, is_gaussian_start(result) ? ", Gaussian V" : "");
+    cli_table_cell(table, "%s%s", result->model.kind,
+                   is_gaussian_start(result)     ? ", Gaussian V"
+                   : result->model.signed_scales ? ", signed"
+                                                 : "");
     cli_table_cell(table, "%lld", (long long)result->model.d);
     cli_table_cell(table, "%lld", (long long)result->parameters);
     cli_table_cell(table, "%s", result->recipe);
@@ -120,7 +124,8 @@ static void describe(char *text, size_t capacity) {
 
 static mgn_status parse(const cli_command *command, int argc, char **argv, job *j) {
     const cli_option options[] = {
-        {"model", 'm', CLI_CHOICE, "cmgn|mmgn|all", "which network (default all)", &j->model, 0, 0},
+        {"model", 'm', CLI_CHOICE, "cmgn|mmgn|icnn|icgn|cgradnet|mgradnet|all", "which network (default all)",
+         &j->model, 0, 0},
         {"recipe", 'r', CLI_CHOICE, "published|best|monge-ampere|both",
          "the published recipe, the best known here, or (gaussian) the one that knows both densities (default all)",
          &j->recipe, 0, 0},

@@ -40,31 +40,71 @@ static const field fields[] = {
     {"gravier", gravier_gradient, false},
 };
 
-/* The models of the report. */
-#define CASCADE \
-    { .kind = "cmgn", .d = 2, .h = 2, .layers = 2, .activation = MGN_LOGISTIC }
-#define MODULES \
-    { .kind = "mmgn", .d = 2, .h = 3, .layers = 2, .activation = MGN_TANH }
+/* ---- the models ---- */
 
-static const mgn_trial report_trials[] = {
-    {mgn_published, CASCADE},
-    {mgn_published, MODULES},
-    {mgn_best, CASCADE},
-    {mgn_best, MODULES},
-};
+/* How a model is searched for: starts by mgn_choose_starts or random ones, and the rounds. */
+typedef struct search {
+    bool is_chosen;
+    mgn_round rounds[4];
+    size_t count;
+} search;
 
-/* On the convex field larger ones too, of up to the 100 parameters that Chaudhari, Pranav and Moura take. */
-static const mgn_trial convex_trials[] = {
-    {mgn_published, CASCADE},
-    {mgn_published, MODULES},
-    {mgn_best, CASCADE},
-    {mgn_best, MODULES},
-    {mgn_best, {.kind = "cmgn", .d = 2, .h = 22, .layers = 2, .activation = MGN_LOGISTIC}},
-    {mgn_best, {.kind = "mmgn", .d = 2, .h = 4, .layers = 7, .activation = MGN_TANH}},
+static const char damped[] = "gauss-newton", lbfgs[] = "lbfgs";
+
+/* The small cascade's best minimum is one of a dozen that are a few percent higher, and few starts lead there. */
+static const search search_cascade = {true, {{40, 300, 100, damped}, {8, 1000, 150, damped}, {2, ROWS, 300, lbfgs}}, 3};
+static const search search_few = {
+    false, {{20, 200, 60, damped}, {8, 200, 120, damped}, {3, 500, 120, damped}, {1, ROWS, 60, lbfgs}}, 4};
+static const search search_many = {
+    false, {{8, 200, 50, damped}, {3, 200, 80, damped}, {1, 1000, 50, damped}, {1, 3000, 15, damped}}, 4};
+/* With signs free the floor is far below what a few hundred steps reach. */
+static const search search_signed = {
+    false, {{8, 300, 100, damped}, {3, 400, 300, damped}, {1, 700, 1000, damped}, {1, 3000, 20, damped}}, 4};
+
+/* One model, on which fields it is shown, and what is known of it there; NaN for unknown. */
+typedef struct entry {
+    mgn_model_config model;
+    bool is_published; /* the report trains it: on all fields, by its recipe too */
+    bool is_convex;    /* else: shown on the convex field only, or on the others only */
+    double rmse, mae, db,
+        floor; /* published, the last the lowest RMSE known; rmse, mae, floor: on the report's field */
+    const search *search;
+} entry;
+
+static const entry entries[] = {
+    {{.kind = "cmgn", .h = 2, .layers = 2}, true, false, 0.09, NAN, NAN, 0.0287, &search_cascade},
+    {{.kind = "mmgn", .h = 3, .layers = 2}, true, false, 0.09, NAN, NAN, 0.0116, &search_few},
+    {{.kind = "icgn", .h = 5, .layers = 1}, true, false, 0.49, NAN, NAN, NAN, &search_few},
+    {{.kind = "icnn", .h = 1, .layers = 19}, true, false, 1.14, NAN, NAN, NAN, &search_many},
+    /* Gravier and Picard, from a million points. */
+    {{.kind = "cgradnet", .h = 16, .layers = 2, .signed_scales = true},
+     false,
+     false,
+     NAN,
+     1e-5,
+     NAN,
+     NAN,
+     &search_signed},
+    {{.kind = "mgradnet", .h = 2, .layers = 15, .signed_scales = true},
+     false,
+     false,
+     NAN,
+     NAN,
+     NAN,
+     NAN,
+     &search_signed},
+    /* Chaudhari, Pranav and Moura, with 100 and 94 parameters: the mean of five cascades, the best of five modular ones. */
+    {{.kind = "cmgn", .h = 22, .layers = 2}, false, true, NAN, NAN, -49.05, NAN, &search_many},
+    {{.kind = "mmgn", .h = 4, .layers = 7}, false, true, NAN, NAN, -52.37, NAN, &search_many},
+    {{.kind = "cgradnet", .h = 12, .layers = 2}, false, true, NAN, NAN, -49.05, NAN, &search_many},
+    {{.kind = "mgradnet", .h = 2, .layers = 12}, false, true, NAN, NAN, -52.37, NAN, &search_many},
 };
 
 typedef struct pairs {
     const field *field;
+    mgn_trial trials[2 * MGN_COUNT(entries)];
+    const entry *of[2 * MGN_COUNT(entries)]; /* what each trial is of */
+    size_t count;
     mgn_matrix x, y, fresh_x, fresh_y;
 } pairs;
 
@@ -85,12 +125,10 @@ static mgn_status sample(const field *f, size_t rows, uint64_t seed, uint32_t st
 
 /* ---- recipes ---- */
 
-static bool is_cascade(const mgn_trial *trial) { return strcmp(trial->model.kind, "cmgn") == 0; }
-
-static bool is_large(const mgn_trial *trial) { return trial->model.h * trial->model.layers >= 20; }
+static const entry *entry_of(const pairs *p, const mgn_trial *trial) { return p->of[trial - p->trials]; }
 
 /* Adam 1e-3, L1, batches of 32, 50 epochs. From N(0, 1) parameters two of three C-MGN never bend their two units within so
- * many such steps, and end at RMSE .47; so its start is chosen. M-MGN needs no choice. */
+ * many such steps, and end at RMSE .47; so its start is chosen. The others need no choice. */
 static mgn_status train_published(const mgn_run *run, const mgn_samples *samples, const mgn_trial *trial,
                                   mgn_model **model, int64_t *steps) {
     const uint64_t seed = run->config->seed;
@@ -101,35 +139,18 @@ static mgn_status train_published(const mgn_run *run, const mgn_samples *samples
         .epochs = run->config->epochs ? run->config->epochs : 50,
         .seed = seed,
     };
-    if (is_cascade(trial))
+    if (strcmp(trial->model.kind, "cmgn") == 0)
         MGN_TRY(mgn_choose_starts(&trial->model, run->device, samples, CANDIDATES, seed, model, 1));
     else
         MGN_TRY(mgn_model_create(&trial->model, seed, model));
     return mgn_train_step(run, "published recipe", *model, samples, &config, steps, NULL);
 }
 
-/* How a model is searched for: starts by mgn_choose_starts or random ones, and the rounds. */
-typedef struct search {
-    bool is_chosen;
-    mgn_round rounds[4];
-    size_t count;
-} search;
-
-static const char damped[] = "gauss-newton", lbfgs[] = "lbfgs";
-
-/* The small cascade's best minimum is one of a dozen that are a few percent higher, and few starts lead there. */
-static const search search_cascade = {true, {{40, 300, 100, damped}, {8, 1000, 150, damped}, {2, ROWS, 300, lbfgs}}, 3};
-static const search search_few = {
-    false, {{20, 200, 60, damped}, {8, 200, 120, damped}, {3, 500, 120, damped}, {1, ROWS, 60, lbfgs}}, 4};
-static const search search_many = {
-    false, {{8, 200, 50, damped}, {3, 200, 80, damped}, {1, 1000, 50, damped}, {1, 3000, 15, damped}}, 4};
-
 /* Mean squared error by Levenberg-Marquardt in double, from many starts that halve from round to round; L-BFGS on all rows
  * ends it. */
-static mgn_status train_best(const mgn_run *run, const mgn_samples *samples, const mgn_trial *trial, mgn_model **model,
-                             int64_t *steps) {
+static mgn_status train_best(const mgn_run *run, const mgn_samples *samples, const mgn_trial *trial, const search *s,
+                             mgn_model **model, int64_t *steps) {
     enum { MOST_STARTS = 40 };
-    const search *s = is_large(trial) ? &search_many : is_cascade(trial) ? &search_cascade : &search_few;
     const mgn_loss_config loss = {.kind = "mse"};
     const int64_t count = MGN_MIN(s->rounds[0].models, MOST_STARTS);
     const uint64_t seed = run->config->seed;
@@ -145,22 +166,17 @@ static mgn_status train(const mgn_run *run, void *data, const mgn_trial *trial, 
     const pairs *p = data;
     const mgn_samples samples = {p->x.values, p->y.values, ROWS};
     return trial->recipe == mgn_published ? train_published(run, &samples, trial, model, steps)
-                                          : train_best(run, &samples, trial, model, steps);
+                                          : train_best(run, &samples, trial, entry_of(p, trial)->search, model, steps);
 }
 
 /* ---- judging ---- */
-
-/* Of models of 94 and 100 parameters: the mean of the cascades, the best of five modular ones. */
-static double published_db(const field *f, const mgn_trial *trial) {
-    if (!f->is_convex || !is_large(trial)) return NAN;
-    return is_cascade(trial) ? -49.05 : -52.37;
-}
 
 static mgn_status judge(const mgn_run *run, void *data, const mgn_trial *trial, mgn_model *model, mgn_map *map,
                         mgn_experiment_result *result) {
     pairs *p = data;
     double loss, rmse, mae;
     const bool is_report = p->field == &fields[0];
+    const entry *of = entry_of(p, trial);
     const mgn_loss_config l1 = {.kind = "l1"}, mse = {.kind = "mse"};
     MGN_TRY(mgn_measure_loss(trial->recipe == mgn_published ? &l1 : &mse, run->device, model,
                              &(mgn_samples){p->x.values, p->y.values, ROWS}, &loss));
@@ -171,19 +187,29 @@ static mgn_status judge(const mgn_run *run, void *data, const mgn_trial *trial, 
     if (status == MGN_OK) status = mgn_mae(mapped.values, p->fresh_y.values, FRESH_ROWS, 2, &mae);
     mgn_matrix_free(&mapped);
     MGN_TRY(status);
-    mgn_add_figure(result, "rmse", rmse, is_report ? 0.09 : NAN,
-                   !is_report          ? NAN
-                   : is_cascade(trial) ? 0.0287
-                                       : 0.0116);
-    mgn_add_figure(result, "mae", mae, NAN, NAN);
-    mgn_add_figure(result, "db", 20 * log10(rmse), published_db(p->field, trial), NAN);
+    mgn_add_figure(result, "rmse", rmse, is_report ? of->rmse : NAN, is_report ? of->floor : NAN);
+    mgn_add_figure(result, "mae", mae, is_report ? of->mae : NAN, NAN);
+    mgn_add_figure(result, "db", 20 * log10(rmse), of->db, NAN);
     mgn_add_figure(result, "loss", loss, NAN, NAN);
     return MGN_OK;
 }
 
+/* The published recipe of all models first, then the best one. */
+static void list_trials(pairs *p) {
+    static const char *const recipes[] = {mgn_published, mgn_best};
+    for (size_t r = 0; r < MGN_COUNT(recipes); r++)
+        for (size_t i = 0; i < MGN_COUNT(entries); i++) {
+            const entry *e = &entries[i];
+            if (!e->is_published && (recipes[r] == mgn_published || e->is_convex != p->field->is_convex)) continue;
+            mgn_trial *trial = &p->trials[p->count];
+            *trial = (mgn_trial){recipes[r], e->model};
+            trial->model.d = 2;
+            trial->model.activation = mgn_model_usual_activation(e->model.kind);
+            p->of[p->count++] = e;
+        }
+}
+
 static mgn_status run_experiment(const mgn_run *run) {
-    static const mgn_protocol of_report = {report_trials, MGN_COUNT(report_trials), train, judge},
-                              of_convex = {convex_trials, MGN_COUNT(convex_trials), train, judge};
     pairs p = {.field = &fields[0]};
     const char *asked = run->config->field;
     for (size_t i = 0; asked && i < MGN_COUNT(fields); i++) {
@@ -191,9 +217,11 @@ static mgn_status run_experiment(const mgn_run *run) {
     }
     if (asked && strcmp(asked, p.field->label) != 0)
         return mgn_fail(MGN_ERR_ARGUMENT, "the field is report, paper or gravier; '%.100s' was found", asked);
+    list_trials(&p);
+    const mgn_protocol protocol = {p.trials, p.count, train, judge};
     mgn_status status = sample(p.field, ROWS, run->config->seed, STREAM_LEARN, &p.x, &p.y);
     if (status == MGN_OK) status = sample(p.field, FRESH_ROWS, run->config->seed, STREAM_FRESH, &p.fresh_x, &p.fresh_y);
-    if (status == MGN_OK) status = mgn_run_trials(run, p.field->is_convex ? &of_convex : &of_report, &p);
+    if (status == MGN_OK) status = mgn_run_trials(run, &protocol, &p);
     mgn_matrix *const matrices[] = {&p.x, &p.y, &p.fresh_x, &p.fresh_y};
     for (size_t i = 0; i < MGN_COUNT(matrices); i++) mgn_matrix_free(matrices[i]);
     return status;
@@ -209,8 +237,10 @@ const mgn_experiment mgn_gradient_field_experiment = {
         "Levenberg-Marquardt in float64, successive halving among random starts by the training loss. rmse: root of "
         "the mean squared Euclidean error; mae: mean over components; db: 20 log10 of rmse; all on 100,000 fresh "
         "points. loss: L1 (published) or mean squared error (best) on the training points. The optimum shown was "
-        "found by Levenberg-Marquardt from many starts. On the convex field there are also models of 94 and 90 "
-        "parameters; the published db are of 100 and 94 (Chaudhari, Pranav, Moura: the mean of five cascades, the "
-        "best of five modular ones).",
+        "found by Levenberg-Marquardt from many starts. Beside the report's models there are C-GradNet and M-GradNet: "
+        "with scales of either sign, gradients but not monotone, on the two fields that are not convex (published "
+        "mae: Gravier and Picard, a million points); and on the convex one, with models of up to 100 parameters "
+        "(published db: Chaudhari, Pranav and Moura, 100 and 94 parameters, the mean of five cascades, the best of "
+        "five modular ones).",
     .run = run_experiment,
 };
