@@ -226,6 +226,22 @@ START_TEST(colours_are_adapted) {
 }
 END_TEST
 
+START_TEST(colours_are_adapted_to_a_mixture) {
+    const char *day = mgn_test_path("day.png"), *sunset = mgn_test_path("sunset.png");
+    shrink(mgn_test_source("assets/day_picos_mountains.jpg"), day);
+    shrink(mgn_test_source("assets/sunset_hilltop.jpg"), sunset);
+    const mgn_experiment_report report =
+        run("colour-mixture", "cpu", (mgn_experiment_config){.source = day, .like = sunset, .seed = 4, .epochs = 10});
+    ck_assert_uint_eq(report.count, 3);
+    ck_assert_int_eq(report.results[0].steps, 40);
+    for (size_t i = 1; i < 3; i++) {
+        const mgn_experiment_result *best = &report.results[i];
+        ck_assert_double_lt(figure(best, "w2_after")->value, 0.4 * figure(best, "w2_before")->value);
+        ck_assert(figure(best, "components")->value == 5);
+    }
+}
+END_TEST
+
 /* ---- the same everywhere ---- */
 
 START_TEST(threads_change_nothing) {
@@ -360,6 +376,7 @@ static Suite *suite(void) {
         gaussian_in_other_dimensions,
         gaussian_by_the_published_recipe,
         colours_are_adapted,
+        colours_are_adapted_to_a_mixture,
         threads_change_nothing,
         devices_agree,
         refuses_what_makes_no_sense,

@@ -21,7 +21,8 @@ typedef struct mgn_experiment {
     mgn_status (*run)(const mgn_run *run);
 } mgn_experiment;
 
-extern const mgn_experiment mgn_gradient_field_experiment, mgn_gaussian_experiment, mgn_colour_experiment;
+extern const mgn_experiment mgn_gradient_field_experiment, mgn_gaussian_experiment, mgn_colour_experiment,
+    mgn_colour_mixture_experiment;
 
 /* The names of the recipes; compared as pointers. */
 extern const char mgn_published[], mgn_best[], mgn_monge_ampere[];

@@ -1,0 +1,142 @@
+#include "experiments/palettes.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include <mgn/ot.h>
+
+/* The pictures of the report, in a folder that --data names; and the pair that comes with this project. */
+static const char published_source[] = "day_street_bus_lane.png", published_target[] = "sunset_red_sky.jpg",
+                  published_unseen[] = "day_street_petrol_station.png";
+static const char own_source[] = "assets/day_picos_mountains.jpg", own_target[] = "assets/sunset_hilltop.jpg";
+
+enum { SLICED_PIXELS = 65536, DIRECTIONS = 256 };
+
+/* ---- pictures ---- */
+
+static mgn_status set_path(char path[MGN_MOST_PATH], const char *folder, const char *file) {
+    const int length = snprintf(path, MGN_MOST_PATH, "%s%s%s", folder ? folder : "", folder ? "/" : "", file);
+    if (length < 0 || length >= MGN_MOST_PATH)
+        return mgn_fail(MGN_ERR_ARGUMENT, "a path of less than %d characters was expected", MGN_MOST_PATH);
+    return MGN_OK;
+}
+
+static mgn_status choose_pictures(const mgn_experiment_config *config, mgn_palettes *p) {
+    if (!config->source != !config->like)
+        return mgn_fail(MGN_ERR_ARGUMENT,
+                        "colour: a source and a picture to be like were expected; only one of them was given");
+    if (config->source && config->data)
+        return mgn_fail(
+            MGN_ERR_ARGUMENT,
+            "colour: either a folder of the published pictures or a pair of one's own was expected, both were given");
+    p->as_published = config->data && !config->source;
+    const char *source = config->source ? config->source : config->data ? published_source : own_source;
+    const char *target = config->like ? config->like : config->data ? published_target : own_target;
+    const char *unseen = config->unseen ? config->unseen : config->data ? published_unseen : "";
+    MGN_TRY(set_path(p->source_path, config->data, source));
+    MGN_TRY(set_path(p->target_path, config->data, target));
+    return *unseen ? set_path(p->unseen_path, config->unseen ? NULL : config->data, unseen) : MGN_OK;
+}
+
+static mgn_status read_picture(const char *path, const mgn_experiment_config *config, mgn_image **image) {
+    const mgn_status status = mgn_image_read(path, image);
+    if (status != MGN_ERR_IO || config->source || config->data) return status;
+    return mgn_fail(
+        MGN_ERR_IO,
+        "%s, which comes with the source code, is not to be found from here; --source and --like name other "
+        "pictures, --data a folder with the published ones",
+        path);
+}
+
+static mgn_status read_unseen(const mgn_run *run, mgn_palettes *p) {
+    mgn_image *image = NULL;
+    MGN_TRY(read_picture(p->unseen_path, run->config, &image));
+    const mgn_status status = mgn_image_palette(image, 0, run->config->seed, &p->unseen);
+    mgn_image_destroy(image);
+    return status;
+}
+
+mgn_status mgn_palettes_read(const mgn_run *run, mgn_palettes *p) {
+    const uint64_t seed = run->config->seed;
+    MGN_TRY(choose_pictures(run->config, p));
+    MGN_TRY(read_picture(p->source_path, run->config, &p->source));
+    MGN_TRY(read_picture(p->target_path, run->config, &p->target));
+    if (*p->unseen_path) MGN_TRY(read_unseen(run, p));
+    MGN_TRY(mgn_target_gaussian(p->target, seed, &p->aim));
+    MGN_TRY(mgn_image_palette(p->source, 0, seed, &p->pixels));
+    MGN_TRY(mgn_image_palette(p->source, SLICED_PIXELS, seed + 1, &p->few));
+    MGN_TRY(mgn_image_palette(p->target, SLICED_PIXELS, seed + 2, &p->aims));
+    mgn_colour_gaussian before;
+    MGN_TRY(mgn_colour_gaussian_of(&p->pixels, &before));
+    MGN_TRY(mgn_bures_w2(before.mean, before.covariance, p->aim.mean, p->aim.covariance, 3, &p->bures));
+    return mgn_sliced_w2(p->few.values, p->few.rows, p->aims.values, p->aims.rows, 3, DIRECTIONS, seed, &p->w2_before);
+}
+
+void mgn_palettes_free(mgn_palettes *p) {
+    mgn_matrix *const matrices[] = {&p->pixels, &p->unseen, &p->few, &p->aims};
+    for (size_t i = 0; i < MGN_COUNT(matrices); i++) mgn_matrix_free(matrices[i]);
+    mgn_image_destroy(p->source);
+    mgn_image_destroy(p->target);
+}
+
+/* ---- training ---- */
+
+mgn_status mgn_palettes_train(const mgn_run *run, const mgn_palettes *p, const mgn_loss_config *loss,
+                              const mgn_trial *trial, mgn_model **model, int64_t *steps) {
+    const mgn_train_config config = {
+        .loss = *loss,
+        .optimizer = {.kind = "adam", .lr = 0.01, .weight_decay = 0.05, .clip_norm = 1},
+        .batch = (p->pixels.rows + 3) / 4,
+        .epochs = run->config->epochs ? run->config->epochs : 50,
+        .seed = run->config->seed,
+    };
+    MGN_TRY(mgn_model_create(&trial->model, run->config->seed, model));
+    return mgn_train_step(run, "published recipe", *model, &(mgn_samples){p->pixels.values, NULL, p->pixels.rows},
+                          &config, steps, NULL);
+}
+
+static bool pass_on(void *context, const mgn_train_report *report) {
+    const mgn_experiment_config *config = context;
+    return !config->progress ||
+           config->progress(config->context, "best recipe", report->epoch, report->epochs, report->loss);
+}
+
+mgn_status mgn_palettes_recolor(const mgn_run *run, const mgn_palettes *p, int64_t components, const mgn_trial *trial,
+                                mgn_model **model, int64_t *steps) {
+    mgn_experiment_config passed = *run->config;
+    mgn_recolor_config config = {.h = trial->model.h,
+                                 .layers = trial->model.layers,
+                                 .seed = run->config->seed,
+                                 .components = components,
+                                 .report = pass_on,
+                                 .context = &passed};
+    memcpy(config.kind, trial->model.kind, sizeof config.kind);
+    mgn_train_result result = {0};
+    MGN_TRY(mgn_recolor_learn(p->source, p->target, run->device, &config, model, &result));
+    *steps += result.steps;
+    return MGN_OK;
+}
+
+/* ---- judging ---- */
+
+mgn_status mgn_palettes_moments(mgn_map *map, const mgn_matrix *palette, mgn_colour_gaussian *after, double *cost) {
+    mgn_matrix mapped = {0};
+    MGN_TRY(mgn_matrix_create(palette->rows, 3, &mapped));
+    mgn_status status = mgn_map_apply(map, palette->values, palette->rows, mapped.values);
+    if (status == MGN_OK) status = mgn_transport_cost(palette->values, mapped.values, palette->rows, 3, cost);
+    if (status == MGN_OK) status = mgn_colour_gaussian_of(&mapped, after);
+    mgn_matrix_free(&mapped);
+    for (size_t i = 0; status == MGN_OK && i < 3; i++) after->covariance[4 * i] += 1e-6;
+    return status;
+}
+
+mgn_status mgn_palettes_slices(mgn_map *map, const mgn_palettes *p, uint64_t seed, double *squared) {
+    mgn_matrix mapped = {0};
+    MGN_TRY(mgn_matrix_create(p->few.rows, 3, &mapped));
+    mgn_status status = mgn_map_apply(map, p->few.values, p->few.rows, mapped.values);
+    for (int64_t i = 0; i < 3 * mapped.rows; i++) mapped.values[i] = MGN_MIN(MGN_MAX(mapped.values[i], 0.0f), 1.0f);
+    if (status == MGN_OK)
+        status = mgn_sliced_w2(mapped.values, mapped.rows, p->aims.values, p->aims.rows, 3, DIRECTIONS, seed, squared);
+    mgn_matrix_free(&mapped);
+    return status;
+}
