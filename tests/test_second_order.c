@@ -470,6 +470,13 @@ START_TEST(refuses_what_makes_no_sense) {
     mgn_samples samples = rows_for("nll");
     MGN_ASSERT_FAILS(mgn_train(model, device, &samples, &config, NULL), MGN_ERR_ARGUMENT,
                      "gauss-newton minimises losses of residuals");
+    mgn_target *moons = NULL;
+    MGN_ASSERT_OK(mgn_target_parse("moons", &moons));
+    config = with("sinkhorn", "lbfgs");
+    config.loss.target = moons;
+    MGN_ASSERT_FAILS(mgn_train(model, device, &samples, &config, NULL), MGN_ERR_ARGUMENT,
+                     "the loss sinkhorn takes other samples");
+    mgn_target_destroy(moons);
     config = with("nll", "newton");
     config.batch = 32;
     MGN_ASSERT_FAILS(mgn_train(model, device, &samples, &config, NULL), MGN_ERR_ARGUMENT,

@@ -252,6 +252,12 @@ static mgn_status find_method(const mgn_train_config *config, const method **fou
     if (!*found)
         return mgn_fail(MGN_ERR_ARGUMENT, "the optimizer is lbfgs, newton or gauss-newton; '%.15s' was found",
                         config->optimizer.kind);
+    if (mgn_loss_needs_samples(config->loss.kind))
+        return mgn_fail(
+            MGN_ERR_ARGUMENT,
+            "the loss %.15s takes other samples of its target in every step, but %s wants the same function in "
+            "all of them; adam, adamw and sgd do not",
+            config->loss.kind, (*found)->label);
     const bool has_residuals = strcmp(config->loss.kind, "mse") == 0 || strcmp(config->loss.kind, "l1") == 0;
     if ((*found)->is_gauss_newton && !has_residuals)
         return mgn_fail(MGN_ERR_ARGUMENT,
