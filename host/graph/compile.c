@@ -3,6 +3,10 @@
 
 #include "graph/fuse.h"
 #include "graph/plan.h"
+#include "graph/split.h"
+
+/* Nodes of a row program for which a graph is worth cutting into parts. */
+enum { WORTH_A_PART = 6 };
 
 struct mgn_plan {
     mgn_device *device;
@@ -12,6 +16,9 @@ struct mgn_plan {
     int node_count;
     mgn_tensor **tensors; /* by node id: inputs and outputs */
     bool *owned;          /* which of them are the plan's */
+    mgn_plan **parts;     /* run one after the other instead of `program` */
+    int part_count;
+    mgn_tensor **crossing; /* by node id: values that parts hand to others */
 };
 
 /* ---- tensors of inputs and outputs ---- */
@@ -100,13 +107,13 @@ static bool fusion_is_on(void) {
 }
 
 /* The graph as one row program, where it is one and the backend takes it; sets plan->program. */
-static mgn_status make_rows(mgn_plan *plan, mgn_lowering *low, const mgn_graph *graph) {
+static mgn_status make_rows(mgn_plan *plan, mgn_lowering *low, const mgn_graph *graph, bool is_part) {
     const mgn_backend *backend = plan->device->backend;
     mgn_row_program rows;
     mgn_arena *arena = backend->rows_create && fusion_is_on() ? mgn_arena_create() : NULL;
     if (!arena) return MGN_OK;
     mgn_status status = MGN_OK;
-    if (mgn_fuse(low, graph, arena, &rows)) {
+    if (mgn_fuse(low, graph, is_part, arena, &rows)) {
         status = make_scratch(plan, low);
         for (int32_t i = 0; i < rows.external_count; i++)
             if (rows.externals[i].memory == mgn_scratch_place)
@@ -127,28 +134,124 @@ static mgn_status make_rows(mgn_plan *plan, mgn_lowering *low, const mgn_graph *
     return status;
 }
 
-static mgn_status make_program(mgn_plan *plan, mgn_lowering *low, const mgn_graph *graph) {
+/* ---- parts ---- */
+
+static mgn_status make_program(mgn_plan *plan, mgn_dtype real, const mgn_graph *graph, bool is_part);
+
+/* The tensor of a node that a part knows as an input or an output. */
+static mgn_status shared_tensor(mgn_plan *plan, mgn_dtype real, const mgn_node *node, mgn_tensor **tensor) {
+    mgn_tensor **kept = plan->tensors[node->id] ? &plan->tensors[node->id] : &plan->crossing[node->id];
+    if (!*kept) {
+        const mgn_dtype dtype = node->kind == MGN_INDEX ? MGN_U32 : real;
+        MGN_TRY(mgn_tensor_create(plan->device, dtype, node->shape, kept));
+        plan->info.scratch_bytes += (size_t)mgn_shape_count(node->shape) * mgn_dtype_size(dtype);
+    }
+    *tensor = *kept;
+    return MGN_OK;
+}
+
+static mgn_status make_part(mgn_plan *plan, mgn_dtype real, const mgn_graph *graph, const mgn_part *part,
+                            mgn_plan **made) {
+    mgn_plan *p = *made = mgn_alloc(1, sizeof *p);
+    if (!p) return MGN_ERR_MEMORY;
+    p->device = plan->device;
+    p->node_count = part->graph->count;
+    p->tensors = mgn_alloc((size_t)p->node_count, sizeof *p->tensors);
+    if (!p->tensors) return MGN_ERR_MEMORY;
+    for (int id = 0; id < p->node_count; id++)
+        if (part->stands_for[id] >= 0)
+            MGN_TRY(shared_tensor(plan, real, graph->nodes[part->stands_for[id]], &p->tensors[id]));
+    MGN_TRY(make_program(p, real, part->graph, true));
+    plan->info.calls += p->info.calls;
+    plan->info.regions += p->info.regions;
+    plan->info.scratch_bytes += p->info.scratch_bytes;
+    return MGN_OK;
+}
+
+static void drop_parts(mgn_plan *plan) {
+    for (int i = 0; i < plan->part_count; i++) mgn_plan_destroy(plan->parts[i]);
+    for (int id = 0; plan->crossing && id < plan->node_count; id++) mgn_tensor_destroy(plan->crossing[id]);
+    mgn_free(plan->parts);
+    mgn_free(plan->crossing);
+    plan->parts = NULL;
+    plan->crossing = NULL;
+    plan->part_count = 0;
+}
+
+/* Tried on tensors without memory. */
+static bool is_row_program(const mgn_graph *graph, mgn_dtype real) {
+    mgn_arena *arena = mgn_arena_create();
+    if (!arena) return false;
+    const size_t nodes = (size_t)graph->count;
+    mgn_lowering low = {.real = real, .node_count = graph->count};
+    mgn_tensor *tensors = mgn_arena_alloc(arena, nodes, sizeof *tensors);
+    low.values = mgn_alloc(nodes, sizeof *low.values);
+    bool rows = tensors && low.values;
+    size_t live = 0;
+    for (int id = 0; rows && id < graph->count; id++) {
+        const mgn_node *node = graph->nodes[id];
+        tensors[id] = (mgn_tensor){.dtype = mgn_lower_dtype(&low, node), .shape = node->shape};
+        if (node->op == MGN_OP_input || node->is_output) low.values[id].tensor = &tensors[id];
+    }
+    if (rows) mgn_lower_mark_live(&low, graph);
+    for (int id = 0; rows && id < graph->count; id++) live += low.values[id].live;
+    mgn_row_program program;
+    rows = rows && live >= WORTH_A_PART && mgn_fuse(&low, graph, true, arena, &program);
+    mgn_lowering_free(&low);
+    mgn_arena_destroy(arena);
+    return rows;
+}
+
+/* The graph as a list of parts, some of which are row programs; none where there is no such part. */
+static mgn_status make_parts(mgn_plan *plan, const mgn_lowering *low, const mgn_graph *graph) {
+    mgn_arena *arena = plan->device->backend->rows_create && fusion_is_on() ? mgn_arena_create() : NULL;
+    if (!arena) return MGN_OK;
+    mgn_part *parts = NULL;
+    int count = 0;
+    mgn_status status = mgn_split(low, graph, arena, is_row_program, &parts, &count);
+    if (status == MGN_OK && count > 0) {
+        plan->parts = mgn_alloc((size_t)count, sizeof *plan->parts);
+        plan->crossing = mgn_alloc((size_t)plan->node_count, sizeof *plan->crossing);
+        if (!plan->parts || !plan->crossing) status = MGN_ERR_MEMORY;
+    }
+    for (int i = 0; status == MGN_OK && i < count; i++) {
+        plan->part_count = i + 1;
+        status = make_part(plan, low->real, graph, &parts[i], &plan->parts[i]);
+    }
+    mgn_parts_free(parts, count);
+    mgn_arena_destroy(arena);
+    return status;
+}
+
+/* ---- the whole ---- */
+
+static mgn_status choose_program(mgn_plan *plan, mgn_lowering *low, const mgn_graph *graph, bool is_part) {
     mgn_lower_mark_live(low, graph);
     for (int id = 0; id < low->node_count; id++) plan->info.nodes += low->values[id].live;
-    MGN_TRY(make_rows(plan, low, graph));
-    if (!plan->program) MGN_TRY(make_calls(plan, low, graph));
-    plan->info.scratch_bytes = low->scratch_bytes;
+    MGN_TRY(make_rows(plan, low, graph, is_part));
+    if (!plan->program && !is_part) MGN_TRY(make_parts(plan, low, graph));
+    if (!plan->program && !plan->parts) MGN_TRY(make_calls(plan, low, graph));
+    plan->info.scratch_bytes += low->scratch_bytes;
     return MGN_OK;
+}
+
+static mgn_status make_program(mgn_plan *plan, mgn_dtype real, const mgn_graph *graph, bool is_part) {
+    mgn_lowering low = {.real = real, .node_count = graph->count};
+    low.values = mgn_alloc((size_t)graph->count, sizeof *low.values);
+    mgn_status status = low.values ? MGN_OK : MGN_ERR_MEMORY;
+    if (status == MGN_OK) {
+        for (int id = 0; id < graph->count; id++) low.values[id].tensor = plan->tensors[id];
+        status = choose_program(plan, &low, graph, is_part);
+    }
+    mgn_lowering_free(&low);
+    return status;
 }
 
 /* ---- plans ---- */
 
 static mgn_status compile(mgn_plan *plan, mgn_graph *graph, mgn_dtype real, const mgn_binding *bindings, size_t count) {
     MGN_TRY(make_tensors(plan, graph, real, bindings, count));
-    mgn_lowering low = {.real = real, .node_count = graph->count};
-    low.values = mgn_alloc((size_t)graph->count, sizeof *low.values);
-    mgn_status status = low.values ? MGN_OK : MGN_ERR_MEMORY;
-    if (status == MGN_OK) {
-        for (int id = 0; id < graph->count; id++) low.values[id].tensor = plan->tensors[id];
-        status = make_program(plan, &low, graph);
-    }
-    mgn_lowering_free(&low);
-    return status;
+    return make_program(plan, real, graph, false);
 }
 
 mgn_status mgn_plan_compile(mgn_graph *graph, mgn_device *device, mgn_dtype real, const mgn_binding *bindings,
@@ -173,6 +276,7 @@ mgn_status mgn_plan_compile(mgn_graph *graph, mgn_device *device, mgn_dtype real
 void mgn_plan_destroy(mgn_plan *plan) {
     if (!plan) return;
     const mgn_backend *backend = plan->device->backend;
+    drop_parts(plan);
     backend->program_destroy(plan->device, plan->program);
     backend->memory_destroy(plan->device, plan->scratch);
     backend->memory_destroy(plan->device, plan->pool);
@@ -184,7 +288,14 @@ void mgn_plan_destroy(mgn_plan *plan) {
 }
 
 mgn_status mgn_plan_run(mgn_plan *plan, uint64_t times) {
-    return plan->device->backend->program_run(plan->device, plan->program, times);
+    if (!plan->parts) return plan->device->backend->program_run(plan->device, plan->program, times);
+    for (uint64_t done = 0; done < times; done++) {
+        if (done > 0 && mgn_interrupted())
+            return mgn_fail(MGN_ERR_INTERRUPTED, "stopped after %llu of %llu runs", (unsigned long long)done,
+                            (unsigned long long)times);
+        for (int i = 0; i < plan->part_count; i++) MGN_TRY(mgn_plan_run(plan->parts[i], 1));
+    }
+    return MGN_OK;
 }
 
 mgn_tensor *mgn_plan_tensor(const mgn_plan *plan, const mgn_node *node) {

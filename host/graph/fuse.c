@@ -11,7 +11,14 @@
 
 #include "graph/fuse.h"
 
-enum { MOST_LEVELS = 16, MOST_SPD = 8, MOST_PRODUCT = 4096, MOST_FEATURES = 1024, MOST_TRIES = 4 };
+enum {
+    MOST_LEVELS = 16,
+    MOST_SPD = 8,
+    MOST_PRODUCT = 4096,
+    MOST_FEATURES = 1024,
+    MOST_PART_FEATURES = 64,
+    MOST_TRIES = 4
+};
 
 /* Values of this many reals a row, and operations for each, are worth keeping from one row section to another. */
 enum { MOST_KEPT = 16, COST_OF_KEEPING = 24 };
@@ -59,7 +66,8 @@ static void find_row_inputs(mgn_fuser *f) {
     for (int id = 0; id < f->low->node_count; id++) {
         const mgn_node *node = f->graph->nodes[id];
         if (node->op == MGN_OP_input)
-            f->of[id].is_row = node->shape.rank > 0 && node->shape.dim[0] == f->rows && !node->assigned;
+            f->of[id].is_row =
+                node->shape.rank > 0 && node->shape.dim[0] == f->rows && (!node->assigned || f->assigns_rows);
         f->of[id].is_loaded = node->assigned != NULL;
     }
     for (int id = 0; id < f->low->node_count; id++) {
@@ -164,6 +172,35 @@ static bool classify(mgn_fuser *f, const mgn_node *node) {
     }
 }
 
+/* Whether a row section has to compute this value for its own sake, and which. */
+static int sink_level(const mgn_fuser *f, const mgn_node *node) {
+    const mgn_fused *value = &f->of[node->id];
+    if (value->is_sum) return value->level - 1;
+    return value->is_row && (node->is_output || value->is_assigned) ? value->level : -1;
+}
+
+/* Rows are assigned in place at the end of the last row section: nobody reads the old ones after it. */
+static bool assignments_fit(mgn_fuser *f) {
+    int last = -1;
+    for (int id = 0; id < f->low->node_count; id++) {
+        const mgn_node *node = f->graph->nodes[id];
+        if (!f->low->values[id].live) continue;
+        for (int i = 0; i < node->inputs; i++)
+            if (node->in[i]->assigned && f->of[node->in[i]->id].is_row && reads_in_place(node, i)) return false;
+        if (!node->assigned) continue;
+        mgn_fused *source = &f->of[node->assigned->id];
+        if (f->of[id].is_row != source->is_row) return false;
+        if (!source->is_row) continue;
+        if (node->kind != MGN_REAL || node->is_output) return false;
+        source->is_assigned = true;
+    }
+    for (int id = 0; id < f->low->node_count; id++)
+        if (f->low->values[id].live) last = MGN_MAX(last, sink_level(f, f->graph->nodes[id]));
+    for (int id = 0; id < f->low->node_count; id++)
+        if (f->low->values[id].live && f->of[id].is_assigned && f->of[id].level != last) return false;
+    return true;
+}
+
 static bool classify_all(mgn_fuser *f) {
     find_row_inputs(f);
     for (int id = 0; id < f->low->node_count; id++) {
@@ -176,12 +213,11 @@ static bool classify_all(mgn_fuser *f) {
         for (int i = 0; i < node->inputs; i++) to->level = MGN_MAX(to->level, f->of[node->in[i]->id].level);
         if (to->is_sum) to->level++;
         f->levels = MGN_MAX(f->levels, to->level);
-        if (to->is_row ? to->count > MOST_FEATURES : to->level > MOST_LEVELS) return false;
-        if (node->assigned && (to->is_row || f->of[node->assigned->id].is_row)) return false;
+        if (to->is_row ? to->count > f->most_features : to->level > MOST_LEVELS) return false;
         if (node->is_output && node->kind == MGN_INDEX && node->op != MGN_OP_to_unorm8) return false;
         if (node->op == MGN_OP_to_unorm8) to->count = 0;
     }
-    return true;
+    return assignments_fit(f);
 }
 
 /* ---- where shared values had best lie ---- */
@@ -218,7 +254,7 @@ static void mark_needed(mgn_fuser *f, int level, int kept, bool *needed) {
         const mgn_node *node = f->graph->nodes[id];
         const mgn_fused *to = &f->of[id];
         if (!f->low->values[id].live) continue;
-        bool sink = to->is_sum ? to->level == level + 1 : to->is_row && node->is_output && to->level == level;
+        bool sink = sink_level(f, node) == level;
         if (to->is_row && sink) needed[id] = true;
         if (!sink && !needed[id]) continue;
         bool earlier = to->first_section >= 0 && to->first_section < level;
@@ -317,6 +353,13 @@ static void emit_row_section(mgn_fuser *f, int level, bool *needed) {
                       mgn_fuse_external(f, out, f->rows, stored->count));
         }
     }
+    for (int id = 0; id < f->low->node_count && !f->failed; id++) { /* everything was read by now */
+        const mgn_node *source = f->graph->nodes[id]->assigned;
+        if (!f->low->values[id].live || !source || !f->of[id].is_row || f->of[source->id].level != level) continue;
+        const mgn_fused *value = &f->of[source->id];
+        store_row(f, MGN_ROW_STORE, value,
+                  mgn_fuse_external(f, mgn_operand_of(f->low->values[id].tensor), f->rows, value->count));
+    }
     f->in_rows = false;
     f->row_places[2 * level + 1] = mgn_fuse_assign_places(f, f->current);
 }
@@ -337,7 +380,7 @@ static void emit_shared_section(mgn_fuser *f, int level) {
 static void emit_carries(mgn_fuser *f) {
     for (int id = 0; id < f->low->node_count && !f->failed; id++) {
         const mgn_node *target = f->graph->nodes[id], *source = target->assigned;
-        if (!f->low->values[id].live || !source) continue;
+        if (!f->low->values[id].live || !source || f->of[id].is_row) continue;
         const mgn_fused *to = &f->of[id], *from = &f->of[source->id];
         bool is_state = target->kind == MGN_INDEX;
         f->current = &f->sections[2 * f->levels];
@@ -413,12 +456,18 @@ static int64_t choose_rows(const mgn_lowering *low, const mgn_graph *graph, cons
     return best;
 }
 
-/* Finds the number of rows for which the whole graph is a row program with rows in it. */
+/* Finds the number of rows for which the whole graph is a row program with rows in it: first with parameters and state
+ * shared by all rows, then, as for an optimizer's step by itself, with those of as many rows row by row. */
 static bool choose_and_classify(mgn_fuser *f) {
     int64_t tried[MOST_TRIES];
-    for (int tries = 0; tries < MOST_TRIES; tries++) {
-        f->rows = tried[tries] = choose_rows(f->low, f->graph, tried, tries);
-        if (f->rows == 0) return false;
+    for (int tries = 0; tries < 2 * MOST_TRIES; tries++) {
+        f->assigns_rows = tries >= MOST_TRIES;
+        f->rows = tried[tries % MOST_TRIES] = choose_rows(f->low, f->graph, tried, tries % MOST_TRIES);
+        if (f->rows == 0 && f->assigns_rows) return false;
+        if (f->rows == 0) {
+            tries = MOST_TRIES - 1;
+            continue;
+        }
         memset(f->of, 0, (size_t)f->low->node_count * sizeof *f->of);
         f->levels = 0;
         bool fits = classify_all(f), rows = false;
@@ -477,8 +526,9 @@ static bool finish(mgn_fuser *f, mgn_row_program *program) {
     return !f->failed;
 }
 
-bool mgn_fuse(mgn_lowering *low, const mgn_graph *graph, mgn_arena *arena, mgn_row_program *program) {
+bool mgn_fuse(mgn_lowering *low, const mgn_graph *graph, bool is_part, mgn_arena *arena, mgn_row_program *program) {
     mgn_fuser f = {.arena = arena, .low = low, .graph = graph};
+    f.most_features = is_part ? MOST_PART_FEATURES : MOST_FEATURES;
     if (!allocate(&f) || !choose_and_classify(&f)) return false;
     bool *needed = mgn_arena_alloc(arena, (size_t)low->node_count, sizeof *needed);
     bool *without = mgn_arena_alloc(arena, (size_t)low->node_count, sizeof *without);

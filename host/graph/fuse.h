@@ -20,6 +20,7 @@ typedef struct mgn_scalar {
 typedef struct mgn_fused {
     bool is_row;       /* one value per row */
     bool is_sum;       /* shared, made by a sum over rows */
+    bool is_assigned;  /* rows that an input gets in place */
     bool is_loaded;    /* input: read other than by gathering rows of it */
     int level;         /* shared: first section it is known in; row: the row section that can compute it */
     int32_t wish;      /* shared: where its scalars had best lie, so that a concatenation is one run; -1: anywhere */
@@ -41,8 +42,10 @@ typedef struct mgn_fuser {
     mgn_lowering *low;
     const mgn_graph *graph;
     int64_t rows;
-    mgn_fused *of; /* by node id */
-    int levels;    /* shared sections 0 .. levels, row sections between them */
+    int32_t most_features;
+    bool assigns_rows; /* inputs that are assigned may be rows */
+    mgn_fused *of;     /* by node id */
+    int levels;        /* shared sections 0 .. levels, row sections between them */
     mgn_instruction_list *current;
     bool in_rows; /* the current section is one of rows */
     bool failed;  /* something does not fit into a row program, or memory ran out */
@@ -96,8 +99,9 @@ void mgn_fuse_spd_solve(mgn_fuser *f, const mgn_scalar *a, int d, const mgn_scal
 
 /* ---- for plans ---- */
 
-/* The whole live graph as one row program in `program` (which lives in `arena`); false when it does not fit one.
+/* The whole live graph as one row program in `program` (which lives in `arena`); false when it does not fit one. A part of
+ * a larger graph is one only where its rows are short: long ones are better off in single calls.
  * Scratch that it needs is taken from `low`; externals may lie at mgn_scratch_place. */
-bool mgn_fuse(mgn_lowering *low, const mgn_graph *graph, mgn_arena *arena, mgn_row_program *program);
+bool mgn_fuse(mgn_lowering *low, const mgn_graph *graph, bool is_part, mgn_arena *arena, mgn_row_program *program);
 
 #endif

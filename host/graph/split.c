@@ -1,0 +1,320 @@
+/* Plans of parts: a graph that is no row program as a whole, cut where it is none.
+ *
+ * Large products, sums over point clouds and the like are walls; what lies between them is often row-local, and becomes
+ * a row program of its own. Every node belongs to a stage, the number of walls that it lies behind at most. The parts
+ * are the connected pieces of what is no wall in a stage, then the stage's walls together. Views, constants and inputs
+ * belong to no part: each part that needs one has its own. Values that cross from part to part lie in tensors.
+ *
+ * Each part is a graph by itself. Those that are no row programs and run one after the other are joined, so that their
+ * values share memory as in any list of calls. */
+#include <limits.h>
+#include <string.h>
+
+#include "graph/split.h"
+
+/* Rows of more features make products that are none of a row program's; longer vectors are not put together place by
+ * place. */
+enum { MOST_FEATURES = 64, MOST_SPD = 8, MOST_JOINED = 256 };
+
+typedef struct splitter {
+    const mgn_lowering *low;
+    const mgn_graph *graph;
+    mgn_arena *arena;
+    int *stage;  /* by node id */
+    int *leader; /* by node id: of the nodes of one part, as a forest; a part is its root's id */
+    int *place;  /* by root: when the part runs; -1: no part */
+    mgn_part *parts;
+    int count;
+} splitter;
+
+static bool is_free(const mgn_node *node) {
+    return node->op == MGN_OP_input || node->op == MGN_OP_constant || node->op == MGN_OP_table || mgn_is_view(node->op);
+}
+
+static bool is_wall(const mgn_node *node) {
+    const mgn_attributes *a = &node->attributes.kernel;
+    switch (node->op) {
+    case MGN_OP_matmul: {
+        if (a->matmul.batch > 1) return false;
+        const int64_t features = a->matmul.transpose_a ? a->matmul.m : a->matmul.k; /* of a row of the first factor */
+        return features > MOST_FEATURES || a->matmul.n > MOST_FEATURES;
+    }
+    case MGN_OP_spd_logdet:
+    case MGN_OP_spd_inverse:
+    case MGN_OP_spd_solve: return a->spd.d > MOST_SPD;
+    case MGN_OP_softmin:
+    case MGN_OP_gibbs:
+    case MGN_OP_softmin_dense:
+    case MGN_OP_scatter_rows: return true;
+    case MGN_OP_pad:
+    case MGN_OP_concat: return node->attributes.axis == 0 && mgn_shape_count(node->shape) > MOST_JOINED;
+    default: return false;
+    }
+}
+
+static const mgn_node *root_of(const mgn_node *node) {
+    while (mgn_is_view(node->op)) node = node->in[0];
+    return node;
+}
+
+static int leader_of(const splitter *s, int id) {
+    while (s->leader[id] != id) id = s->leader[id];
+    return id;
+}
+
+static int place_of(const splitter *s, int id) { return s->place[leader_of(s, id)]; }
+
+/* ---- which node belongs where ---- */
+
+static void find_stages(splitter *s) {
+    for (int id = 0; id < s->low->node_count; id++) {
+        const mgn_node *node = s->graph->nodes[id];
+        s->leader[id] = id;
+        for (int i = 0; i < node->inputs; i++) {
+            const mgn_node *in = node->in[i];
+            s->stage[id] = MGN_MAX(s->stage[id], s->stage[in->id] + (is_wall(in) ? 1 : 0));
+        }
+    }
+}
+
+/* A node that hangs on one value at most moves to the first stage that reads it: then that value crosses stages and not
+ * the node's, or nothing does. */
+static bool find_late_stages(splitter *s) {
+    int *first_read = mgn_arena_alloc(s->arena, (size_t)s->low->node_count, sizeof *first_read);
+    if (!first_read) return false;
+    for (int id = 0; id < s->low->node_count; id++) first_read[id] = INT_MAX;
+    for (int id = s->low->node_count - 1; id >= 0; id--) {
+        const mgn_node *node = s->graph->nodes[id], *only = NULL;
+        if (!s->low->values[id].live || is_free(node)) continue;
+        int roots = 0;
+        for (int i = 0; i < node->inputs; i++) {
+            const mgn_node *in = root_of(node->in[i]);
+            roots += !is_free(in) && in != only;
+            only = in;
+        }
+        if (!is_wall(node) && !node->is_output && roots <= 1 && first_read[id] != INT_MAX)
+            s->stage[id] = MGN_MAX(s->stage[id], first_read[id]);
+        for (int i = 0; i < node->inputs; i++) {
+            int *read = &first_read[root_of(node->in[i])->id];
+            *read = MGN_MIN(*read, s->stage[id]);
+        }
+    }
+    return true;
+}
+
+/* Joins nodes of one stage: walls with walls, others with those that they read. The smallest id leads. */
+static void join(splitter *s, int a, int b) {
+    a = leader_of(s, a);
+    b = leader_of(s, b);
+    s->leader[MGN_MAX(a, b)] = MGN_MIN(a, b);
+}
+
+static void find_parts(splitter *s, int *wall_of_stage) {
+    for (int id = 0; id < s->low->node_count; id++) {
+        const mgn_node *node = s->graph->nodes[id];
+        if (!s->low->values[id].live || is_free(node)) continue;
+        if (is_wall(node)) {
+            int *first = &wall_of_stage[s->stage[id]];
+            if (*first < 0) *first = id;
+            join(s, *first, id);
+            continue;
+        }
+        for (int i = 0; i < node->inputs; i++) {
+            const mgn_node *in = root_of(node->in[i]);
+            if (!is_free(in) && !is_wall(in) && s->stage[in->id] == s->stage[id]) join(s, in->id, id);
+        }
+    }
+}
+
+/* Parts run by stage, walls behind the rest; parts that only assign run at the very end, since others may read what they
+ * change. */
+static void order_parts(splitter *s, int stages) {
+    bool *needed = mgn_arena_alloc(s->arena, (size_t)s->low->node_count, sizeof *needed); /* by root */
+    bool *assigns = mgn_arena_alloc(s->arena, (size_t)s->low->node_count, sizeof *assigns);
+    if (!needed || !assigns) return;
+    for (int id = 0; id < s->low->node_count; id++) {
+        const mgn_node *node = s->graph->nodes[id];
+        s->place[id] = -1;
+        if (!s->low->values[id].live) continue;
+        if (node->op == MGN_OP_input && node->assigned) assigns[leader_of(s, node->assigned->id)] = true;
+        for (int i = 0; i < node->inputs && !is_free(node); i++) {
+            const mgn_node *in = root_of(node->in[i]);
+            if (!is_free(in) && leader_of(s, in->id) != leader_of(s, id)) needed[leader_of(s, in->id)] = true;
+        }
+    }
+    for (int key = 0; key <= 2 * stages + 1; key++)
+        for (int id = 0; id < s->low->node_count; id++) {
+            const mgn_node *node = s->graph->nodes[id];
+            if (!s->low->values[id].live || is_free(node) || s->leader[id] != id) continue;
+            const bool last = assigns[id] && !needed[id];
+            if ((last ? 2 * stages + 1 : 2 * s->stage[id] + is_wall(node)) == key) s->place[id] = s->count++;
+        }
+}
+
+/* Whether assignments come after everything that reads what they change. */
+static bool assignments_are_late(const splitter *s) {
+    for (int id = 0; id < s->low->node_count; id++) {
+        const mgn_node *node = s->graph->nodes[id];
+        if (!s->low->values[id].live) continue;
+        if (node->assigned && is_free(node->assigned)) return false;
+        if (node->op == MGN_OP_input && node->is_output) return false;
+        for (int i = 0; i < node->inputs && !is_free(node); i++) {
+            const mgn_node *in = root_of(node->in[i]);
+            if (in->assigned && place_of(s, id) > place_of(s, in->assigned->id)) return false;
+        }
+        if (mgn_is_view(node->op) && node->is_output) return false;
+    }
+    return true;
+}
+
+/* ---- parts as graphs ---- */
+
+/* The node of a part's graph that stands for one of the whole graph's. */
+static mgn_node *stand_in(splitter *s, mgn_part *part, mgn_node **map, const mgn_node *node) {
+    if (map[node->id]) return map[node->id];
+    const bool rebuilt = is_free(node) && node->op != MGN_OP_input;
+    mgn_node *made = NULL;
+    if (rebuilt) {
+        mgn_node *in = node->inputs ? stand_in(s, part, map, node->in[0]) : NULL;
+        made = mgn_node_new(part->graph, node->op, node->kind, node->shape, &in, node->inputs, &node->attributes);
+    } else {
+        made =
+            mgn_input(part->graph, node->label ? node->label : mgn_op_infos[node->op].label, node->kind, node->shape);
+        if (made) part->stands_for[made->id] = node->id;
+    }
+    return map[node->id] = made;
+}
+
+static void build_node(splitter *s, mgn_part *part, mgn_node **map, const mgn_node *node) {
+    mgn_node *in[MGN_MOST_NODE_INPUTS];
+    mgn_node **inputs =
+        node->inputs <= MGN_MOST_NODE_INPUTS ? in : mgn_arena_alloc(s->arena, (size_t)node->inputs, sizeof *inputs);
+    if (!inputs) return;
+    for (int i = 0; i < node->inputs; i++) inputs[i] = stand_in(s, part, map, node->in[i]);
+    map[node->id] =
+        mgn_node_new(part->graph, node->op, node->kind, node->shape, inputs, node->inputs, &node->attributes);
+}
+
+/* Marks what other parts and the caller read. */
+static void mark_outputs(splitter *s, mgn_part *part, mgn_node *const *map, int index, const bool *crosses) {
+    for (int id = 0; id < s->low->node_count; id++) {
+        const mgn_node *node = s->graph->nodes[id];
+        if (!s->low->values[id].live) continue;
+        if (node->assigned && place_of(s, node->assigned->id) == index) {
+            mgn_node *target = map[id];
+            if (target) mgn_assign(target, map[node->assigned->id]);
+        }
+        if (is_free(node) || place_of(s, id) != index || !(node->is_output || crosses[id])) continue;
+        if (!map[id]) continue;
+        mgn_output(map[id]);
+        part->stands_for[map[id]->id] = id;
+    }
+}
+
+static mgn_status build_part(splitter *s, int index, const bool *crosses) {
+    mgn_part *part = &s->parts[index];
+    const size_t nodes = (size_t)s->low->node_count;
+    mgn_node **map = mgn_alloc(nodes, sizeof *map);
+    part->stands_for = mgn_alloc(2 * nodes, sizeof *part->stands_for); /* a part has no more nodes than the whole */
+    mgn_status status = map && part->stands_for ? mgn_graph_create(&part->graph) : MGN_ERR_MEMORY;
+    for (size_t i = 0; status == MGN_OK && i < 2 * nodes; i++) part->stands_for[i] = -1;
+    for (int id = 0; status == MGN_OK && id < s->low->node_count; id++) {
+        const mgn_node *node = s->graph->nodes[id];
+        if (!s->low->values[id].live) continue;
+        if (!is_free(node) && place_of(s, id) == index) build_node(s, part, map, node);
+        if (node->assigned && place_of(s, node->assigned->id) == index) stand_in(s, part, map, node);
+    }
+    if (status == MGN_OK) mark_outputs(s, part, map, index, crosses);
+    if (status == MGN_OK) status = mgn_graph_status(part->graph);
+    mgn_free(map);
+    return status;
+}
+
+/* Values that some part reads from another. */
+static void find_crossing(const splitter *s, bool *crosses) {
+    for (int id = 0; id < s->low->node_count; id++) {
+        const mgn_node *node = s->graph->nodes[id];
+        if (!s->low->values[id].live || is_free(node)) continue;
+        for (int i = 0; i < node->inputs; i++) {
+            const mgn_node *in = root_of(node->in[i]);
+            if (!is_free(in) && place_of(s, in->id) != place_of(s, id)) crosses[in->id] = true;
+        }
+    }
+}
+
+void mgn_parts_free(mgn_part *parts, int count) {
+    for (int i = 0; parts && i < count; i++) {
+        mgn_graph_destroy(parts[i].graph);
+        mgn_free(parts[i].stands_for);
+    }
+    mgn_free(parts);
+}
+
+static mgn_status build_parts(splitter *s) {
+    bool *crosses = mgn_alloc((size_t)s->low->node_count, sizeof *crosses);
+    s->parts = mgn_alloc((size_t)s->count, sizeof *s->parts);
+    mgn_status status = crosses && s->parts ? MGN_OK : MGN_ERR_MEMORY;
+    if (status == MGN_OK) find_crossing(s, crosses);
+    for (int i = 0; status == MGN_OK && i < s->count; i++) status = build_part(s, i, crosses);
+    mgn_free(crosses);
+    return status;
+}
+
+/* Joins neighbours that are no row programs; how many row programs there are. */
+static int join_neighbours(splitter *s, mgn_part_test *is_rows, mgn_dtype real) {
+    int *joined = mgn_arena_alloc(s->arena, (size_t)s->count, sizeof *joined);
+    if (!joined) return 0;
+    int count = 0, programs = 0;
+    bool before = true;
+    for (int i = 0; i < s->count; i++) {
+        const bool rows = is_rows(s->parts[i].graph, real);
+        programs += rows;
+        joined[i] = rows || before ? count++ : count - 1;
+        before = rows;
+    }
+    for (int id = 0; id < s->low->node_count; id++)
+        if (s->place[id] >= 0) s->place[id] = joined[s->place[id]];
+    mgn_parts_free(s->parts, s->count);
+    s->parts = NULL;
+    s->count = count;
+    return programs;
+}
+
+static mgn_status split(splitter *s, mgn_part_test *is_rows) {
+    const size_t nodes = (size_t)s->low->node_count;
+    s->stage = mgn_arena_alloc(s->arena, nodes, sizeof *s->stage);
+    s->leader = mgn_arena_alloc(s->arena, nodes, sizeof *s->leader);
+    s->place = mgn_arena_alloc(s->arena, nodes, sizeof *s->place);
+    if (!s->stage || !s->leader || !s->place) return MGN_ERR_MEMORY;
+    find_stages(s);
+    if (!find_late_stages(s)) return MGN_ERR_MEMORY;
+    int stages = 0;
+    for (size_t id = 0; id < nodes; id++) stages = MGN_MAX(stages, s->stage[id]);
+    int *wall_of_stage = mgn_arena_alloc(s->arena, (size_t)stages + 1, sizeof *wall_of_stage);
+    if (!wall_of_stage) return MGN_ERR_MEMORY;
+    for (int i = 0; i <= stages; i++) wall_of_stage[i] = -1;
+    find_parts(s, wall_of_stage);
+    order_parts(s, stages);
+    if (s->count < 2 || s->count > MGN_MOST_PARTS || !assignments_are_late(s)) {
+        s->count = 0;
+        return MGN_OK;
+    }
+    MGN_TRY(build_parts(s));
+    if (join_neighbours(s, is_rows, s->low->real) > 0) return build_parts(s);
+    s->count = 0;
+    return MGN_OK;
+}
+
+mgn_status mgn_split(const mgn_lowering *low, const mgn_graph *graph, mgn_arena *arena, mgn_part_test *is_rows,
+                     mgn_part **parts, int *count) {
+    splitter s = {.low = low, .graph = graph, .arena = arena};
+    mgn_status status = split(&s, is_rows);
+    if (status != MGN_OK) {
+        mgn_parts_free(s.parts, s.count);
+        s.parts = NULL;
+        s.count = 0;
+    }
+    *parts = s.parts;
+    *count = s.count;
+    return status;
+}
