@@ -217,6 +217,7 @@ static const refusal refusals[] = {
     {FIT "--loss monge-ampere", 2, "x.npy"},
     {FIT "--loss mixture-kl --activation relu", 2, "--activation: 'relu'"},
     {FIT "--model mmgn --activation softplus", 2, "softplus"},
+    {FIT "--model cmgn --signed", 2, "cmgn"},
     {FIT "--layers 300", 2, "--layers: '300'"},
     {FIT "--epochs 0", 2, "--epochs: '0'"},
     {FIT "--lr -1", 2, "--lr: '-1'"},

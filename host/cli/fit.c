@@ -105,6 +105,8 @@ static mgn_status set_model(fit_job *j) {
     j->shape.d = j->d;
     j->shape.h = o->h ? o->h : MGN_MIN(MGN_MAX(8, 2 * j->d), 512);
     j->shape.layers = o->layers ? o->layers : 2;
+    j->shape.signed_scales = o->signed_scales;
+    j->shape.lipschitz = o->lipschitz;
     j->shape.activation = mgn_model_usual_activation(o->model);
     return o->activation ? mgn_activation_parse(o->activation, &j->shape.activation) : MGN_OK;
 }

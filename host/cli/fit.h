@@ -14,9 +14,9 @@ typedef struct fit_options {
     cli_common common;
     const char *source, *target, *out;
     const char *model, *activation, *loss, *optimizer, *schedule, *start, *real;
-    bool paired, squared;
+    bool paired, squared, signed_scales;
     int64_t h, layers, samples, batch, epochs, every, restarts;
-    double cost_weight, lr, weight_decay, momentum, clip, gamma, floor, holdout, blur, scaling, reach;
+    double cost_weight, lr, weight_decay, momentum, clip, gamma, floor, holdout, blur, scaling, reach, lipschitz;
 } fit_options;
 
 typedef struct fit_job {
