@@ -135,6 +135,10 @@ START_TEST(equal_points_are_no_trouble) {
     for (int i = 0; i < N; i++) /* the same cloud in the opposite order */
         for (int k = 0; k < D; k++) y[(N - 1 - i) * D + k] = x[i * D + k] = (float)mgn_test_integer(&random, 0, 2);
     ck_assert_double_eq(solve(x, y, N, D), 0);
+    /* Few different points on the first side: it is the other that has rows then. */
+    for (int i = 0; i < N * D; i++) y[i] = (float)mgn_test_normal(&random);
+    const double one_way = solve(x, y, N, D), other_way = solve(y, x, N, D);
+    ck_assert_double_eq_tol(one_way, other_way, 1e-12 * one_way);
     /* Two places that must share the other cloud's points: which go where is known, the left half to the left. */
     for (int i = 0; i < N; i++)
         for (int k = 0; k < D; k++) {

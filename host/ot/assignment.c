@@ -9,7 +9,8 @@
  * Nothing of this needs to be believed: with any prices v, sum_j v_j + sum_i min_j (c_ij - v_j) is a lower bound on the
  * cost of every assignment. The last pass takes these minima over all pairs, and the cost found must meet the bound.
  *
- * Memory is O(n (list + d)): no matrix of costs is made. Which thread scans what does not show in the result. */
+ * Memory is O(n (list + d)), no matrix of costs is made, but for points of so many dimensions that each cost is dear and so
+ * few of them that the matrix is of moderate size. Which thread scans what does not show in the result. */
 #include "ot/assignment.h"
 
 #include <math.h>
@@ -29,7 +30,10 @@ enum {
     AUCTIONS = 2,   /* a level; epsilon falls by REFINEMENT between them */
     PART = 32,      /* rows or blocks that a thread takes at once */
     MOST_THREADS = 16,
-    STREAM = 0x61736769 /* sets these random numbers apart from others under the same seed */
+    DEAR_DIMENSIONS = 32, /* from which costs are kept when there is room for */
+    MOST_COSTS = 1 << 26, /* of them: 512 MiB */
+    COST_BLOCKS = 4,      /* columns whose coordinates stay in cache while all rows pass */
+    STREAM = 0x61736769   /* sets these random numbers apart from others under the same seed */
 };
 
 typedef struct problem {
@@ -45,10 +49,10 @@ typedef struct problem {
 
 static void free_problem(problem *p) {
     mgn_lap *lap = &p->lap;
-    void *const blocks[] = {lap->x,       lap->y,       lap->price,   lap->list_column, lap->list_cost,  lap->count,
-                            lap->bound,   lap->cost_of, lap->payment, lap->least,       lap->sorted,     lap->column_of,
-                            lap->unit_of, lap->used,    lap->first,   lap->holder,      lap->unit_price, p->column,
-                            p->order_x,   p->order_y,   p->queue,     p->row_dual};
+    void *const blocks[] = {lap->costs,     lap->x,       lap->y,       lap->price,   lap->list_column, lap->list_cost,
+                            lap->count,     lap->bound,   lap->cost_of, lap->payment, lap->least,       lap->sorted,
+                            lap->column_of, lap->unit_of, lap->used,    lap->first,   lap->holder,      lap->unit_price,
+                            p->column,      p->order_x,   p->order_y,   p->queue,     p->row_dual};
     for (size_t i = 0; i < MGN_COUNT(blocks); i++) mgn_free(blocks[i]);
 }
 
@@ -127,6 +131,51 @@ static mgn_status number_columns(problem *p, const float *y) {
     mgn_free(points);
     for (int64_t i = 0; i < n; i++) p->column[i] = p->column[i] == i ? (int32_t)p->columns++ : p->column[p->column[i]];
     return MGN_OK;
+}
+
+static int64_t count_different(const float *rows, int64_t n, int64_t d, point *points) {
+    int64_t count = 1;
+    for (int64_t i = 0; i < n; i++) points[i] = (point){rows + i * d, d, (int32_t)i};
+    qsort(points, (size_t)n, sizeof *points, by_row);
+    for (int64_t i = 1; i < n; i++) count += memcmp(points[i].row, points[i - 1].row, (size_t)d * sizeof *rows) != 0;
+    return count;
+}
+
+/* Whether x has fewer different points than y: then it is better off as the side that has columns. */
+static mgn_status find_side(const float *x, const float *y, int64_t n, int64_t d, bool *is_swapped) {
+    point *points = mgn_alloc((size_t)n, sizeof *points);
+    if (!points) return MGN_ERR_MEMORY;
+    *is_swapped = count_different(x, n, d, points) < count_different(y, n, d, points);
+    mgn_free(points);
+    return MGN_OK;
+}
+
+typedef struct cost_job {
+    const mgn_lap *lap; /* without costs, as it is scanned */
+    double *costs, *least;
+    const double *zero;
+} cost_job;
+
+static void costs_part(void *context, int64_t part, int thread) {
+    const cost_job *job = context;
+    const mgn_lap *lap = job->lap;
+    const int64_t first = part * COST_BLOCKS, last = MGN_MIN(first + COST_BLOCKS, lap->payment_stride / BLOCK);
+    for (int64_t i = 0; i < lap->n; i++)
+        mgn_lap_scan(lap, i, job->zero, first, last, job->costs + i * lap->payment_stride,
+                     job->least + thread * lap->payment_stride);
+}
+
+/* Makes all costs once; without the room for them the solver makes them as it goes. */
+static void keep_costs(problem *p) {
+    mgn_lap *lap = &p->lap;
+    if (lap->d < DEAR_DIMENSIONS || p->n * lap->payment_stride > MOST_COSTS) return;
+    double *costs = mgn_alloc_aligned((size_t)(p->n * lap->payment_stride), sizeof *costs);
+    if (!costs) return;
+    lap->n = p->n;
+    cost_job job = {lap, costs, lap->least, lap->sorted};
+    mgn_parallel(lap->threads, (lap->payment_stride / BLOCK + COST_BLOCKS - 1) / COST_BLOCKS, costs_part, &job);
+    lap->n = 0; /* no level is solved yet */
+    lap->costs = costs;
 }
 
 static mgn_status load(problem *p, const float *x, const float *y) {
@@ -342,7 +391,7 @@ static mgn_status certify(problem *p) {
 }
 
 /* Undoes the shuffles; the cost is summed from the points as they were given. */
-static double report(const problem *p, const float *x, const float *y, int64_t *permutation) {
+static double report(const problem *p, const float *x, const float *y, bool is_swapped, int64_t *permutation) {
     const int64_t d = p->lap.d;
     int32_t *target = p->queue, *point_of = p->lap.holder; /* the points of y, column by column */
     memset(p->lap.used, 0, (size_t)p->columns * sizeof *p->lap.used);
@@ -359,9 +408,23 @@ static double report(const problem *p, const float *x, const float *y, int64_t *
             squares += e * e;
         }
         sum += squares;
-        if (permutation) permutation[i] = target[i];
+        if (permutation) permutation[is_swapped ? target[i] : i] = is_swapped ? i : target[i];
     }
     return sum / (double)p->n;
+}
+
+static mgn_status solve(problem *p, const float *x, const float *y) {
+    bool is_line = false;
+    MGN_TRY(load(p, x, y));
+    MGN_TRY(start_on_line(p, &is_line));
+    if (is_line) {
+        set_level(p, p->n);
+        MGN_TRY(solve_level(p, false));
+    } else {
+        keep_costs(p);
+        MGN_TRY(solve_levels(p));
+    }
+    return certify(p);
 }
 
 mgn_status mgn_assignment_w2(const float *x, const float *y, int64_t n, int64_t d, int64_t *permutation,
@@ -375,18 +438,12 @@ mgn_status mgn_assignment_w2(const float *x, const float *y, int64_t n, int64_t 
                         "sliced distance",
                         MOST_POINTS, (long long)n);
     problem p = {0};
-    bool is_line = false;
+    bool is_swapped = false;
+    MGN_TRY(find_side(x, y, n, d, &is_swapped));
+    const float *rows = is_swapped ? y : x, *columns = is_swapped ? x : y;
     mgn_status status = allocate(&p, n, d);
-    if (status == MGN_OK) status = load(&p, x, y);
-    if (status == MGN_OK) status = start_on_line(&p, &is_line);
-    if (status == MGN_OK && is_line) {
-        set_level(&p, n);
-        status = solve_level(&p, false);
-    } else if (status == MGN_OK) {
-        status = solve_levels(&p);
-    }
-    if (status == MGN_OK) status = certify(&p);
-    if (status == MGN_OK) *squared = report(&p, x, y, permutation);
+    if (status == MGN_OK) status = solve(&p, rows, columns);
+    if (status == MGN_OK) *squared = report(&p, rows, columns, is_swapped, permutation);
     free_problem(&p);
     return status;
 }

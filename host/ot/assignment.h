@@ -21,6 +21,7 @@ typedef struct mgn_lap {
     int64_t d, blocks;
     double *x;     /* (n, d) */
     double *y;     /* (blocks, d, MGN_LAP_BLOCK); places past the last column hold 0 */
+    double *costs; /* (n, payment_stride) of all rows and columns, or NULL: they are made when they are needed */
     double *price; /* v; minus infinity past the last column, so that nothing is near it */
 
     /* Lists: for row i, count[i] columns and their costs; every other column costs the row bound[i] or more. */

@@ -1,7 +1,7 @@
 /* Scans of all columns for one row, and the short lists that most of the work looks at instead.
  *
  * Costs are made from the coordinates when they are needed: 4096 columns in three dimensions take about a microsecond,
- * less than reading them from memory would. A list holds the columns that the row pays least for. Its threshold is the
+ * less than reading them from memory would. With many dimensions they are made once, if there is room. A list holds the columns that the row pays least for. Its threshold is the
  * k-th smallest of the blocks' least payments, which at least k columns do not exceed and, the columns being shuffled, few
  * more. */
 #include "ot/assignment.h"
@@ -53,6 +53,19 @@ INLINE void scan_any(const double *x, const double *y, int64_t d, const double *
     }
 }
 
+/* The same from costs that are known. */
+static void subtract(const double *cost, const double *price, int64_t first, int64_t last, double *out, double *least) {
+    for (int64_t b = first; b < last; b++) {
+        double smallest = INFINITY;
+#pragma omp simd reduction(min : smallest)
+        for (int64_t j = b * BLOCK; j < (b + 1) * BLOCK; j++) {
+            out[j] = cost[j] - price[j];
+            smallest = out[j] < smallest ? out[j] : smallest;
+        }
+        least[b] = smallest;
+    }
+}
+
 #if defined(__x86_64__)
 __attribute__((target("avx512f,avx512dq,avx512vl,prefer-vector-width=512"))) static void
 scan_avx512(const double *x, const double *y, int64_t d, const double *price, int64_t first, int64_t last, double *out,
@@ -69,6 +82,10 @@ __attribute__((target("avx2"))) static void scan_avx2(const double *x, const dou
 void mgn_lap_scan(const mgn_lap *lap, int64_t row, const double *price, int64_t first, int64_t last, double *out,
                   double *least) {
     const double *x = lap->x + row * lap->d;
+    if (lap->costs) {
+        subtract(lap->costs + row * lap->payment_stride, price, first, last, out, least);
+        return;
+    }
 #if defined(__x86_64__)
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")) {
         scan_avx512(x, lap->y, lap->d, price, first, last, out, least);
@@ -191,7 +208,7 @@ static void scan_part(void *context, int64_t part, int thread) {
 }
 
 void mgn_lap_pay(mgn_lap *lap, int64_t row) {
-    if (lap->columns * lap->d >= shared_from)
+    if (!lap->costs && lap->columns * lap->d >= shared_from)
         mgn_parallel(lap->threads, SCAN_PARTS, scan_part, &(shared_scan){lap, row});
     else
         mgn_lap_scan(lap, row, lap->price, 0, lap->blocks, lap->payment, lap->least);

@@ -74,8 +74,9 @@ MGN_API mgn_status mgn_sliced_w2(const float *x, int64_t n, const float *y, int6
 /** Squared 2-Wasserstein distance of two clouds of n points each, x (n, d) and y (n, d): the least
  *  mean_i |x_i - y_s(i)|^2 over all permutations s. Exact: the dual solution that proves it is checked against all
  *  pairs, to 1e-12 of the size of the costs. `permutation` (n, may be NULL) gets an optimal s: row i of x goes to row
- *  permutation[i] of y. Up to 16384 points; memory grows with n d, not with n^2. Some tenths of a second for 4096
- *  points in 3 dimensions.
+ *  permutation[i] of y. Up to 16384 points; memory grows with n d, not with n^2, but
+ *  for a matrix of costs of up to 512 MiB where d is 32 or more. Some tenths of a second for 4096 points in 3
+ *  dimensions.
  *  Errors: also ARGUMENT (more points), NUMERIC (coordinates so different in size that double precision proves nothing),
  *  INTERRUPTED. */
 MGN_API mgn_status mgn_assignment_w2(const float *x, const float *y, int64_t n, int64_t d, int64_t *permutation,
