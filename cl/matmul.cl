@@ -221,40 +221,49 @@ M_FUNCTION void multiply(global const real *a, global const real *b, uint depth,
     }
 }
 
-/* out (batch, m, n). A work-item makes BLOCK tiles. size = (batch, m, n, k); the packed operands of the next matrix of
- * the batch are a_step and b_step further. */
+/* Writes a tile, or adds it to what is there. */
+M_FUNCTION void put_tile(global real *to, ulong n, bool is_first, uint rows, uint columns,
+                         R sums[MGN_TILE_ROWS][MGN_TILE_VECTORS]) {
+#pragma unroll
+    for (uint i = 0; i < MGN_TILE_ROWS; i++) {
+        if (i >= rows) continue;
+#pragma unroll
+        for (uint v = 0; v < MGN_TILE_VECTORS; v++) {
+            if (v * MGN_WIDTH >= columns) continue;
+            const uint lanes = min((uint)MGN_WIDTH, columns - v * MGN_WIDTH);
+            global real *c = to + i * n + v * MGN_WIDTH;
+            m_store(is_first ? sums[i][v] : m_load(c, 1, lanes) + sums[i][v], c, 1, lanes);
+        }
+    }
+}
+
+/* out (batch, m, n). A work-item makes BLOCK tiles under each other, and `span` such columns of them beside each other: a's
+ * panels stay in the second cache from one column to the next. size = (batch, m, n, k); the packed operands of the next
+ * matrix of the batch are a_step and b_step further. */
 MGN_KERNEL void tile(global const real *a, ulong a_at, ulong a_step, global const real *b, ulong b_at, ulong b_step,
-                     global real *out, ulong out_at, ulong4 size) {
+                     global real *out, ulong out_at, ulong4 size, ulong span) {
     const ulong m = size.y, n = size.z, k = size.w;
     const ulong a_panels = (m + MGN_TILE_ROWS - 1) / MGN_TILE_ROWS, b_panels = (n + COLUMNS - 1) / COLUMNS;
-    const ulong blocks = (a_panels + BLOCK - 1) / BLOCK;
+    const ulong blocks = (a_panels + BLOCK - 1) / BLOCK, spans = (b_panels + span - 1) / span;
     const ulong block = get_group_id(0) % blocks, rest = get_group_id(0) / blocks;
-    const ulong column_panel = rest % b_panels, batch = rest / b_panels;
-    const ulong last = min((block + 1) * BLOCK, a_panels), column = column_panel * COLUMNS;
-    const uint columns = (uint)min((ulong)COLUMNS, n - column);
+    const ulong first = rest % spans * span, behind = min(first + span, b_panels), batch = rest / spans;
+    const ulong last = min((block + 1) * BLOCK, a_panels);
     for (ulong p = 0; p < k; p += DEPTH) {
         const uint depth = (uint)min((ulong)DEPTH, k - p);
-        global const real *y = b + b_at + batch * b_step + (column_panel * k + p) * COLUMNS;
-        for (ulong panel = block * BLOCK; panel < last; panel++) {
-            const ulong row = panel * MGN_TILE_ROWS;
-            const uint rows = (uint)min((ulong)MGN_TILE_ROWS, m - row);
-            R sums[MGN_TILE_ROWS][MGN_TILE_VECTORS];
+        for (ulong column_panel = first; column_panel < behind; column_panel++) {
+            const ulong column = column_panel * COLUMNS;
+            const uint columns = (uint)min((ulong)COLUMNS, n - column);
+            global const real *y = b + b_at + batch * b_step + (column_panel * k + p) * COLUMNS;
+            for (ulong panel = block * BLOCK; panel < last; panel++) {
+                const ulong row = panel * MGN_TILE_ROWS;
+                R sums[MGN_TILE_ROWS][MGN_TILE_VECTORS];
 #pragma unroll
-            for (uint i = 0; i < MGN_TILE_ROWS; i++)
+                for (uint i = 0; i < MGN_TILE_ROWS; i++)
 #pragma unroll
-                for (uint v = 0; v < MGN_TILE_VECTORS; v++) sums[i][v] = (R)0;
-            multiply(a + a_at + batch * a_step + (panel * k + p) * MGN_TILE_ROWS, y, depth, sums);
-            global real *to = out + out_at + (batch * m + row) * n + column;
-#pragma unroll
-            for (uint i = 0; i < MGN_TILE_ROWS; i++) {
-                if (i >= rows) continue;
-#pragma unroll
-                for (uint v = 0; v < MGN_TILE_VECTORS; v++) {
-                    if (v * MGN_WIDTH >= columns) continue;
-                    const uint lanes = min((uint)MGN_WIDTH, columns - v * MGN_WIDTH);
-                    global real *c = to + i * n + v * MGN_WIDTH;
-                    m_store(p == 0 ? sums[i][v] : m_load(c, 1, lanes) + sums[i][v], c, 1, lanes);
-                }
+                    for (uint v = 0; v < MGN_TILE_VECTORS; v++) sums[i][v] = (R)0;
+                multiply(a + a_at + batch * a_step + (panel * k + p) * MGN_TILE_ROWS, y, depth, sums);
+                put_tile(out + out_at + (batch * m + row) * n + column, n, p == 0,
+                         (uint)min((ulong)MGN_TILE_ROWS, m - row), columns, sums);
             }
         }
     }

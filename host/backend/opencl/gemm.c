@@ -20,6 +20,7 @@ enum {
     STAGE = 256,        /* as in cl/matmul.cl */
     SHARED = 4096,      /* entries of a matrix that is worth reading again for every vector of rows */
     TILE_BLOCK = 8,     /* as in cl/matmul.cl */
+    MOST_SPAN = 16,     /* columns of tiles that a work-item makes */
     TINY = 32 * 32 * 32 /* multiplications below which a call of CLBlast costs more than it saves */
 };
 
@@ -132,10 +133,14 @@ static mgn_status emit_tiled(mgn_cl_builder *builder, const product *p) {
     uint64_t a_step, b_step;
     MGN_TRY(emit_pack(builder, p, defines, true, rows, &a, &a_step));
     MGN_TRY(emit_pack(builder, p, defines, false, columns, &b, &b_step));
-    const uint64_t blocks = mgn_cl_ceil_div(mgn_cl_ceil_div(p->m, rows), TILE_BLOCK);
+    const uint64_t blocks = p->batch * mgn_cl_ceil_div(mgn_cl_ceil_div(p->m, rows), TILE_BLOCK);
+    const uint64_t panels = mgn_cl_ceil_div(p->n, columns),
+                   enough = 8 * (uint64_t)builder->device->base.info.compute_units;
+    uint64_t span = MOST_SPAN;
+    while (span > 1 && blocks * mgn_cl_ceil_div(panels, span) < enough) span /= 2;
     const uint64_t size[4] = {p->batch, p->m, p->n, p->k};
-    return mgn_cl_emit(builder, "matmul", p->dtype, defines, "tile", p->batch * blocks * mgn_cl_ceil_div(p->n, columns),
-                       "pupupq", a, a_step, b, b_step, p->out, size);
+    return mgn_cl_emit(builder, "matmul", p->dtype, defines, "tile", blocks * mgn_cl_ceil_div(panels, span), "pupupqu",
+                       a, a_step, b, b_step, p->out, size, span);
 }
 
 static mgn_status emit_on_cpu(mgn_cl_builder *builder, const product *p) {
