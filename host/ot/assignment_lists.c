@@ -67,9 +67,10 @@ static void subtract(const double *cost, const double *price, int64_t first, int
 }
 
 #if defined(__x86_64__)
-__attribute__((target("avx512f,avx512dq,avx512vl,prefer-vector-width=512"))) static void
-scan_avx512(const double *x, const double *y, int64_t d, const double *price, int64_t first, int64_t last, double *out,
-            double *least) {
+__attribute__((target("avx512f,avx512dq,avx512vl"))) static void scan_avx512(const double *x, const double *y,
+                                                                             int64_t d, const double *price,
+                                                                             int64_t first, int64_t last, double *out,
+                                                                             double *least) {
     scan_any(x, y, d, price, first, last, out, least);
 }
 
