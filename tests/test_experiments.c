@@ -231,7 +231,7 @@ START_TEST(colours_are_adapted_to_a_mixture) {
     shrink(mgn_test_source("assets/day_picos_mountains.jpg"), day);
     shrink(mgn_test_source("assets/sunset_hilltop.jpg"), sunset);
     const mgn_experiment_report report =
-        run("colour-mixture", "cpu", (mgn_experiment_config){.source = day, .like = sunset, .seed = 4, .epochs = 10});
+        run("colour-gmm", "cpu", (mgn_experiment_config){.source = day, .like = sunset, .seed = 4, .epochs = 10});
     ck_assert_uint_eq(report.count, 3);
     ck_assert_int_eq(report.results[0].steps, 40);
     for (size_t i = 1; i < 3; i++) {

@@ -12,7 +12,7 @@ static const mgn_experiment *const experiments[] = {
     &mgn_gradient_field_experiment,
     &mgn_gaussian_experiment,
     &mgn_colour_experiment,
-    &mgn_colour_mixture_experiment,
+    &mgn_colour_gmm_experiment,
 };
 
 const char mgn_published[] = "published", mgn_best[] = "best", mgn_monge_ampere[] = "monge-ampere";

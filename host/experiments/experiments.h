@@ -22,7 +22,7 @@ typedef struct mgn_experiment {
 } mgn_experiment;
 
 extern const mgn_experiment mgn_gradient_field_experiment, mgn_gaussian_experiment, mgn_colour_experiment,
-    mgn_colour_mixture_experiment;
+    mgn_colour_gmm_experiment;
 
 /* The names of the recipes; compared as pointers. */
 extern const char mgn_published[], mgn_best[], mgn_monge_ampere[];

@@ -80,8 +80,8 @@ static mgn_status run_experiment(const mgn_run *run) {
     return status;
 }
 
-const mgn_experiment mgn_colour_mixture_experiment = {
-    .label = "colour-mixture",
+const mgn_experiment mgn_colour_gmm_experiment = {
+    .label = "colour-gmm",
     .summary = "the palette of one picture to a Gaussian mixture of another's colours",
     .details = "A mixture of 5 components is fitted to the target's colours by expectation maximisation. Published "
                "recipe: the "
