@@ -32,11 +32,11 @@ static inline R cloud_power_any(R t) { return exp2(t); }
 /* 2^r for |r| <= 1/2, 1 at 0; relative error 2e-7. */
 static inline R cloud_fraction(R r) {
     R p = (R)1.33952422e-3f;
-    p = p * r + (R)9.61777863e-3f;
-    p = p * r + (R)5.55032730e-2f;
-    p = p * r + (R)2.40226830e-1f;
-    p = p * r + (R)6.93147182e-1f;
-    return p * r + (R)1;
+    p = m_fma(p, r, (R)9.61777863e-3f);
+    p = m_fma(p, r, (R)5.55032730e-2f);
+    p = m_fma(p, r, (R)2.40226830e-1f);
+    p = m_fma(p, r, (R)6.93147182e-1f);
+    return m_fma(p, r, (R)1);
 }
 
 /* 2^t for t <= 0; not less than 2^-126, which next to the row's largest term, 1, is nothing. A canonical NaN passes. */
@@ -102,16 +102,16 @@ static inline __attribute__((always_inline)) void cloud_differences(const R (*x)
         R s2 = (x[0][2] - y) * (x[0][2] - y), s3 = (x[0][3] - y) * (x[0][3] - y);
         for (int64_t k = 1; k < d; k++) {
             y = tile->y[k][j];
-            s0 += (x[k][0] - y) * (x[k][0] - y);
-            s1 += (x[k][1] - y) * (x[k][1] - y);
-            s2 += (x[k][2] - y) * (x[k][2] - y);
-            s3 += (x[k][3] - y) * (x[k][3] - y);
+            s0 = m_fma(x[k][0] - y, x[k][0] - y, s0);
+            s1 = m_fma(x[k][1] - y, x[k][1] - y, s1);
+            s2 = m_fma(x[k][2] - y, x[k][2] - y, s2);
+            s3 = m_fma(x[k][3] - y, x[k][3] - y, s3);
         }
         R h = tile->h[j];
-        e[0][j] = s0 = h - half * s0;
-        e[1][j] = s1 = h - half * s1;
-        e[2][j] = s2 = h - half * s2;
-        e[3][j] = s3 = h - half * s3;
+        e[0][j] = s0 = m_fma(-half, s0, h);
+        e[1][j] = s1 = m_fma(-half, s1, h);
+        e[2][j] = s2 = m_fma(-half, s2, h);
+        e[3][j] = s3 = m_fma(-half, s3, h);
         t0 = s0 > t0 ? s0 : t0;
         t1 = s1 > t1 ? s1 : t1;
         t2 = s2 > t2 ? s2 : t2;
@@ -130,7 +130,7 @@ static void cloud_differences_any(const R (*x)[CLOUD_ROWS], const cloud_tile *ti
         for (int64_t k = 0; k < d; k++) {
             const R *y = tile->y[k], a = x[k][r];
 #pragma omp simd
-            for (int64_t j = 0; j < tile->padded; j++) e[r][j] += (a - y[j]) * (a - y[j]);
+            for (int64_t j = 0; j < tile->padded; j++) e[r][j] = m_fma(a - y[j], a - y[j], e[r][j]);
         }
 #pragma omp simd reduction(max : t)
         for (int64_t j = 0; j < tile->padded; j++) {
@@ -284,7 +284,8 @@ static void cloud_add_narrow(const R *w, R (*v)[CLOUD_COLUMNS], int64_t columns,
     for (int64_t k = 0; k < columns; k++) {
         const R *values = v[k];
         R lanes[MGN_CPU_LANES] = {0};
-        for (int64_t j = 0; j < padded; j += MGN_CPU_LANES) FOR_LANES lanes[l] += w[j + l] * values[j + l];
+        for (int64_t j = 0; j < padded; j += MGN_CPU_LANES)
+            FOR_LANES lanes[l] = m_fma(w[j + l], values[j + l], lanes[l]);
         sums[k] += (double)fold_16(lanes, 1);
     }
 }
