@@ -44,6 +44,7 @@ static mgn_status solve_by_products(damped *l, const double *p, bool *is_solved)
     for (int64_t i = 0; i < l->n; i++) l->residual[i] = l->direction[i] = -l->gradient[i];
     *is_solved = true;
     for (int64_t k = 0; k < MGN_MIN(2 * l->n, MOST_PRODUCTS) && rr > enough; k++) {
+        if (mgn_interrupted()) break; /* a shorter step is one too */
         MGN_TRY(l->objective->product(l->objective->context, p, l->direction, l->product));
         mgn_add_scaled(l->product, l->mu * l->scale, l->direction, l->n);
         const double curvature = mgn_dot(l->direction, l->product, l->n), before = rr;
