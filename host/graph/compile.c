@@ -5,9 +5,6 @@
 #include "graph/plan.h"
 #include "graph/split.h"
 
-/* Nodes of a row program for which a graph is worth cutting into parts. */
-enum { WORTH_A_PART = 6 };
-
 struct mgn_plan {
     mgn_device *device;
     mgn_program *program;
@@ -187,16 +184,14 @@ static bool is_row_program(const mgn_graph *graph, mgn_dtype real) {
     mgn_tensor *tensors = mgn_arena_alloc(arena, nodes, sizeof *tensors);
     low.values = mgn_alloc(nodes, sizeof *low.values);
     bool rows = tensors && low.values;
-    size_t live = 0;
     for (int id = 0; rows && id < graph->count; id++) {
         const mgn_node *node = graph->nodes[id];
         tensors[id] = (mgn_tensor){.dtype = mgn_lower_dtype(&low, node), .shape = node->shape};
         if (node->op == MGN_OP_input || node->is_output) low.values[id].tensor = &tensors[id];
     }
     if (rows) mgn_lower_mark_live(&low, graph);
-    for (int id = 0; rows && id < graph->count; id++) live += low.values[id].live;
     mgn_row_program program;
-    rows = rows && live >= WORTH_A_PART && mgn_fuse(&low, graph, true, arena, &program);
+    rows = rows && mgn_fuse(&low, graph, true, arena, &program);
     mgn_lowering_free(&low);
     mgn_arena_destroy(arena);
     return rows;

@@ -16,13 +16,16 @@
  * place. */
 enum { MOST_FEATURES = 64, MOST_SPD = 8, MOST_JOINED = 256 };
 
+/* What makes a part worth having: many operations, or a few on long values, which then go through memory once. */
+enum { MANY_OPERATIONS = 12, FEW_OPERATIONS = 3, LONG_VALUE = 8192 };
+
 typedef struct splitter {
     const mgn_lowering *low;
     const mgn_graph *graph;
     mgn_arena *arena;
     int *stage;  /* by node id */
     int *leader; /* by node id: of the nodes of one part, as a forest; a part is its root's id */
-    int *place;  /* by root: when the part runs; -1: no part */
+    int *place;  /* by node id: when its part runs; -1: it belongs to none */
     mgn_part *parts;
     int count;
 } splitter;
@@ -61,8 +64,6 @@ static int leader_of(const splitter *s, int id) {
     while (s->leader[id] != id) id = s->leader[id];
     return id;
 }
-
-static int place_of(const splitter *s, int id) { return s->place[leader_of(s, id)]; }
 
 /* ---- which node belongs where ---- */
 
@@ -149,6 +150,8 @@ static void order_parts(splitter *s, int stages) {
             const bool last = assigns[id] && !needed[id];
             if ((last ? 2 * stages + 1 : 2 * s->stage[id] + is_wall(node)) == key) s->place[id] = s->count++;
         }
+    for (int id = 0; id < s->low->node_count; id++)
+        if (s->low->values[id].live && !is_free(s->graph->nodes[id])) s->place[id] = s->place[leader_of(s, id)];
 }
 
 /* Whether assignments come after everything that reads what they change. */
@@ -160,7 +163,7 @@ static bool assignments_are_late(const splitter *s) {
         if (node->op == MGN_OP_input && node->is_output) return false;
         for (int i = 0; i < node->inputs && !is_free(node); i++) {
             const mgn_node *in = root_of(node->in[i]);
-            if (in->assigned && place_of(s, id) > place_of(s, in->assigned->id)) return false;
+            if (in->assigned && s->place[id] > s->place[in->assigned->id]) return false;
         }
         if (mgn_is_view(node->op) && node->is_output) return false;
     }
@@ -200,11 +203,11 @@ static void mark_outputs(splitter *s, mgn_part *part, mgn_node *const *map, int 
     for (int id = 0; id < s->low->node_count; id++) {
         const mgn_node *node = s->graph->nodes[id];
         if (!s->low->values[id].live) continue;
-        if (node->assigned && place_of(s, node->assigned->id) == index) {
+        if (node->assigned && s->place[node->assigned->id] == index) {
             mgn_node *target = map[id];
             if (target) mgn_assign(target, map[node->assigned->id]);
         }
-        if (is_free(node) || place_of(s, id) != index || !(node->is_output || crosses[id])) continue;
+        if (is_free(node) || s->place[id] != index || !(node->is_output || crosses[id])) continue;
         if (!map[id]) continue;
         mgn_output(map[id]);
         part->stands_for[map[id]->id] = id;
@@ -221,8 +224,8 @@ static mgn_status build_part(splitter *s, int index, const bool *crosses) {
     for (int id = 0; status == MGN_OK && id < s->low->node_count; id++) {
         const mgn_node *node = s->graph->nodes[id];
         if (!s->low->values[id].live) continue;
-        if (!is_free(node) && place_of(s, id) == index) build_node(s, part, map, node);
-        if (node->assigned && place_of(s, node->assigned->id) == index) stand_in(s, part, map, node);
+        if (!is_free(node) && s->place[id] == index) build_node(s, part, map, node);
+        if (node->assigned && s->place[node->assigned->id] == index) stand_in(s, part, map, node);
     }
     if (status == MGN_OK) mark_outputs(s, part, map, index, crosses);
     if (status == MGN_OK) status = mgn_graph_status(part->graph);
@@ -237,7 +240,7 @@ static void find_crossing(const splitter *s, bool *crosses) {
         if (!s->low->values[id].live || is_free(node)) continue;
         for (int i = 0; i < node->inputs; i++) {
             const mgn_node *in = root_of(node->in[i]);
-            if (!is_free(in) && place_of(s, in->id) != place_of(s, id)) crosses[in->id] = true;
+            if (!is_free(in) && s->place[in->id] != s->place[id]) crosses[in->id] = true;
         }
     }
 }
@@ -250,25 +253,37 @@ void mgn_parts_free(mgn_part *parts, int count) {
     mgn_free(parts);
 }
 
-static mgn_status build_parts(splitter *s) {
+/* Builds all parts, or those that are worth it. */
+static mgn_status build_parts(splitter *s, const bool *worth) {
     bool *crosses = mgn_alloc((size_t)s->low->node_count, sizeof *crosses);
     s->parts = mgn_alloc((size_t)s->count, sizeof *s->parts);
     mgn_status status = crosses && s->parts ? MGN_OK : MGN_ERR_MEMORY;
     if (status == MGN_OK) find_crossing(s, crosses);
-    for (int i = 0; status == MGN_OK && i < s->count; i++) status = build_part(s, i, crosses);
+    for (int i = 0; status == MGN_OK && i < s->count; i++)
+        if (!worth || worth[i]) status = build_part(s, i, crosses);
     mgn_free(crosses);
     return status;
 }
 
 /* Joins neighbours that are no row programs; how many row programs there are. */
-static int join_neighbours(splitter *s, mgn_part_test *is_rows, mgn_dtype real) {
+static mgn_status join_neighbours(splitter *s, mgn_part_test *is_rows, int *programs) {
     int *joined = mgn_arena_alloc(s->arena, (size_t)s->count, sizeof *joined);
-    if (!joined) return 0;
-    int count = 0, programs = 0;
+    int *operations = mgn_arena_alloc(s->arena, 2 * (size_t)s->count, sizeof *operations),
+        *on_long = operations + s->count;
+    bool *worth = mgn_arena_alloc(s->arena, (size_t)s->count, sizeof *worth);
+    if (!joined || !operations || !worth) return MGN_ERR_MEMORY;
+    for (int id = 0; id < s->low->node_count; id++) {
+        if (s->place[id] < 0) continue;
+        operations[s->place[id]]++;
+        on_long[s->place[id]] += mgn_shape_count(s->graph->nodes[id]->shape) >= LONG_VALUE;
+    }
+    for (int i = 0; i < s->count; i++) worth[i] = operations[i] >= MANY_OPERATIONS || on_long[i] >= FEW_OPERATIONS;
+    MGN_TRY(build_parts(s, worth));
+    int count = 0;
     bool before = true;
     for (int i = 0; i < s->count; i++) {
-        const bool rows = is_rows(s->parts[i].graph, real);
-        programs += rows;
+        const bool rows = s->parts[i].graph && is_rows(s->parts[i].graph, s->low->real);
+        *programs += rows;
         joined[i] = rows || before ? count++ : count - 1;
         before = rows;
     }
@@ -277,7 +292,7 @@ static int join_neighbours(splitter *s, mgn_part_test *is_rows, mgn_dtype real) 
     mgn_parts_free(s->parts, s->count);
     s->parts = NULL;
     s->count = count;
-    return programs;
+    return MGN_OK;
 }
 
 static mgn_status split(splitter *s, mgn_part_test *is_rows) {
@@ -299,8 +314,9 @@ static mgn_status split(splitter *s, mgn_part_test *is_rows) {
         s->count = 0;
         return MGN_OK;
     }
-    MGN_TRY(build_parts(s));
-    if (join_neighbours(s, is_rows, s->low->real) > 0) return build_parts(s);
+    int programs = 0;
+    MGN_TRY(join_neighbours(s, is_rows, &programs));
+    if (programs > 0) return build_parts(s, NULL);
     s->count = 0;
     return MGN_OK;
 }
