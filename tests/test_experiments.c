@@ -192,6 +192,30 @@ START_TEST(gaussian_by_the_published_recipe) {
 }
 END_TEST
 
+/* ---- samples of both sides ---- */
+
+/* The floor is what two samples of the target are apart: close to it on the Gaussian, below the published .17 on the banana. */
+START_TEST(samples_lead_to_the_banana) {
+    const mgn_experiment_report report =
+        run("banana", "cpu", (mgn_experiment_config){.model = "cgradnet", .epochs = 2, .seed = 1});
+    ck_assert_uint_eq(report.count, 4);
+    for (size_t i = 0; i < report.count; i++) {
+        const mgn_experiment_result *result = &report.results[i];
+        const bool is_best = strcmp(result->recipe, "best") == 0, is_banana = strcmp(result->task, "banana") == 0;
+        const mgn_figure *distance = figure(result, "distance");
+        ck_assert(is_best == (i % 2 == 1) && is_banana == (i >= 2));
+        ck_assert_double_gt(distance->optimum, 0.05);
+        ck_assert_double_eq(distance->published, is_banana ? 0.19 : 0.12);
+        if (!is_best) continue;
+        check_below(result, "distance", is_banana ? 0.17 : 1.3 * distance->optimum);
+        check_below(result, "divergence", 0.0145);
+        if (is_banana) continue;
+        check_near(result, "cost", 0.2);
+        check_below(result, "uvp", 0.5);
+    }
+}
+END_TEST
+
 /* ---- colour ---- */
 
 /* The pair in assets/, small enough that a test may take the full recipe. */
@@ -375,6 +399,7 @@ static Suite *suite(void) {
         gaussian_reaches_the_optimum,
         gaussian_in_other_dimensions,
         gaussian_by_the_published_recipe,
+        samples_lead_to_the_banana,
         colours_are_adapted,
         colours_are_adapted_to_a_mixture,
         threads_change_nothing,

@@ -58,6 +58,7 @@ static mgn_status print_json(const job *j) {
     for (size_t i = 0; i < j->report.count; i++) {
         const mgn_experiment_result *result = &j->report.results[i];
         cJSON *row = cJSON_CreateObject();
+        if (result->task) cJSON_AddStringToObject(row, "task", result->task);
         cJSON_AddStringToObject(row, "model", result->model.kind);
         cJSON_AddStringToObject(row, "recipe", result->recipe);
         cJSON_AddStringToObject(row, "v", is_gaussian_start(result) ? "gaussian" : "orthogonal");
@@ -78,9 +79,10 @@ static void optional_cell(cli_table *table, double value) {
 }
 
 /* The first columns: what is the same for all figures of a result. */
-enum { SHARED_COLUMNS = 7 };
+enum { SHARED_COLUMNS = 8 };
 
 static void shared_cells(cli_table *table, const job *j, const mgn_experiment_result *result) {
+    cli_table_cell(table, "%s", result->task ? result->task : j->label);
     cli_table_cell(table, "%s%s", result->model.kind,
                    is_gaussian_start(result)     ? ", Gaussian V"
                    : result->model.signed_scales ? ", signed"
@@ -107,7 +109,7 @@ static void print_result(cli_table *table, const job *j, const mgn_experiment_re
 
 static mgn_status print_text(const job *j) {
     cli_table *table =
-        cli_table_create("model|>d|>parameters|recipe|device|>steps|>seconds|figure|>published|>ours|>optimum");
+        cli_table_create("task|model|>d|>parameters|recipe|device|>steps|>seconds|figure|>published|>ours|>optimum");
     for (size_t i = 0; i < j->report.count; i++) print_result(table, j, &j->report.results[i]);
     return cli_table_print(table);
 }
@@ -141,7 +143,7 @@ static mgn_status parse(const cli_command *command, int argc, char **argv, job *
         {"like", 'l', CLI_TEXT, "FILE", "colour: the picture whose palette is taken", &j->config.like, 0, 0},
         {"unseen", 0, CLI_TEXT, "FILE", "colour: a third picture to try the map on", &j->config.unseen, 0, 0},
     };
-    char details[8192];
+    char details[16384];
     describe(details, sizeof details);
     cli_command described = *command;
     described.details = details;

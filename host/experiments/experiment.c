@@ -2,6 +2,7 @@
 #include "experiments/experiments.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "core/parse.h"
@@ -9,10 +10,8 @@
 
 /* One row per experiment. */
 static const mgn_experiment *const experiments[] = {
-    &mgn_gradient_field_experiment,
-    &mgn_gaussian_experiment,
-    &mgn_colour_experiment,
-    &mgn_colour_gmm_experiment,
+    &mgn_gradient_field_experiment, &mgn_gaussian_experiment,   &mgn_banana_experiment,
+    &mgn_colour_experiment,         &mgn_colour_gmm_experiment,
 };
 
 const char mgn_published[] = "published", mgn_best[] = "best", mgn_monge_ampere[] = "monge-ampere";
@@ -103,7 +102,7 @@ static mgn_status run_trial(const mgn_run *run, const mgn_protocol *protocol, vo
     if (run->report->count == MGN_MOST_RESULTS)
         return mgn_fail(MGN_ERR_UNSUPPORTED, "an experiment has more than %d trials", MGN_MOST_RESULTS);
     mgn_experiment_result *result = &run->report->results[run->report->count];
-    *result = (mgn_experiment_result){.recipe = trial->recipe, .model = trial->model};
+    *result = (mgn_experiment_result){.task = protocol->task, .recipe = trial->recipe, .model = trial->model};
     mgn_model *model = NULL;
     mgn_map *map = NULL;
     const mgn_dtype real = mgn_device_get_info(run->device)->has_f64 ? MGN_F64 : MGN_F32;
@@ -135,15 +134,19 @@ mgn_status mgn_run_trials(const mgn_run *run, const mgn_protocol *protocol, void
 
 static mgn_status find(const char *label, const mgn_experiment **found) {
     const char *nearest = NULL;
+    char all[256] = "";
+    size_t at = 0;
     for (size_t i = 0; i < MGN_COUNT(experiments); i++) {
         if (strcmp(label, experiments[i]->label) == 0) {
             *found = experiments[i];
             return MGN_OK;
         }
         mgn_nearest(label, experiments[i]->label, &nearest);
+        if (at < sizeof all)
+            at += (size_t)snprintf(all + at, sizeof all - at, "%s%s", i ? ", " : "", experiments[i]->label);
     }
-    return mgn_fail(MGN_ERR_ARGUMENT, "there is no experiment '%.100s', but gradient-field, gaussian and colour%s%s%s",
-                    label, nearest ? "; did you mean '" : "", nearest ? nearest : "", nearest ? "'?" : "");
+    return mgn_fail(MGN_ERR_ARGUMENT, "there is no experiment '%.100s', but %s%s%s%s", label, all,
+                    nearest ? "; did you mean '" : "", nearest ? nearest : "", nearest ? "'?" : "");
 }
 
 mgn_status mgn_experiment_check(const char *label) {

@@ -3,6 +3,7 @@
 #ifndef MGN_HOST_EXPERIMENTS_H
 #define MGN_HOST_EXPERIMENTS_H
 
+#include <mgn/data.h>
 #include <mgn/experiment.h>
 #include <mgn/train.h>
 
@@ -21,8 +22,8 @@ typedef struct mgn_experiment {
     mgn_status (*run)(const mgn_run *run);
 } mgn_experiment;
 
-extern const mgn_experiment mgn_gradient_field_experiment, mgn_gaussian_experiment, mgn_colour_experiment,
-    mgn_colour_gmm_experiment;
+extern const mgn_experiment mgn_gradient_field_experiment, mgn_gaussian_experiment, mgn_banana_experiment,
+    mgn_colour_experiment, mgn_colour_gmm_experiment;
 
 /* The names of the recipes; compared as pointers. */
 extern const char mgn_published[], mgn_best[], mgn_monge_ampere[];
@@ -42,6 +43,7 @@ typedef struct mgn_protocol {
     /* Adds figures to the result. */
     mgn_status (*judge)(const mgn_run *run, void *data, const mgn_trial *trial, mgn_model *model, mgn_map *map,
                         mgn_experiment_result *result);
+    const char *task; /* mgn_experiment_result's */
 } mgn_protocol;
 
 /* Trains and judges the trials that the configuration asks for. */
@@ -71,6 +73,11 @@ static inline uint64_t mgn_candidate_seed(uint64_t seed, int64_t i) { return see
  * each with that affine part (start.c). The caller destroys `models`. */
 mgn_status mgn_choose_starts(const mgn_model_config *config, mgn_device *device, const mgn_samples *samples,
                              int64_t candidates, uint64_t seed, mgn_model **models, int64_t count);
+
+/* `batches` times `batch` samples of `source`, matched with as many of `target` by optimal assignments: (batches batch, d)
+ * each. The caller frees both, after a failure too. Errors: those of mgn_target_sample and mgn_assignment_w2. */
+mgn_status mgn_matched_pairs(const mgn_target *source, const mgn_target *target, int64_t batch, int64_t batches,
+                             uint64_t seed, mgn_matrix *x, mgn_matrix *y);
 
 /* One round of a search: the best `models` so far take `steps` steps of an optimizer of second order on the first `rows`
  * rows. */

@@ -221,7 +221,7 @@ static mgn_status run_dimension(const mgn_run *run, int64_t d) {
     if (d < 2 || d > MOST)
         return mgn_fail(MGN_ERR_ARGUMENT, "dimensions from 2 to %d were expected, %lld found", MOST, (long long)d);
     mgn_trial trials[MOST_TRIALS];
-    const mgn_protocol protocol = {trials, list_trials(d, trials), train, judge};
+    const mgn_protocol protocol = {trials, list_trials(d, trials), train, judge, NULL};
     clouds *c = mgn_alloc(1, sizeof *c);
     if (!c) return MGN_ERR_MEMORY;
     c->d = d;

@@ -218,7 +218,7 @@ static mgn_status run_experiment(const mgn_run *run) {
     if (asked && strcmp(asked, p.field->label) != 0)
         return mgn_fail(MGN_ERR_ARGUMENT, "the field is report, paper or gravier; '%.100s' was found", asked);
     list_trials(&p);
-    const mgn_protocol protocol = {p.trials, p.count, train, judge};
+    const mgn_protocol protocol = {p.trials, p.count, train, judge, NULL};
     mgn_status status = sample(p.field, ROWS, run->config->seed, STREAM_LEARN, &p.x, &p.y);
     if (status == MGN_OK) status = sample(p.field, FRESH_ROWS, run->config->seed, STREAM_FRESH, &p.fresh_x, &p.fresh_y);
     if (status == MGN_OK) status = mgn_run_trials(run, &protocol, &p);

@@ -11,9 +11,8 @@
 #include <math.h>
 #include <string.h>
 
-#include <mgn/ot.h>
-
 #include "core/random.h"
+#include "ot/ot.h"
 #include "recolor/recolor.h"
 
 /* Pairs: an assignment's time grows faster than its points, its error slower. COPIES: draws of the noise. */
@@ -63,31 +62,13 @@ mgn_status mgn_recolor_mixture(const mgn_image *target, mgn_device *device, cons
 
 /* ---- pairs ---- */
 
-/* Rows of x matched with rows of y, which are reordered; `scratch` is as large as y. */
-static mgn_status match(const float *x, float *y, int64_t n, float *scratch) {
-    double squared;
-    int64_t *permutation = mgn_alloc((size_t)n, sizeof *permutation);
-    if (!permutation) return MGN_ERR_MEMORY;
-    const mgn_status status = mgn_assignment_w2(x, y, n, 3, permutation, &squared);
-    if (status == MGN_OK) {
-        memcpy(scratch, y, (size_t)n * 3 * sizeof *y);
-        for (int64_t i = 0; i < n; i++) memcpy(y + 3 * i, scratch + 3 * permutation[i], 3 * sizeof *y);
-    }
-    mgn_free(permutation);
-    return status;
-}
-
 /* `batch` rows each of x and y at a time; the samples are colours, so they end where colours do. */
 static mgn_status match_all(const mgn_target *target, uint64_t seed, mgn_matrix *x, mgn_matrix *y, int64_t batch) {
     MGN_TRY(mgn_target_sample(target, y->rows, seed, y->values));
     for (int64_t i = 0; i < 3 * y->rows; i++) y->values[i] = fminf(fmaxf(y->values[i], 0), 1);
-    float *scratch = mgn_alloc((size_t)batch, 3 * sizeof *scratch);
-    if (!scratch) return MGN_ERR_MEMORY;
-    mgn_status status = MGN_OK;
-    for (int64_t at = 0; at < x->rows && status == MGN_OK; at += batch)
-        status = match(x->values + 3 * at, y->values + 3 * at, MGN_MIN(batch, x->rows - at), scratch);
-    mgn_free(scratch);
-    return status;
+    for (int64_t at = 0; at < x->rows; at += batch)
+        MGN_TRY(mgn_match_rows(x->values + 3 * at, y->values + 3 * at, MGN_MIN(batch, x->rows - at), 3));
+    return MGN_OK;
 }
 
 /* Rows in random order, so that every batch is a sample of the whole picture. */

@@ -21,6 +21,7 @@ enum { MGN_MOST_FIGURES = 12, MGN_MOST_RESULTS = 24, MGN_MOST_DIMENSIONS = 5 };
 
 /** One model, trained with one recipe. */
 typedef struct mgn_experiment_result {
+    const char *task;   /**< which of the experiment's problems: "banana"; NULL where there is only one */
     const char *recipe; /**< "published", "best", ..: as in the configuration */
     mgn_model_config model;
     int64_t parameters, steps; /**< steps: of the optimizer, restarts included */
