@@ -250,6 +250,21 @@ START_TEST(colours_are_adapted) {
 }
 END_TEST
 
+/* The same trials on other pictures; these have no published figures. */
+START_TEST(colours_of_an_aurora) {
+    const char *day = mgn_test_path("day.png"), *sunset = mgn_test_path("sunset.png");
+    shrink(mgn_test_source("assets/day_picos_mountains.jpg"), day);
+    shrink(mgn_test_source("assets/sunset_hilltop.jpg"), sunset);
+    const mgn_experiment_report report =
+        run("aurora", "cpu", (mgn_experiment_config){.source = day, .like = sunset, .model = "cmgn", .epochs = 5});
+    ck_assert_uint_eq(report.count, 3);
+    ck_assert_int_eq(report.results[0].steps, 20);
+    ck_assert_int_eq(report.results[1].model.v, MGN_V_GAUSSIAN);
+    ck_assert(isnan(figure(&report.results[0], "cost")->published) && !report.results[0].task);
+    check_below(&report.results[2], "loss", 0.001);
+}
+END_TEST
+
 START_TEST(colours_are_adapted_to_a_mixture) {
     const char *day = mgn_test_path("day.png"), *sunset = mgn_test_path("sunset.png");
     shrink(mgn_test_source("assets/day_picos_mountains.jpg"), day);
@@ -321,6 +336,8 @@ START_TEST(refuses_what_makes_no_sense) {
          "the field is report, paper or gravier; 'flat' was found"},
         {"colour", {.source = "a.png"}, MGN_ERR_ARGUMENT, "only one of them was given"},
         {"colour", {.source = "a.png", .like = "b.png", .data = "c"}, MGN_ERR_ARGUMENT, "both were given"},
+        {"aurora", {0}, MGN_ERR_ARGUMENT, "neither was given"},
+        {"aurora", {.data = "/nonexistent"}, MGN_ERR_IO, "/nonexistent/day_snow_mountains.jpg"},
         {"colour", {.data = "/nonexistent"}, MGN_ERR_IO, "/nonexistent/day_street_bus_lane.png"},
     };
     mgn_device *device = open_device("cpu");
@@ -401,6 +418,7 @@ static Suite *suite(void) {
         gaussian_by_the_published_recipe,
         samples_lead_to_the_banana,
         colours_are_adapted,
+        colours_of_an_aurora,
         colours_are_adapted_to_a_mixture,
         threads_change_nothing,
         devices_agree,

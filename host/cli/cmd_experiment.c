@@ -175,9 +175,11 @@ static mgn_status check(const job *j) {
         return mgn_fail(MGN_ERR_ARGUMENT, "--field is an option of gradient-field, not of %.100s", j->label);
     if (j->dimensions && strcmp(j->label, "gaussian") != 0)
         return mgn_fail(MGN_ERR_ARGUMENT, "--d is an option of gaussian, not of %.100s", j->label);
-    if ((c->data || c->source || c->like || c->unseen) && strncmp(j->label, "colour", 6) != 0)
+    if ((c->data || c->source || c->like || c->unseen) && !strstr(j->label, "colour") &&
+        strcmp(j->label, "aurora") != 0)
         return mgn_fail(MGN_ERR_ARGUMENT,
-                        "--data, --source, --like and --unseen are options of colour and colour-gmm, not of %.100s",
+                        "--data, --source, --like and --unseen are options of the experiments with pictures, not of "
+                        "%.100s",
                         j->label);
     return MGN_OK;
 }

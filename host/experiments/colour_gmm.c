@@ -71,7 +71,7 @@ static mgn_status judge(const mgn_run *run, void *data, const mgn_trial *trial, 
 static mgn_status run_experiment(const mgn_run *run) {
     static const mgn_protocol protocol = {trials, MGN_COUNT(trials), train, judge, NULL};
     aims a = {0};
-    mgn_status status = mgn_palettes_read(run, &a.palettes);
+    mgn_status status = mgn_palettes_read(run, &mgn_street_pictures, &a.palettes);
     if (status == MGN_OK) status = fit_target(run, &a);
     if (status == MGN_OK) status = mgn_run_trials(run, &protocol, &a);
     mgn_palettes_free(&a.palettes);

@@ -5,10 +5,13 @@
 
 #include <mgn/ot.h>
 
-/* The pictures of the report, in a folder that --data names; and the pair that comes with this project. */
-static const char published_source[] = "day_street_bus_lane.png", published_target[] = "sunset_red_sky.jpg",
-                  published_unseen[] = "day_street_petrol_station.png";
-static const char own_source[] = "assets/day_picos_mountains.jpg", own_target[] = "assets/sunset_hilltop.jpg";
+const mgn_pictures mgn_street_pictures = {
+    .source = "day_street_bus_lane.png",
+    .target = "sunset_red_sky.jpg",
+    .unseen = "day_street_petrol_station.png",
+    .own_source = "assets/day_picos_mountains.jpg",
+    .own_target = "assets/sunset_hilltop.jpg",
+};
 
 enum { SLICED_PIXELS = 65536, DIRECTIONS = 256 };
 
@@ -21,18 +24,24 @@ static mgn_status set_path(char path[MGN_MOST_PATH], const char *folder, const c
     return MGN_OK;
 }
 
-static mgn_status choose_pictures(const mgn_experiment_config *config, mgn_palettes *p) {
+static mgn_status choose_pictures(const mgn_experiment_config *config, const mgn_pictures *pictures, mgn_palettes *p) {
+    const bool has_pair = config->source, has_folder = config->data;
     if (!config->source != !config->like)
         return mgn_fail(MGN_ERR_ARGUMENT,
                         "colour: a source and a picture to be like were expected; only one of them was given");
-    if (config->source && config->data)
+    if (has_pair && has_folder)
         return mgn_fail(
             MGN_ERR_ARGUMENT,
             "colour: either a folder of the published pictures or a pair of one's own was expected, both were given");
-    p->as_published = config->data && !config->source;
-    const char *source = config->source ? config->source : config->data ? published_source : own_source;
-    const char *target = config->like ? config->like : config->data ? published_target : own_target;
-    const char *unseen = config->unseen ? config->unseen : config->data ? published_unseen : "";
+    if (!has_pair && !has_folder && !pictures->own_source)
+        return mgn_fail(MGN_ERR_ARGUMENT,
+                        "colour: the folder with %s and %s (--data) or a pair of one's own (--source and --like) was "
+                        "expected, neither was given",
+                        pictures->source, pictures->target);
+    p->as_published = has_folder;
+    const char *source = has_pair ? config->source : has_folder ? pictures->source : pictures->own_source;
+    const char *target = has_pair ? config->like : has_folder ? pictures->target : pictures->own_target;
+    const char *unseen = config->unseen ? config->unseen : has_folder ? pictures->unseen : "";
     MGN_TRY(set_path(p->source_path, config->data, source));
     MGN_TRY(set_path(p->target_path, config->data, target));
     return *unseen ? set_path(p->unseen_path, config->unseen ? NULL : config->data, unseen) : MGN_OK;
@@ -56,14 +65,14 @@ static mgn_status read_unseen(const mgn_run *run, mgn_palettes *p) {
     return status;
 }
 
-mgn_status mgn_palettes_read(const mgn_run *run, mgn_palettes *p) {
+mgn_status mgn_palettes_read(const mgn_run *run, const mgn_pictures *pictures, mgn_palettes *p) {
     const uint64_t seed = run->config->seed;
-    MGN_TRY(choose_pictures(run->config, p));
+    MGN_TRY(choose_pictures(run->config, pictures, p));
     MGN_TRY(read_picture(p->source_path, run->config, &p->source));
     MGN_TRY(read_picture(p->target_path, run->config, &p->target));
     if (*p->unseen_path) MGN_TRY(read_unseen(run, p));
     MGN_TRY(mgn_target_gaussian(p->target, seed, &p->aim));
-    MGN_TRY(mgn_image_palette(p->source, 0, seed, &p->pixels));
+    MGN_TRY(mgn_image_palette(p->source, pictures->most, seed, &p->pixels));
     MGN_TRY(mgn_image_palette(p->source, SLICED_PIXELS, seed + 1, &p->few));
     MGN_TRY(mgn_image_palette(p->target, SLICED_PIXELS, seed + 2, &p->aims));
     mgn_colour_gaussian before;

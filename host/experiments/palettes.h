@@ -10,11 +10,21 @@
 
 enum { MGN_MOST_PATH = 4096 };
 
+/* Which pictures an experiment takes. */
+typedef struct mgn_pictures {
+    const char *source, *target, *unseen; /* in the folder that --data names; unseen may be "" */
+    const char *own_source, *own_target;  /* without --data or a pair of one's own; NULL: there are none */
+    int64_t most;                         /* source pixels to learn from; 0: all */
+} mgn_pictures;
+
+/* day_street_bus_lane to sunset_red_sky, and the pair in assets/. */
+extern const mgn_pictures mgn_street_pictures;
+
 typedef struct mgn_palettes {
     char source_path[MGN_MOST_PATH], target_path[MGN_MOST_PATH], unseen_path[MGN_MOST_PATH]; /* "": nothing unseen */
     bool as_published;
     mgn_image *source, *target;
-    mgn_matrix pixels, unseen; /* all of the source's and of the unseen picture's */
+    mgn_matrix pixels, unseen; /* the source's to learn from, and all of the unseen picture's */
     mgn_matrix few, aims;      /* of source and target, for sliced distances */
     mgn_colour_gaussian aim;
     double bures, w2_before; /* the least cost of any map with the target's moments; squared sliced distance */
@@ -22,7 +32,7 @@ typedef struct mgn_palettes {
 
 /* Reads what the configuration names: pictures of one's own, the published ones in a folder, or those in assets/. Free
  * it also after a failure. */
-mgn_status mgn_palettes_read(const mgn_run *run, mgn_palettes *p);
+mgn_status mgn_palettes_read(const mgn_run *run, const mgn_pictures *pictures, mgn_palettes *p);
 void mgn_palettes_free(mgn_palettes *p);
 
 /* The published way to train, with any loss: Adam .01, weight decay .05, gradients clipped at 1, 50 epochs of 4 steps on
