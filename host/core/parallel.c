@@ -6,14 +6,20 @@
 
 enum { MOST_WORKERS = 255, SPINS = 2000 };
 
+/* A thread's share of the chunks: taken from its front by whoever has time. The same thread gets the same chunks job after
+ * job, so that what it read last time is still in the caches near its core. */
+typedef struct share {
+    _Alignas(64) atomic_int_fast64_t next;
+    int64_t end;
+} share;
+
 /* One job at a time. `open` is its number while workers may enter, 0 before and after; `inside` counts those that have. */
 static struct {
     pthread_mutex_t owner; /* of the job */
     mgn_chunk_function *function;
     void *context;
-    int64_t chunks;
     int threads;
-    _Alignas(64) atomic_int_fast64_t next;
+    share shares[MOST_WORKERS + 1];
     _Alignas(64) atomic_uint_fast64_t open;
     _Alignas(64) atomic_int inside;
     pthread_mutex_t lock; /* of what follows */
@@ -30,11 +36,16 @@ static void relax(void) {
 #endif
 }
 
+/* One's own share, then what is left of the others'. */
 static void work(int thread) {
-    for (;;) {
-        int64_t chunk = atomic_fetch_add_explicit(&pool.next, 1, memory_order_relaxed);
-        if (chunk >= pool.chunks) return;
-        pool.function(pool.context, chunk, thread);
+    const int threads = pool.threads;
+    for (int i = 0, from = thread; i < threads; i++, from = from + 1 < threads ? from + 1 : 0) {
+        share *s = &pool.shares[from];
+        while (atomic_load_explicit(&s->next, memory_order_relaxed) < s->end) {
+            int64_t chunk = atomic_fetch_add_explicit(&s->next, 1, memory_order_relaxed);
+            if (chunk >= s->end) break;
+            pool.function(pool.context, chunk, thread);
+        }
     }
 }
 
@@ -85,9 +96,11 @@ static void run_as_owner(int threads, int64_t chunks, mgn_chunk_function *functi
     start_workers(MGN_MIN(threads - 1, MOST_WORKERS));
     pool.function = function;
     pool.context = context;
-    pool.chunks = chunks;
     pool.threads = threads;
-    atomic_store(&pool.next, 0);
+    for (int i = 0; i < threads; i++) {
+        pool.shares[i].end = chunks / threads * (i + 1) + chunks % threads * (i + 1) / threads;
+        atomic_store_explicit(&pool.shares[i].next, i ? pool.shares[i - 1].end : 0, memory_order_relaxed);
+    }
     pthread_mutex_lock(&pool.lock);
     atomic_store(&pool.open, ++pool.last);
     if (pool.asleep) pthread_cond_broadcast(&pool.wake);

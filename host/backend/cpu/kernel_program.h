@@ -130,7 +130,7 @@ static void step_matmul_5(const mgn_cpu_step *step, const mgn_cpu_frame *frame) 
 STEP_REDUCE(sum, total + next)
 STEP_REDUCE(max, (next > total || next != next) ? next : total)
 
-/* ---- sums over rows: one partial sum per lane, joined at the end of a chunk (finish_sums) ---- */
+/* ---- sums over rows: one partial sum per lane, joined at the end of a chunk (fold_sums) ---- */
 
 /* One vector of lanes; the compiler makes as many registers of it as the instruction set asks for. */
 typedef R lane_vector __attribute__((vector_size(MGN_CPU_ROW_LANES * sizeof(R)), aligned(sizeof(R)), may_alias));
@@ -197,13 +197,19 @@ static R sum_of_lanes(const R *lanes) {
     return (v[0] + v[2]) + (v[1] + v[3]);
 }
 
-static void finish_row_sums(const void *sums, int64_t chunks, int32_t count, const int32_t *places, void *shared) {
-    const R *lanes = sums;
+static void fold_row_sums(const void *lanes, int32_t count, void *sums) {
+    const R *from = lanes;
+    R *to = sums;
+    for (int32_t i = 0; i < count; i++) to[i] = sum_of_lanes(from + i * MGN_CPU_ROW_LANES);
+}
+
+static void finish_row_sums(const void *sums, int64_t chunks, int64_t stride, int32_t count, const int32_t *places,
+                            void *shared) {
+    const R *chunk = sums;
     R *out = shared;
     for (int32_t i = 0; i < count; i++) {
         R total = (R)0;
-        for (int64_t chunk = 0; chunk < chunks; chunk++)
-            total += sum_of_lanes(lanes + (chunk * count + i) * MGN_CPU_ROW_LANES);
+        for (int64_t c = 0; c < chunks; c++) total += chunk[c * stride + i];
         out[places[i]] = total;
     }
 }
@@ -515,5 +521,6 @@ static const mgn_cpu_row_kernels row_kernels = {
     .matmul = {step_matmul_0, step_matmul_1, step_matmul_2, step_matmul_3, step_matmul_4, step_matmul_5},
     .column_product = {NULL, step_column_product_1, step_column_product_2, step_column_product_3, step_column_product_4,
                        step_column_product_5},
+    .fold_sums = fold_row_sums,
     .finish_sums = finish_row_sums,
 };

@@ -23,10 +23,10 @@ struct mgn_cpu_rows {
     size_t real_size;
     int64_t rows, chunk_rows, chunks;
     int32_t block;
-    size_t row_bytes, sum_bytes; /* a thread's block; a chunk's sums */
+    size_t row_bytes, lane_bytes, sum_bytes; /* a thread's block, and its sums by lanes; a chunk's sums */
     int threads;                 /* blocks that there is memory for */
     mgn_cpu_ahead *ahead;        /* a thread's */
-    unsigned char *row_memory, *sums, *shared, *carried;
+    unsigned char *row_memory, *lanes, *sums, *shared, *carried;
     uint32_t *index;
     int32_t *first_write, shared_places; /* while it is built: see find_first_writes */
     section prologue, epilogue, *sections;
@@ -167,7 +167,8 @@ static mgn_status decode_section(mgn_cpu_rows *p, const mgn_row_program *program
         if (i->opcode == MGN_ROW_GATHER) link_gather(p, program, from, n, to);
         for (int32_t k = sums_of(i), j = 0; j < k; j++) to->sum_places[to->sum_count++] = i->dst.base + j;
     }
-    p->sum_bytes = MGN_MAX(p->sum_bytes, (size_t)sums * MGN_CPU_ROW_LANES * p->real_size);
+    p->lane_bytes = MGN_MAX(p->lane_bytes, (size_t)sums * MGN_CPU_ROW_LANES * p->real_size);
+    p->sum_bytes = MGN_MAX(p->sum_bytes, (size_t)sums * p->real_size);
     return MGN_OK;
 }
 
@@ -201,14 +202,16 @@ static mgn_status copy_carries(mgn_cpu_rows *p, const mgn_row_program *program) 
 
 static mgn_status allocate(mgn_cpu_rows *p, const mgn_row_program *program) {
     p->row_bytes = ((size_t)MGN_MAX(program->row_places, 1) * (size_t)p->block * p->real_size + 63) / 64 * 64;
+    p->lane_bytes = (p->lane_bytes + 63) / 64 * 64;
     p->sum_bytes = (p->sum_bytes + 63) / 64 * 64;
     p->threads = (int)MGN_MIN(p->chunks, MGN_MAX(mgn_threads(), omp_get_num_procs()));
     p->row_memory = mgn_alloc_aligned((size_t)p->threads, p->row_bytes);
     p->ahead = mgn_alloc((size_t)p->threads, sizeof *p->ahead);
+    p->lanes = mgn_alloc_aligned((size_t)p->threads, p->lane_bytes);
     p->sums = mgn_alloc_aligned((size_t)p->chunks, p->sum_bytes);
     p->shared = mgn_alloc_aligned((size_t)program->shared_places + MGN_CPU_ROW_LANES, p->real_size);
     p->index = mgn_alloc((size_t)program->index_places + 4, sizeof *p->index);
-    if (!p->ahead || !p->row_memory || !p->sums || !p->shared || !p->index) return MGN_ERR_MEMORY;
+    if (!p->ahead || !p->row_memory || !p->lanes || !p->sums || !p->shared || !p->index) return MGN_ERR_MEMORY;
     for (int32_t i = 0; i < program->constants; i++) {
         if (p->real_size == sizeof(double))
             ((double *)(void *)p->shared)[i] = program->constant_values[i];
@@ -261,6 +264,7 @@ void mgn_cpu_rows_destroy(mgn_cpu_rows *p) {
     mgn_free(p->carried);
     mgn_free(p->ahead);
     mgn_free(p->row_memory);
+    mgn_free(p->lanes);
     mgn_free(p->sums);
     mgn_free(p->shared);
     mgn_free(p->index);
@@ -276,7 +280,7 @@ static inline void run_steps(const section *s, const mgn_cpu_frame *frame) {
 
 static void run_chunk(mgn_cpu_rows *p, const section *s, int64_t chunk, int thread) {
     mgn_cpu_frame frame = {.base = {p->shared, p->row_memory + (size_t)thread * p->row_bytes},
-                           .sums = p->sums + (size_t)chunk * (size_t)s->sum_count * MGN_CPU_ROW_LANES * p->real_size,
+                           .sums = p->lanes + (size_t)thread * p->lane_bytes,
                            .index = p->index,
                            .block = p->block,
                            .end = MGN_MIN((chunk + 1) * p->chunk_rows, p->rows),
@@ -287,6 +291,7 @@ static void run_chunk(mgn_cpu_rows *p, const section *s, int64_t chunk, int thre
         frame.valid = (int32_t)MGN_MIN(p->block, frame.end - frame.first);
         run_steps(s, &frame);
     }
+    p->kernels->fold_sums(frame.sums, s->sum_count, p->sums + (size_t)chunk * p->sum_bytes);
 }
 
 typedef struct row_job {
@@ -301,7 +306,8 @@ static void run_row_chunk(void *context, int64_t chunk, int thread) {
 
 static void run_rows(mgn_cpu_rows *p, const section *s, int threads) {
     mgn_parallel(threads, p->chunks, run_row_chunk, &(row_job){p, s});
-    p->kernels->finish_sums(p->sums, p->chunks, s->sum_count, s->sum_places, p->shared);
+    p->kernels->finish_sums(p->sums, p->chunks, (int64_t)(p->sum_bytes / p->real_size), s->sum_count, s->sum_places,
+                            p->shared);
 }
 
 /* Copies `count` entries of a carry's sort. */
@@ -329,7 +335,7 @@ static void carry(mgn_cpu_rows *p) {
 }
 
 mgn_status mgn_cpu_rows_run(mgn_cpu_rows *p, uint64_t times) {
-    mgn_cpu_frame shared = {.base = {p->shared, p->row_memory}, .sums = p->sums, .index = p->index, .block = p->block};
+    mgn_cpu_frame shared = {.base = {p->shared, p->row_memory}, .sums = p->lanes, .index = p->index, .block = p->block};
     int threads = (int)MGN_MIN(MGN_MIN((int64_t)mgn_threads(), p->chunks), p->threads);
     run_steps(&p->prologue, &shared);
     uint64_t done = 0;

@@ -66,8 +66,11 @@ typedef struct mgn_cpu_row_kernels {
     mgn_cpu_step_function *opcode[MGN_ROW_ADVANCE + 1];  /* the others */
     mgn_cpu_step_function *matmul[6];                    /* [0]: of shared places; [1 .. 4]: that `inner`; [5]: more */
     mgn_cpu_step_function *column_product[6];            /* [1 .. 4]: that `count`; [5]: more */
-    /* shared[i] = sum of the lanes of sum i, for all sums of a section; partial sums of chunks added in order. */
-    void (*finish_sums)(const void *sums, int64_t chunks, int32_t count, const int32_t *places, void *shared);
+    /* sums[i] = the lanes of sum i, added as a tree. */
+    void (*fold_sums)(const void *lanes, int32_t count, void *sums);
+    /* shared[places[i]] = sum i of all chunks, added in their order; `stride` reals from chunk to chunk. */
+    void (*finish_sums)(const void *sums, int64_t chunks, int64_t stride, int32_t count, const int32_t *places,
+                        void *shared);
 } mgn_cpu_row_kernels;
 
 /* A decoded program, for program.c. */
