@@ -24,8 +24,8 @@ struct mgn_cpu_rows {
     int64_t rows, chunk_rows, chunks;
     int32_t block;
     size_t row_bytes, lane_bytes, sum_bytes; /* a thread's block, and its sums by lanes; a chunk's sums */
-    int threads;                 /* blocks that there is memory for */
-    mgn_cpu_ahead *ahead;        /* a thread's */
+    int threads;                             /* blocks that there is memory for */
+    mgn_cpu_ahead *ahead;                    /* a thread's */
     unsigned char *row_memory, *lanes, *sums, *shared, *carried;
     uint32_t *index;
     int32_t *first_write, shared_places; /* while it is built: see find_first_writes */
@@ -176,8 +176,12 @@ static mgn_status decode_section(mgn_cpu_rows *p, const mgn_row_program *program
 
 /* Blocks are as long as keeps the places of a row in the first-level cache; chunks are worth handing to a thread. */
 static void cut_rows(mgn_cpu_rows *p, int32_t places) {
-    p->block = p->rows <= 32 || (size_t)places * 128 * p->real_size > 65536 ? 32 : p->rows <= 64 ? 64 : 128;
-    p->chunk_rows = p->rows <= 1024 ? 1024 : MGN_MIN(MGN_MAX(p->rows / 64 / 128 * 128, 512), 8192);
+    const size_t bytes = (size_t)places * p->real_size; /* of a row */
+    p->block = p->rows <= 32 || bytes * 128 > 65536                   ? 32
+               : p->rows <= 64                                        ? 64
+               : p->rows <= 128 || bytes * MGN_CPU_MOST_BLOCK > 24576 ? 128
+                                                                      : MGN_CPU_MOST_BLOCK;
+    p->chunk_rows = p->rows <= 1024 ? 1024 : MGN_MIN(MGN_MAX(p->rows / 64 / 256 * 256, 512), 8192);
     p->chunks = (p->rows + p->chunk_rows - 1) / p->chunk_rows;
 }
 

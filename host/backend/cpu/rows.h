@@ -11,7 +11,7 @@
 enum { MGN_CPU_ROW_LANES = 16 }; /* partial sums of a sum over rows; blocks are multiples of it */
 
 /* What a thread works out before it is needed: the next block's entries of a shuffle, whose rows are fetched meanwhile. */
-enum { MGN_CPU_MOST_BLOCK = 128 };
+enum { MGN_CPU_MOST_BLOCK = 256 };
 typedef struct mgn_cpu_ahead {
     const void *step; /* whose entries they are; NULL: none */
     int64_t first;    /* row of the block */
