@@ -49,10 +49,13 @@ typedef struct mgn_model_kind_info {
     /* A symmetric B (e, e), whose largest eigenvalue bounds every |J(x)|, and which grows by c^2 (or less) where MGN_WEIGHT and
      * MGN_ROLE_V parameters are multiplied by c. */
     mgn_node *(*bound)(const mgn_model_config *config, mgn_node *const *p);
+    /* Makes phi(x) into factor phi(scale x + shift) + <add, x>, up to a constant, by changing parameters; shift and add are
+     * (d). NULL where parameters cannot do that. */
+    void (*substitute)(mgn_model *model, double scale, const double *shift, double factor, const double *add);
 } mgn_model_kind_info;
 
 extern const mgn_model_kind_info mgn_model_cmgn, mgn_model_mmgn, mgn_model_icnn, mgn_model_icgn, mgn_model_cgradnet,
-    mgn_model_mgradnet;
+    mgn_model_mgradnet, mgn_model_dicnn;
 
 /* The activation, and its antiderivative (the activation of the potential). */
 mgn_node *mgn_activate(mgn_activation activation, mgn_node *z);

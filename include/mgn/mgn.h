@@ -16,6 +16,7 @@
 #include <mgn/optim.h>
 #include <mgn/ot.h>
 #include <mgn/recolor.h>
+#include <mgn/semidual.h>
 #include <mgn/sinkhorn.h>
 #include <mgn/target.h>
 #include <mgn/train.h>

@@ -1,0 +1,27 @@
+/* The frame of the semi-dual solver: the coordinates that it works in. */
+#ifndef MGN_HOST_SEMIDUAL_H
+#define MGN_HOST_SEMIDUAL_H
+
+#include <mgn/semidual.h>
+
+/* x = x_mean + x_scale x', y = y_mean + y_scale y'. The identity for kinds that cannot follow. */
+typedef struct mgn_frame {
+    double *block;           /* owns what the pointers below point into */
+    double *x_mean, *y_mean; /* (d) */
+    double x_scale, y_scale;
+    int64_t d;
+    double *a, *b;   /* the affine optimal map of the frame's moments, x' -> a x' + b: (d, d), (d) */
+    bool is_identity;
+} mgn_frame;
+
+/* Clouds of zero mean and unit variance a coordinate, on average. The caller frees frame->block. */
+mgn_status mgn_frame_find(const mgn_model *model, const mgn_clouds *clouds, mgn_frame *frame);
+/* Copies of the rows in the frame, and what the affine map's inverse makes of y; the caller frees all three. */
+mgn_status mgn_frame_rows(const mgn_frame *frame, const mgn_clouds *clouds, mgn_clouds *rows, float **conjugate);
+/* A model in the clouds' coordinates becomes the same map in the frame, and back. */
+void mgn_frame_enter(const mgn_frame *frame, mgn_model *model);
+void mgn_frame_leave(const mgn_frame *frame, mgn_model *model);
+/* J in the clouds' coordinates. */
+double mgn_frame_value(const mgn_frame *frame, double value);
+
+#endif
