@@ -137,9 +137,9 @@ END_TEST
 
 START_TEST(every_kind_is_listed_and_tested) {
     static const char *const known[] = {
-        "l1",          "mse",          "nll",     "kl", "mixture-kl",
-        "mixture-nll", "monge-ampere", "sinkhorn"}; /* those above, in test_density_loss.c and in
-                                                                      test_sinkhorn.c; a new kind needs a formula there */
+        "l1",          "mse",          "nll",      "kl",      "mixture-kl",
+        "mixture-nll", "monge-ampere", "sinkhorn", "semidual"}; /* those above, in test_density_loss.c, in
+                                                                      test_sinkhorn.c and in test_semidual.c; a new kind needs a formula there */
     for (size_t i = 0; i < MGN_COUNT(known); i++) {
         ck_assert_ptr_nonnull(mgn_loss_kind(i));
         ck_assert_str_eq(mgn_loss_kind(i), known[i]);

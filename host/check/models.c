@@ -54,6 +54,7 @@ static const struct variant {
     {"icgn-deep", {.kind = "icgn", .layers = LAYERS}},
     {"cmgn-bounded", {.kind = "cmgn", .layers = LAYERS, .lipschitz = 0.7}},
     {"icnn-bounded", {.kind = "icnn", .layers = LAYERS, .lipschitz = 0.1}},
+    {"dicnn-bounded", {.kind = "dicnn", .layers = LAYERS, .lipschitz = 0.1}},
     {"icgn-bounded", {.kind = "icgn", .layers = 1, .lipschitz = 0.1}},
     {"cgradnet-bounded", {.kind = "cgradnet", .layers = LAYERS, .signed_scales = true, .lipschitz = 0.1}},
     {"mgradnet-bounded", {.kind = "mgradnet", .layers = LAYERS, .signed_scales = true, .lipschitz = 0.1}},

@@ -172,6 +172,35 @@ static void icnn(const network *n, const mgn_exact *x, mgn_exact *y) {
     }
 }
 
+/* ---- dense ICNN: likewise, every layer's units weighed; s(8 a) / 8 in place of s ---- */
+
+static void dicnn(const network *n, const mgn_exact *x, mgn_exact *y) {
+    const mgn_model_config *c = n->c;
+    const int64_t h = c->h, d = c->d;
+    mgn_exact z[H], gradient[H * D];
+    quadratic(named(n, "V", -1), x, d, y);
+    for (int64_t j = 0; j < d; j++) y[j] += named(n, "a", -1)[j];
+    for (int l = 0; l < c->layers; l++) {
+        const mgn_exact *W = named(n, "W", l), *U = l ? named(n, "U", l) : NULL;
+        mgn_exact a[H], rise[H * D];
+        times(W, x, h, d, a);
+        memcpy(rise, W, (size_t)(h * d) * sizeof *rise);
+        for (int64_t i = 0; i < h; i++) {
+            a[i] += named(n, "b", l)[i];
+            for (int64_t k = 0; l && k < h; k++) {
+                a[i] += positive(U[i * h + k]) * z[k];
+                for (int64_t j = 0; j < d; j++) rise[i * d + j] += positive(U[i * h + k]) * gradient[k * d + j];
+            }
+            for (int64_t j = 0; j < d; j++) {
+                rise[i * d + j] *= slope(c, 8 * a[i]);
+                y[j] += positive(named(n, "w", l)[i]) * rise[i * d + j];
+            }
+        }
+        for (int64_t i = 0; i < h; i++) z[i] = activation(c, 8 * a[i]) / 8;
+        memcpy(gradient, rise, (size_t)(h * d) * sizeof *rise);
+    }
+}
+
 /* ---- ICGN: V(t x) as a matrix, summed along the ray by the quadrature that defines a deep one; one layer is exact ---- */
 
 static void add_point(const network *n, const mgn_exact *x, mgn_exact t, mgn_exact weight, mgn_exact *y) {
@@ -253,27 +282,39 @@ static void mgradnet_bound(const network *n, mgn_exact *B) {
                  fabsl(scale(n, "a", -1, k)) * positive(named(n, "beta", -1)[k]) * steepest(n->c), n->c->h, n->c->d, B);
 }
 
-static void icnn_bound(const network *n, mgn_exact *B) {
+/* Slopes and bends of the units, layer by layer, `most` being the largest s''. Wz may also be called U. */
+static mgn_exact convex_bound(const network *n, const char *x_weights, const char *z_weights, bool all,
+                              mgn_exact most) {
     const int64_t h = n->c->h, d = n->c->d;
     mgn_exact steep[H] = {0}, bent[H] = {0}, sum = 0;
     for (int l = 0; l < n->c->layers; l++) {
         mgn_exact next[H], curve[H];
         for (int64_t i = 0; i < h; i++) {
             mgn_exact square = 0;
-            for (int64_t j = 0; j < d; j++) square += powl(named(n, "Wx", l)[i * d + j], 2);
+            for (int64_t j = 0; j < d; j++) square += powl(named(n, x_weights, l)[i * d + j], 2);
             next[i] = sqrtl(square);
             curve[i] = 0;
             for (int64_t k = 0; l && k < h; k++) {
-                next[i] += positive(named(n, "Wz", l)[i * h + k]) * steep[k];
-                curve[i] += positive(named(n, "Wz", l)[i * h + k]) * bent[k];
+                next[i] += positive(named(n, z_weights, l)[i * h + k]) * steep[k];
+                curve[i] += positive(named(n, z_weights, l)[i * h + k]) * bent[k];
             }
-            curve[i] += next[i] * next[i] / 4;
+            curve[i] += next[i] * next[i] * most;
+            if (all || l == n->c->layers - 1) sum += positive(named(n, "w", all ? l : -1)[i]) * curve[i];
         }
         memcpy(steep, next, sizeof steep);
         memcpy(bent, curve, sizeof bent);
     }
-    for (int64_t i = 0; i < h; i++) sum += positive(named(n, "w", -1)[i]) * bent[i];
-    B[0] = sum; /* the others are 0 */
+    return sum;
+}
+
+static void icnn_bound(const network *n, mgn_exact *B) {
+    B[0] = convex_bound(n, "Wx", "Wz", false, 0.25L); /* the others are 0 */
+}
+
+static void dicnn_bound(const network *n, mgn_exact *B) {
+    const mgn_exact units = convex_bound(n, "W", "U", true, 2);
+    add_gram(named(n, "V", -1), NULL, 1, n->c->d, n->c->d, B);
+    for (int64_t i = 0; i < n->c->d; i++) B[i * (n->c->d + 1)] += units;
 }
 
 static void icgn_bound(const network *n, mgn_exact *B) {
@@ -290,6 +331,7 @@ static const struct equations {
     {"cmgn", cmgn, cmgn_bound},
     {"mmgn", mmgn, NULL},
     {"icnn", icnn, icnn_bound},
+    {"dicnn", dicnn, dicnn_bound},
     {"icgn", icgn, icgn_bound},
     {"cgradnet", cgradnet, cgradnet_bound},
     {"mgradnet", mgradnet, mgradnet_bound},

@@ -21,12 +21,10 @@ static mgn_status check_paths(const cli_command *command, const fit_options *o) 
 }
 
 static mgn_status parse(const cli_command *command, int argc, char **argv, fit_options *o) {
-    *o = (fit_options){.model = "cmgn",
-                       .optimizer = "adam",
+    *o = (fit_options){.optimizer = "adam",
                        .schedule = "cosine",
                        .start = "affine",
                        .restarts = 1,
-                       .lr = 0.005,
                        .floor = 0.01,
                        .blur = 0.05,
                        .scaling = 0.9,
@@ -37,8 +35,9 @@ static mgn_status parse(const cli_command *command, int argc, char **argv, fit_o
         {"target", 't', CLI_TEXT, "T", "what it leads to, likewise (required)", &o->target, 0, 0},
         {"output", 'o', CLI_TEXT, "MAP", "where the map goes, as safetensors (required)", &o->out, 0, 0},
         {"paired", 0, CLI_FLAG, NULL, "row i of T is the image of row i of S", &o->paired, 0, 0},
-        {"model", 0, CLI_TEXT, "KIND", "cmgn (the default), mmgn, icnn, icgn, cgradnet, mgradnet", &o->model, 0, 0},
-        {"width", 0, CLI_LONG, "H", "hidden width (default 2 d, from 8 to 512)", &o->h, 1, 1000000},
+        {"model", 0, CLI_TEXT, "KIND",
+         "cmgn (the default), mmgn, icnn, icgn, cgradnet, mgradnet, dicnn (default of semidual)", &o->model, 0, 0},
+        {"width", 0, CLI_LONG, "H", "hidden width (default 2 d, from 8 to 512; 64 for semidual)", &o->h, 1, 1000000},
         {"layers", 0, CLI_LONG, "L", "layers or modules (default 2)", &o->layers, 1, 256},
         {"activation", 0, CLI_CHOICE, "logistic|tanh|softplus", "default: the usual one of the model", &o->activation,
          0, 0},
@@ -47,7 +46,8 @@ static mgn_status parse(const cli_command *command, int argc, char **argv, fit_o
         {"signed", 0, CLI_FLAG, NULL, "cgradnet, mgradnet: scales of either sign; a gradient, but perhaps not monotone",
          &o->signed_scales, 0, 0},
         {"loss", 0, CLI_TEXT, "KIND",
-         "mse or l1 for pairs; nll, kl, mixture-kl, mixture-nll, monge-ampere, sinkhorn (default by what T offers)",
+         "mse or l1 for pairs; nll, kl, mixture-kl, mixture-nll, monge-ampere, sinkhorn, semidual (default by what T "
+         "offers)",
          &o->loss, 0, 0},
         {"cost-weight", 0, CLI_REAL, "W", "add W times the transport cost E|x - g(x)|^2 (default 0)", &o->cost_weight,
          0, 1e12},
@@ -61,9 +61,10 @@ static mgn_status parse(const cli_command *command, int argc, char **argv, fit_o
          0, 0},
         {"epochs", 0, CLI_LONG, "N", "passes over the rows, or steps of second order (default 100)", &o->epochs, 1,
          100000000},
-        {"batch", 0, CLI_LONG, "N", "rows a step (default 256; 4096 for kl, 512 for sinkhorn)", &o->batch, 1,
-         1000000000},
-        {"lr", 0, CLI_REAL, "RATE", "learning rate of first-order optimizers (default .005)", &o->lr, 1e-12, 1e6},
+        {"batch", 0, CLI_LONG, "N", "rows a step (default 256; 4096 for kl, 512 for sinkhorn and semidual)", &o->batch,
+         1, 1000000000},
+        {"lr", 0, CLI_REAL, "RATE", "learning rate of first-order optimizers (default .005; .02 for semidual)", &o->lr,
+         1e-12, 1e6},
         {"momentum", 0, CLI_REAL, "M", "of sgd (default 0)", &o->momentum, 0, 0.999999},
         {"weight-decay", 0, CLI_REAL, "W", "default 0", &o->weight_decay, 0, 1e6},
         {"clip", 0, CLI_REAL, "NORM", "scale larger gradients down to this norm (default: never)", &o->clip, 0, 1e12},
@@ -98,7 +99,7 @@ static cJSON *recipe_of(const fit_job *j) {
     cJSON_AddBoolToObject(r, "paired", o->paired);
     cJSON_AddStringToObject(r, "loss", t->loss.kind);
     cJSON_AddNumberToObject(r, "cost_weight", t->loss.cost_weight);
-    if (mgn_loss_needs_samples(t->loss.kind)) {
+    if (strcmp(t->loss.kind, "sinkhorn") == 0) {
         cJSON_AddNumberToObject(r, "blur", o->blur);
         cJSON_AddNumberToObject(r, "scaling", o->scaling);
         cJSON_AddNumberToObject(r, "reach", o->reach);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include <mgn/ot.h>
+#include <mgn/semidual.h>
 
 #include "cli.h"
 #include "core/parse.h"
@@ -43,7 +44,7 @@ static mgn_status check_name(const char *option, const char *word, const char *(
 }
 
 static mgn_status check_names(const fit_options *o) {
-    MGN_TRY(check_name("--model", o->model, mgn_model_kind));
+    if (o->model) MGN_TRY(check_name("--model", o->model, mgn_model_kind));
     MGN_TRY(check_name("--optimizer", o->optimizer, mgn_optimizer_kind));
     if (o->loss) MGN_TRY(check_name("--loss", o->loss, mgn_loss_kind));
     return MGN_OK;
@@ -64,6 +65,8 @@ static const char *choose_loss(const fit_job *j, const char **reason) {
     *reason = "the target is known by its points";
     return "sinkhorn";
 }
+
+static bool is_semidual(const fit_job *j) { return strcmp(j->training.loss.kind, "semidual") == 0; }
 
 static bool takes_moments(const char *loss) { return strcmp(loss, "kl") == 0 || strcmp(loss, "mixture-kl") == 0; }
 
@@ -101,13 +104,14 @@ static mgn_status set_loss(fit_job *j) {
 
 static mgn_status set_model(fit_job *j) {
     const fit_options *o = &j->options;
-    snprintf(j->shape.kind, sizeof j->shape.kind, "%.15s", o->model);
+    const char *kind = o->model ? o->model : is_semidual(j) ? "dicnn" : "cmgn";
+    snprintf(j->shape.kind, sizeof j->shape.kind, "%.15s", kind);
     j->shape.d = j->d;
-    j->shape.h = o->h ? o->h : MGN_MIN(MGN_MAX(8, 2 * j->d), 512);
+    j->shape.h = o->h ? o->h : is_semidual(j) ? MGN_MAX(64, j->d) : MGN_MIN(MGN_MAX(8, 2 * j->d), 512);
     j->shape.layers = o->layers ? o->layers : 2;
     j->shape.signed_scales = o->signed_scales;
     j->shape.lipschitz = o->lipschitz;
-    j->shape.activation = mgn_model_usual_activation(o->model);
+    j->shape.activation = mgn_model_usual_activation(kind);
     return o->activation ? mgn_activation_parse(o->activation, &j->shape.activation) : MGN_OK;
 }
 
@@ -118,7 +122,7 @@ static mgn_status set_training(fit_job *j) {
     if (second && o->batch > 0)
         return mgn_fail(MGN_ERR_ARGUMENT, "--batch: %s takes all rows in every step", o->optimizer);
     snprintf(t->optimizer.kind, sizeof t->optimizer.kind, "%.15s", o->optimizer);
-    t->optimizer.lr = second ? 0 : o->lr;
+    t->optimizer.lr = second ? 0 : o->lr > 0 ? o->lr : is_semidual(j) ? 0.02 : 0.005;
     t->optimizer.momentum = o->momentum;
     t->optimizer.weight_decay = o->weight_decay;
     t->optimizer.clip_norm = o->clip;
@@ -225,9 +229,23 @@ static mgn_status measure_points(const fit_job *j, mgn_model *model, mgn_samples
     return status;
 }
 
+/* Every conjugate point is solved for; y outside the range of a map that is not onto has none, and the loss no value. */
+static mgn_status measure_semidual(const fit_job *j, mgn_model *model, mgn_samples samples, double *loss) {
+    mgn_clouds clouds;
+    mgn_matrix like = {0};
+    samples.n = MGN_MIN(samples.n, MOST_POINTS);
+    MGN_TRY(cli_target_rows(j->target, samples.n, j->options.common.seed ^ target_seed, &like));
+    clouds = (mgn_clouds){samples.x, like.values, samples.n, like.rows};
+    const mgn_status status = mgn_semidual_value(model, j->device, &clouds, 1e-5, loss);
+    if (status == MGN_ERR_NUMERIC) *loss = NAN;
+    mgn_matrix_free(&like);
+    return status == MGN_ERR_NUMERIC ? MGN_OK : status;
+}
+
 /* Loss on the rows held out, or on those learned from. */
 static mgn_status measure(const fit_job *j, mgn_model *model, double *loss) {
     const mgn_samples samples = j->held ? samples_of(j, j->rows, j->held) : samples_of(j, 0, j->rows);
+    if (is_semidual(j)) return measure_semidual(j, model, samples, loss);
     if (mgn_loss_needs_samples(j->training.loss.kind)) return measure_points(j, model, samples, loss);
     if (samples.n < 2 && takes_moments(j->training.loss.kind)) {
         *loss = NAN;

@@ -10,6 +10,7 @@
 #include <mgn/ot.h>
 
 #include "core/core.h"
+#include "train/semidual.h"
 
 /* How small the weights of the units start, compared with N(0, 1). */
 static const double start_of_weights = 0.1;
@@ -50,7 +51,20 @@ static mgn_status set_offset(const fit_job *j, mgn_model *model, const double *m
     return status;
 }
 
+static mgn_status start_semidual(const fit_job *j, mgn_model *model) {
+    const mgn_samples samples = {.x = j->x.values, .n = j->rows};
+    mgn_clouds clouds;
+    float *drawn = NULL;
+    const uint64_t seed = j->options.common.seed + (uint64_t)(j->kept - 1); /* the start's */
+    mgn_status status = mgn_semidual_clouds(&samples, j->target, j->d, seed, &clouds, &drawn);
+    if (status == MGN_OK) status = mgn_semidual_start(model, &clouds, seed);
+    mgn_free(drawn);
+    return status;
+}
+
 mgn_status fit_start_affine(const fit_job *j, mgn_model *model) {
+    if (strcmp(j->training.loss.kind, "semidual") == 0 && strcmp(j->shape.kind, "dicnn") == 0)
+        return start_semidual(j, model);
     const mgn_parameter *parameters;
     const size_t count = mgn_model_parameters(model, &parameters);
     const int64_t d = j->d, V = find_square(parameters, count, "V", d);

@@ -152,6 +152,13 @@ static mgn_node *build_sinkhorn(const mgn_loss_config *c, mgn_node *x, mgn_node 
     return mgn_sinkhorn_divergence(&c->sinkhorn, y, NULL, target, NULL);
 }
 
+/* Not a function of the map's values alone: training has its own way (train/semidual.c). */
+static mgn_node *build_semidual(const mgn_loss_config *c, mgn_node *x, mgn_node *y, mgn_node *target) {
+    (void)c, (void)x, (void)target;
+    return mgn_graph_fail(y->graph, "semidual is a loss of potentials, which mgn_train and mgn_semidual know; there is "
+                                    "no node for it");
+}
+
 static const loss_kind kinds[] = {
     {"l1", true, false, build_l1},
     {"mse", true, false, build_mse},
@@ -161,6 +168,7 @@ static const loss_kind kinds[] = {
     {"mixture-nll", false, false, build_mixture_nll},
     {"monge-ampere", false, false, build_monge_ampere},
     {"sinkhorn", false, true, build_sinkhorn},
+    {"semidual", false, true, build_semidual},
 };
 
 const char *mgn_loss_kind(size_t index) { return index < MGN_COUNT(kinds) ? kinds[index].label : NULL; }

@@ -77,7 +77,9 @@ static double scaled_raw(double raw, double factor) {
     return value > 30 ? value : fmax(log(expm1(value)), -80);
 }
 
-static double *values_of(mgn_model *model, int parameter) { return model->values + model->list.items[parameter].offset; }
+static double *values_of(mgn_model *model, int parameter) {
+    return model->values + model->list.items[parameter].offset;
+}
 
 /* a <- factor scale (a + V^T V shift) + add, V <- sqrt(factor) scale V */
 static void substitute_last(mgn_model *model, double scale, const double *shift, double factor, const double *add) {

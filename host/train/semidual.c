@@ -6,26 +6,26 @@
 #include <math.h>
 #include <string.h>
 
-#include <mgn/optim.h>
-#include <mgn/ot.h>
-
 #include "core/core.h"
 #include "model/model.h"
 #include "train/semidual.h"
 
-enum { PARTS = 100, USUAL_BATCH = 512, USUAL_STEPS = 20000 };
-static const double usual_lr = 0.01;
+/* Steps enqueued between two looks at the interrupt flag. */
+enum { STEPS_PER_LOOK = 64 };
 /* Of each Newton step: added to the Jacobian, and the length that steps are cut to, in units of the source's spread. */
 static const double damping = 1e-4, longest = 1;
 
 typedef struct solver {
     mgn_model *model;
     mgn_device *device;
-    mgn_semidual_config config; /* complete */
+    const mgn_train_config *config;
+    mgn_optimizer_shape shape;
     mgn_frame frame;
-    int64_t n, m, d, count;
-    mgn_clouds clouds; /* in the frame; the solver's own rows */
-    float *conjugate;  /* (m, d) */
+    int64_t n, m, d, count; /* rows of the clouds, dimension, parameters */
+    int64_t from_x, from_y; /* rows of a step */
+    int64_t steps;          /* of an epoch */
+    mgn_clouds clouds;      /* in the frame; the solver's own rows */
+    float *conjugate;       /* (m, d) */
     mgn_plan *plan;
     mgn_tensor *x, *y, *points;
     mgn_tensor *parameters, *lr, *sums, *state; /* the plan's own */
@@ -59,11 +59,7 @@ static mgn_node *newton(const mgn_model *model, mgn_node *parameters, mgn_node *
 
 static mgn_status build_step(const solver *s, mgn_graph *graph, step_nodes *in) {
     const mgn_shape shape = MGN_SHAPE(s->count);
-    const int64_t batch = s->config.batch, from_x = MGN_MIN(batch, s->n), from_y = MGN_MIN(batch, s->m);
-    const mgn_optimizer_config adam = {.kind = "adam", .lr = s->config.lr, .beta2 = 0.999};
-    mgn_optimizer_shape state_shape;
     mgn_node *gradient = NULL, *residual = NULL, *vectors[MGN_MOST_OPTIMIZER_VECTORS] = {NULL};
-    MGN_TRY(mgn_optimizer_check(&adam, &state_shape));
     in->x = mgn_input(graph, "x", MGN_REAL, MGN_SHAPE(s->n, s->d));
     in->y = mgn_input(graph, "y", MGN_REAL, MGN_SHAPE(s->m, s->d));
     in->points = mgn_input(graph, "conjugate points", MGN_REAL, MGN_SHAPE(s->m, s->d));
@@ -71,18 +67,18 @@ static mgn_status build_step(const solver *s, mgn_graph *graph, step_nodes *in) 
     in->lr = mgn_input(graph, "learning rate", MGN_REAL, MGN_SCALAR);
     in->sums = mgn_input(graph, "sums", MGN_REAL, MGN_SHAPE(2));
     in->state = mgn_input(graph, "random state", MGN_INDEX, MGN_SHAPE(4));
-    mgn_node *scalars = mgn_input(graph, "optimizer scalars", MGN_REAL, MGN_SHAPE(MGN_MAX(state_shape.scalars, 1)));
-    for (int i = 0; i < state_shape.vectors; i++) vectors[i] = mgn_input(graph, "optimizer vector", MGN_REAL, shape);
+    mgn_node *scalars = mgn_input(graph, "optimizer scalars", MGN_REAL, MGN_SHAPE(MGN_MAX(s->shape.scalars, 1)));
+    for (int i = 0; i < s->shape.vectors; i++) vectors[i] = mgn_input(graph, "optimizer vector", MGN_REAL, shape);
 
-    mgn_node *x = mgn_gather_rows(in->x, mgn_shuffle(in->state, s->n, from_x, s->n / from_x, from_x));
-    mgn_node *index = mgn_shuffle(in->state, s->m, from_y, s->m / from_y, from_y);
+    mgn_node *x = mgn_gather_rows(in->x, mgn_shuffle(in->state, s->n, s->from_x, s->n / s->from_x, s->from_x));
+    mgn_node *index = mgn_shuffle(in->state, s->m, s->from_y, s->m / s->from_y, s->from_y);
     mgn_node *y = mgn_gather_rows(in->y, index), *z = mgn_gather_rows(in->points, index);
     mgn_node *next = mgn_detach(newton(s->model, in->parameters, z, y, &residual));
     mgn_node *loss = mgn_sub(mgn_mean(mgn_model_potential(s->model, in->parameters, x), -1),
                              mgn_mean(mgn_model_potential(s->model, in->parameters, next), -1));
     MGN_TRY(mgn_graph_status(graph));
     MGN_TRY(mgn_grad(loss, &in->parameters, 1, &gradient));
-    mgn_optimizer_update(&adam, in->parameters, gradient, in->lr, vectors, scalars);
+    mgn_optimizer_update(&s->config->optimizer, in->parameters, gradient, in->lr, vectors, scalars);
     mgn_assign(in->points, mgn_add(in->points, mgn_scatter_rows(mgn_sub(next, z), index, s->m)));
     mgn_node *value = mgn_add(loss, mgn_mean(mgn_sum(mgn_mul(next, y), 2), -1));
     mgn_assign(in->sums, mgn_add(in->sums, mgn_stack((mgn_node *[]){value, residual}, 2, 0)));
@@ -91,7 +87,7 @@ static mgn_status build_step(const solver *s, mgn_graph *graph, step_nodes *in) 
 }
 
 static mgn_status make_tensor(const solver *s, int64_t rows, const float *values, mgn_tensor **tensor) {
-    MGN_TRY(mgn_tensor_create(s->device, s->config.real, MGN_SHAPE(rows, s->d), tensor));
+    MGN_TRY(mgn_tensor_create(s->device, s->config->real, MGN_SHAPE(rows, s->d), tensor));
     return mgn_tensor_write(*tensor, MGN_F32, values);
 }
 
@@ -105,7 +101,7 @@ static mgn_status compile(solver *s) {
     mgn_status status = build_step(s, graph, &in);
     if (status == MGN_OK) {
         const mgn_binding bindings[] = {{in.x, s->x}, {in.y, s->y}, {in.points, s->points}};
-        status = mgn_plan_compile(graph, s->device, s->config.real, bindings, MGN_COUNT(bindings), &s->plan);
+        status = mgn_plan_compile(graph, s->device, s->config->real, bindings, MGN_COUNT(bindings), &s->plan);
     }
     if (status == MGN_OK) {
         s->parameters = mgn_plan_tensor(s->plan, in.parameters);
@@ -119,38 +115,40 @@ static mgn_status compile(solver *s) {
 
 /* ---- running ---- */
 
-/* Steps first .. last - 1 with one learning rate. */
-static mgn_status run_part(solver *s, int64_t first, int64_t last, mgn_semidual_result *result) {
-    const double zeros[2] = {0}, angle = M_PI * (double)first / (double)s->config.steps,
-                 lr = 0.5 * s->config.lr * (1 + cos(angle));
-    double sums[2];
+static mgn_status run_epoch(solver *s, int64_t epoch, double lr, double sums[2]) {
     MGN_TRY(mgn_tensor_write(s->lr, MGN_F64, &lr));
-    MGN_TRY(mgn_tensor_write(s->sums, MGN_F64, zeros));
-    MGN_TRY(mgn_plan_run(s->plan, (uint64_t)(last - first)));
+    MGN_TRY(mgn_tensor_write(s->sums, MGN_F64, (double[2]){0}));
+    for (int64_t done = 0; done < s->steps && !mgn_interrupted(); done += STEPS_PER_LOOK)
+        MGN_TRY(mgn_plan_run(s->plan, (uint64_t)MGN_MIN(s->steps - done, STEPS_PER_LOOK)));
     MGN_TRY(mgn_tensor_read(s->sums, MGN_F64, sums));
-    result->value = mgn_frame_value(&s->frame, sums[0] / (double)(last - first));
-    result->residual = s->frame.y_scale * sums[1] / (double)(last - first);
-    result->steps = last;
-    if (isfinite(sums[0]) && isfinite(sums[1])) return MGN_OK;
-    return mgn_fail(MGN_ERR_NUMERIC,
-                    "training diverged: the semi-dual value became %g before step %lld of %lld; a lower learning rate "
-                    "than %g may help",
-                    result->value, (long long)last, (long long)s->config.steps, s->config.lr);
+    if (mgn_interrupted() || (isfinite(sums[0]) && isfinite(sums[1]))) return MGN_OK;
+    return mgn_fail(
+        MGN_ERR_NUMERIC,
+        "training diverged: the semidual loss became %g in epoch %lld of %lld; a lower learning rate than %g may help",
+        sums[0], (long long)(epoch + 1), (long long)s->config->epochs, lr);
 }
 
-static mgn_status run_parts(solver *s, double start, mgn_semidual_result *result) {
-    const mgn_semidual_config *config = &s->config;
-    const int64_t parts = MGN_MIN(PARTS, config->steps);
-    for (int64_t part = 0; part < parts; part++) {
-        const int64_t first = config->steps * part / parts, last = config->steps * (part + 1) / parts;
-        MGN_TRY(run_part(s, first, last, result));
-        result->seconds = mgn_now() - start;
-        const mgn_semidual_report report = {last, config->steps, result->value, result->residual, result->seconds};
+static mgn_status run_epochs(solver *s, mgn_train_result *result) {
+    const mgn_train_config *config = s->config;
+    const double start = mgn_now();
+    mgn_schedule_state schedule = {0};
+    double sums[2], loss = 0;
+    for (int64_t epoch = 0; epoch < config->epochs; epoch++) {
+        const double lr =
+            config->optimizer.lr * mgn_schedule_factor(&config->schedule, &schedule, epoch, config->epochs, loss);
+        MGN_TRY(run_epoch(s, epoch, lr, sums));
+        loss = mgn_frame_value(&s->frame, sums[0] / (double)s->steps);
+        *result = (mgn_train_result){loss, (epoch + 1) * s->steps, mgn_now() - start, result->compile_seconds};
+        const mgn_train_report report = {epoch + 1, config->epochs, result->steps, loss, lr, result->seconds};
         const bool go_on = !config->report || config->report(config->context, &report);
         if (!go_on || mgn_interrupted())
-            return mgn_fail(MGN_ERR_INTERRUPTED, "stopped after step %lld of %lld", (long long)last,
-                            (long long)config->steps);
+            return mgn_fail(MGN_ERR_INTERRUPTED, "stopped after epoch %lld of %lld", (long long)(epoch + 1),
+                            (long long)config->epochs);
     }
+    const double residual = sums[1] / (double)s->steps;
+    if (residual > 0.05)
+        mgn_note("semidual: conjugate points were still %.2g of the target's spread off; more epochs may help",
+                 residual);
     return MGN_OK;
 }
 
@@ -163,25 +161,30 @@ static mgn_status keep(solver *s) {
     return MGN_OK;
 }
 
-static mgn_status check(const solver *s, const mgn_clouds *clouds) {
+static mgn_status check(solver *s, const mgn_clouds *clouds) {
+    const mgn_train_config *config = s->config;
     if (!clouds->x || !clouds->y || clouds->n < 2 || clouds->m < 2)
         return mgn_fail(MGN_ERR_ARGUMENT, "the semi-dual needs at least 2 rows of either cloud; %lld and %lld found",
                         (long long)clouds->n, (long long)clouds->m);
-    if (s->config.batch < 1 || s->config.steps < 1 || !(s->config.lr > 0 && isfinite(s->config.lr)))
-        return mgn_fail(MGN_ERR_ARGUMENT,
-                        "the semi-dual takes at least 1 step of at least 1 row and a positive learning rate; %lld, "
-                        "%lld and %g found",
-                        (long long)s->config.steps, (long long)s->config.batch, s->config.lr);
+    if (config->epochs < 1 || config->batch < 0)
+        return mgn_fail(MGN_ERR_ARGUMENT, "at least 1 epoch and a batch from 0 were expected; %lld and %lld found",
+                        (long long)config->epochs, (long long)config->batch);
+    if (mgn_optimizer_is_second_order(config->optimizer.kind) || config->accumulate > 1)
+        return mgn_fail(MGN_ERR_UNSUPPORTED,
+                        "the semi-dual takes an optimizer of first order, whose steps are not accumulated");
     if (!mgn_model_has_potential(s->model) || !mgn_model_is_monotone(s->model))
         return mgn_fail(MGN_ERR_UNSUPPORTED,
                         "the semi-dual needs a convex potential in closed form; %s of %lld layers has none",
                         mgn_model_get_config(s->model)->kind, (long long)mgn_model_get_config(s->model)->layers);
-    return MGN_OK;
+    s->from_x = config->batch ? MGN_MIN(config->batch, s->n) : s->n;
+    s->from_y = config->batch ? MGN_MIN(config->batch, s->m) : s->m;
+    s->steps = MGN_MAX(s->n / s->from_x, s->m / s->from_y);
+    return mgn_optimizer_check(&config->optimizer, &s->shape);
 }
 
-static mgn_status train(solver *s, const mgn_clouds *clouds, mgn_semidual_result *result) {
+static mgn_status train(solver *s, const mgn_clouds *clouds, mgn_train_result *result) {
     const double start = mgn_now();
-    const uint64_t seed = s->config.seed;
+    const uint64_t seed = s->config->seed;
     const uint32_t state[4] = {(uint32_t)seed, (uint32_t)(seed >> 32), 0, 0};
     MGN_TRY(check(s, clouds));
     MGN_TRY(mgn_frame_find(s->model, clouds, &s->frame));
@@ -192,29 +195,26 @@ static mgn_status train(solver *s, const mgn_clouds *clouds, mgn_semidual_result
     mgn_frame_enter(&s->frame, s->model);
     mgn_status status = mgn_tensor_write(s->parameters, MGN_F64, mgn_model_values(s->model));
     if (status == MGN_OK) status = mgn_tensor_write(s->state, MGN_U32, state);
-    if (status == MGN_OK) status = run_parts(s, start, result);
+    result->compile_seconds = mgn_now() - start;
+    if (status == MGN_OK) status = run_epochs(s, result);
     if (status == MGN_OK)
         status = keep(s);
     else if (status == MGN_ERR_INTERRUPTED)
         keep(s); /* the interruption is what is reported */
     mgn_frame_leave(&s->frame, s->model);
-    result->seconds = mgn_now() - start;
     return status;
 }
 
-mgn_status mgn_semidual(mgn_model *model, mgn_device *device, const mgn_clouds *clouds,
-                        const mgn_semidual_config *config, mgn_semidual_result *result) {
+mgn_status mgn_semidual(mgn_model *model, mgn_device *device, const mgn_clouds *clouds, const mgn_train_config *config,
+                        mgn_train_result *result) {
     solver s = {.model = model,
                 .device = device,
-                .config = config ? *config : (mgn_semidual_config){0},
+                .config = config,
                 .n = clouds->n,
                 .m = clouds->m,
                 .d = mgn_model_get_config(model)->d,
                 .count = mgn_model_parameter_count(model)};
-    mgn_semidual_result own = {0};
-    if (s.config.batch == 0) s.config.batch = USUAL_BATCH;
-    if (s.config.steps == 0) s.config.steps = USUAL_STEPS;
-    if (s.config.lr == 0) s.config.lr = usual_lr;
+    mgn_train_result own = {0};
     const mgn_status status = train(&s, clouds, &own);
     if (result) *result = own;
     mgn_plan_destroy(s.plan);
@@ -225,6 +225,34 @@ mgn_status mgn_semidual(mgn_model *model, mgn_device *device, const mgn_clouds *
     mgn_free(s.conjugate);
     mgn_free(s.frame.block);
     mgn_free(s.values);
+    return status;
+}
+
+mgn_status mgn_semidual_clouds(const mgn_samples *samples, const mgn_target *target, int64_t d, uint64_t seed,
+                               mgn_clouds *clouds, float **drawn) {
+    if (!target || mgn_target_dimension(target) != d)
+        return mgn_fail(MGN_ERR_ARGUMENT, "the loss semidual needs a target of %lld dimensions; %s found", (long long)d,
+                        target ? mgn_target_label(target) : "none was");
+    *clouds = (mgn_clouds){.x = samples->x, .n = samples->n};
+    *drawn = NULL;
+    clouds->y = mgn_target_rows(target, &clouds->m);
+    if (clouds->y) return MGN_OK;
+    clouds->m = samples->n;
+    clouds->y = *drawn = mgn_alloc((size_t)clouds->m, (size_t)d * sizeof **drawn);
+    return *drawn ? mgn_target_sample(target, clouds->m, seed, *drawn) : MGN_ERR_MEMORY;
+}
+
+mgn_status mgn_train_semidual(mgn_model *model, mgn_device *device, const mgn_samples *samples,
+                              const mgn_train_config *config, mgn_train_result *result) {
+    mgn_clouds clouds;
+    float *drawn = NULL;
+    if (config->loss.cost_weight != 0)
+        return mgn_fail(MGN_ERR_UNSUPPORTED,
+                        "the loss semidual finds the map of least cost; no cost can be added to it");
+    mgn_status status = mgn_semidual_clouds(samples, config->loss.target, mgn_model_get_config(model)->d, config->seed,
+                                            &clouds, &drawn);
+    if (status == MGN_OK) status = mgn_semidual(model, device, &clouds, config, result);
+    mgn_free(drawn);
     return status;
 }
 

@@ -1,4 +1,4 @@
-/* The frame of the semi-dual solver: the coordinates that it works in. */
+/* The semi-dual solver inside: its frame, the coordinates that it works in, and its place in mgn_train. */
 #ifndef MGN_HOST_SEMIDUAL_H
 #define MGN_HOST_SEMIDUAL_H
 
@@ -10,7 +10,7 @@ typedef struct mgn_frame {
     double *x_mean, *y_mean; /* (d) */
     double x_scale, y_scale;
     int64_t d;
-    double *a, *b;   /* the affine optimal map of the frame's moments, x' -> a x' + b: (d, d), (d) */
+    double *a, *b; /* the affine optimal map of the frame's moments, x' -> a x' + b: (d, d), (d) */
     bool is_identity;
 } mgn_frame;
 
@@ -23,5 +23,13 @@ void mgn_frame_enter(const mgn_frame *frame, mgn_model *model);
 void mgn_frame_leave(const mgn_frame *frame, mgn_model *model);
 /* J in the clouds' coordinates. */
 double mgn_frame_value(const mgn_frame *frame, double value);
+
+/* The samples and a target's rows, or as many samples of it as there are of the source: then the caller frees `drawn`. */
+mgn_status mgn_semidual_clouds(const mgn_samples *samples, const mgn_target *target, int64_t d, uint64_t seed,
+                               mgn_clouds *clouds, float **drawn);
+
+/* mgn_semidual towards config->loss.target. */
+mgn_status mgn_train_semidual(mgn_model *model, mgn_device *device, const mgn_samples *samples,
+                              const mgn_train_config *config, mgn_train_result *result);
 
 #endif

@@ -172,8 +172,7 @@ static mgn_status start(mgn_model *model, const mgn_frame *frame, const mgn_clou
                 start_unit(frame, clouds, seed, unit++, values + i * d, values + h * d + i); /* b follows W */
         for (int64_t i = 0; *label == 'w' && i < h; i++) values[i] = raw_of(layer_weight / (double)h);
         for (int64_t i = 0; *label == 'U' && i < h * h; i++)
-            values[i] =
-                raw_of(mixed / (double)h) + 0.3 * mgn_host_normal(seed, STREAM_MIX + (uint32_t)p, (uint64_t)i);
+            values[i] = raw_of(mixed / (double)h) + 0.3 * mgn_host_normal(seed, STREAM_MIX + (uint32_t)p, (uint64_t)i);
         if (*label == 'V') MGN_TRY(start_quadratic(frame, values));
         if (*label == 'a') memcpy(values, frame->b, (size_t)d * sizeof *values);
     }

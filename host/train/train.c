@@ -8,6 +8,7 @@
 #include "core/core.h"
 #include "loss/sinkhorn.h"
 #include "train/second_order.h"
+#include "train/semidual.h"
 
 /* A step on whole or on the last, smaller batches; with accumulation, one that only adds up or one that also updates. */
 enum { WHOLE, TAIL, SIZES };
@@ -310,6 +311,8 @@ static void destroy(trainer *t) {
 
 static mgn_status train(trainer *t, const mgn_samples *samples, mgn_train_result *result) {
     double start = mgn_now();
+    if (strcmp(t->config->loss.kind, "semidual") == 0)
+        return mgn_train_semidual(t->model, t->device, samples, t->config, result);
     MGN_TRY(check_config(t, samples));
     if (mgn_optimizer_is_second_order(t->config->optimizer.kind))
         return mgn_train_second_order(t->model, t->device, samples, t->config, result);

@@ -15,7 +15,7 @@ typedef struct mgn_loss_config {
     const double *covariance; /**< (d, d); NULL: identity */
     double cost_weight;       /**< adds cost_weight * E |x - g(x)|^2 */
     /** nll (in place of mean and covariance), mixture-kl, mixture-nll, monge-ampere: borrowed while graphs are built;
-     *  sinkhorn: what training draws samples from. */
+     *  sinkhorn, semidual: what training draws samples from. */
     const mgn_target *target;
     const mgn_target *source;     /**< monge-ampere: what x is drawn from; borrowed */
     bool squared;                 /**< monge-ampere: mean square of the residual; else its mean magnitude */
@@ -27,7 +27,7 @@ MGN_API const char *mgn_loss_kind(size_t index);
 /** Whether a kind compares row by row with given targets (l1, mse). */
 MGN_API bool mgn_loss_needs_pairs(const char *kind);
 
-/** Whether a kind compares with samples of a target, in no order and of any number (sinkhorn). */
+/** Whether a kind compares with samples of a target, in no order and of any number (sinkhorn, semidual). */
 MGN_API bool mgn_loss_needs_samples(const char *kind);
 
 /** The configured loss of y = g(x), as a scalar node; `target` (n, d) where the kind needs pairs, (m, d) where it needs

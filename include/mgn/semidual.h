@@ -7,7 +7,7 @@
 #ifndef MGN_SEMIDUAL_H
 #define MGN_SEMIDUAL_H
 
-#include <mgn/model.h>
+#include <mgn/train.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -19,46 +19,20 @@ typedef struct mgn_clouds {
     int64_t n, m;
 } mgn_clouds;
 
-/** Now and then during training. Return false to stop (status INTERRUPTED). */
-typedef struct mgn_semidual_report {
-    int64_t done, total; /**< steps */
-    double value;        /**< J over the steps since the last report, at the parameters of each */
-    double residual;     /**< mean |g(x*) - y| of conjugate points before their Newton step, likewise */
-    double seconds;
-} mgn_semidual_report;
-typedef bool mgn_semidual_callback(void *context, const mgn_semidual_report *report);
-
-/** Zeros take the defaults. */
-typedef struct mgn_semidual_config {
-    int64_t batch; /**< rows of each cloud in a step; default 512 */
-    int64_t steps; /**< default 20000 */
-    double lr;     /**< Adam's learning rate at first, falling to 0 along a half cosine; default .01 */
-    uint64_t seed; /**< of the shuffles */
-    mgn_dtype real;
-    mgn_semidual_callback *report; /**< optional */
-    void *context;
-} mgn_semidual_config;
-
-typedef struct mgn_semidual_result {
-    double value, residual; /**< as in the last report */
-    int64_t steps;
-    double seconds; /**< wall time, compilation included */
-} mgn_semidual_result;
-
 /** A start for mgn_semidual: the affine optimal map between Gaussians of the clouds' moments, and units that bend where
  *  the source has its points. For the kind dicnn alone. Errors: UNSUPPORTED (another kind); those of mgn_moments and
  *  mgn_bures_map. */
 MGN_API mgn_status mgn_semidual_start(mgn_model *model, const mgn_clouds *clouds, uint64_t seed);
 
-/** Minimises J over the parameters of a model with a closed potential, in place. Each target row keeps its conjugate
- *  point x*, g(x*) = y, which takes a damped Newton step whenever the row is in a batch; by the envelope theorem the
- *  gradient of phi*(y) by the parameters is that of -phi at a fixed x*. Models of the kind dicnn see clouds of zero mean
- *  and unit variance and are brought back to the clouds' own coordinates in the end.
- *  Errors: ARGUMENT (no rows, sizes), UNSUPPORTED (a model that has no closed potential, or is not monotone), NUMERIC (a
- *  sample, the value or a parameter is not finite), INTERRUPTED (the model keeps what was learned; `result` is filled),
- *  MEMORY, DEVICE. */
+/** Minimises J over the parameters of a model with a closed potential, in place; mgn_train does the same for the loss
+ *  "semidual". Each target row keeps its conjugate point x*, g(x*) = y, which takes a damped Newton step whenever the row
+ *  is in a batch; by the envelope theorem the gradient of phi*(y) by the parameters is that of -phi at a fixed x*. Models
+ *  of the kind dicnn are trained in coordinates where either cloud has mean 0 and variance 1, and end in the clouds' own.
+ *  Of `config` count optimizer (of first order), schedule, batch (of either cloud), epochs (passes over the larger cloud),
+ *  seed, real and report, whose loss is J. Errors: those of mgn_train; ARGUMENT (fewer than 2 rows), UNSUPPORTED (a model
+ *  that has no closed potential, or need not be monotone; an optimizer of second order; accumulated steps). */
 MGN_API mgn_status mgn_semidual(mgn_model *model, mgn_device *device, const mgn_clouds *clouds,
-                                const mgn_semidual_config *config, mgn_semidual_result *result);
+                                const mgn_train_config *config, mgn_train_result *result);
 
 /** J of a model on clouds, with every conjugate solved to `tolerance` as by mgn_map_inverse: on rows that were not
  *  trained on, the smaller the better the map. In double where the device has it. Errors: those of mgn_map_inverse. */

@@ -1,0 +1,258 @@
+/* The semi-dual solver: it finds known maps from unpaired samples alone, in any units; it repeats, whatever the threads;
+ * it stops when asked; and it refuses what it cannot do. */
+#include "harness.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <mgn/ot.h>
+#include <mgn/semidual.h>
+
+#include "core/core.h"
+
+enum { ROWS = 4000, D = 2, HELD = 500 };
+
+static const mgn_model_config dense = {.kind = "dicnn", .d = D, .h = 16, .layers = 2, .activation = MGN_SOFTPLUS};
+
+/* Rows of N(0, I), and the images of other such rows by the gradient of a convex function. */
+typedef struct problem {
+    float x[ROWS * D], y[ROWS * D], test[HELD * D], truth[HELD * D];
+    double variance; /* of the target, total */
+    mgn_clouds clouds;
+} problem;
+
+typedef void truth_function(const double *x, double *y);
+
+/* N(0, I) to N((1, -2), A^2) with A = [[1.5, .4], [.4, .8]] */
+static void affine(const double *x, double *y) {
+    y[0] = 1 + 1.5 * x[0] + 0.4 * x[1];
+    y[1] = -2 + 0.4 * x[0] + 0.8 * x[1];
+}
+
+/* The same in other units, far from the origin. */
+static void far_affine(const double *x, double *y) {
+    affine(x, y);
+    y[0] = 5000 + 300 * y[0];
+    y[1] = -700 + 300 * y[1];
+}
+
+/* Gradient of |x|^2 / 4 + log(2 cosh(2 x0 + x1)) */
+static void bent(const double *x, double *y) {
+    const double t = tanh(2 * x[0] + x[1]);
+    y[0] = 0.5 * x[0] + 2 * t;
+    y[1] = 0.5 * x[1] + t;
+}
+
+static problem *make_problem(uint64_t seed, truth_function *truth) {
+    problem *p = calloc(1, sizeof *p);
+    ck_assert_ptr_nonnull(p);
+    mgn_test_random random = {seed};
+    for (int64_t i = 0; i < 2 * ROWS + HELD; i++) {
+        double x[D], y[D];
+        for (int j = 0; j < D; j++) x[j] = mgn_test_normal(&random);
+        truth(x, y);
+        for (int j = 0; j < D; j++) {
+            if (i < ROWS) p->x[i * D + j] = (float)x[j];
+            if (i >= ROWS && i < 2 * ROWS) p->y[(i - ROWS) * D + j] = (float)y[j];
+            if (i >= 2 * ROWS) p->test[(i - 2 * ROWS) * D + j] = (float)x[j];
+            if (i >= 2 * ROWS) p->truth[(i - 2 * ROWS) * D + j] = (float)y[j];
+        }
+    }
+    MGN_ASSERT_OK(mgn_total_variance(p->y, ROWS, D, &p->variance));
+    p->clouds = (mgn_clouds){p->x, p->y, ROWS, ROWS};
+    return p;
+}
+
+static mgn_train_config usual(void) {
+    return (mgn_train_config){.optimizer = {.kind = "adam", .lr = 0.02},
+                              .schedule = {.kind = MGN_SCHEDULE_COSINE},
+                              .batch = 200,
+                              .epochs = 40,
+                              .seed = 5};
+}
+
+static mgn_model *make_start(const problem *p, const mgn_model_config *config) {
+    mgn_model *model = NULL;
+    MGN_ASSERT_OK(mgn_model_create(config, 3, &model));
+    if (strcmp(config->kind, "dicnn") == 0) MGN_ASSERT_OK(mgn_semidual_start(model, &p->clouds, 3));
+    return model;
+}
+
+static double uvp_of(const problem *p, const mgn_model *model, mgn_device *device) {
+    mgn_map *map = NULL;
+    float mapped[HELD * D];
+    double uvp;
+    MGN_ASSERT_OK(mgn_map_create(model, device, MGN_F64, &map));
+    MGN_ASSERT_OK(mgn_map_apply(map, p->test, HELD, mapped));
+    MGN_ASSERT_OK(mgn_l2_uvp(mapped, p->truth, HELD, D, p->variance, &uvp));
+    mgn_map_destroy(map);
+    return uvp;
+}
+
+static mgn_device *open_cpu(void) {
+    mgn_device *device = NULL;
+    MGN_ASSERT_OK(mgn_device_open("cpu", &device));
+    return device;
+}
+
+/* ---- known maps ---- */
+
+static const struct {
+    const char *name;
+    truth_function *truth;
+    mgn_model_config model;
+    double start,
+        end; /* L2-UVP in percent: the affine part alone leaves more than the one, training less than the other */
+} known[] = {
+    {"affine", affine, {.kind = "dicnn", .d = D, .h = 16, .layers = 2, .activation = MGN_SOFTPLUS}, 0, 0.4},
+    {"affine, far", far_affine, {.kind = "dicnn", .d = D, .h = 16, .layers = 2, .activation = MGN_SOFTPLUS}, 0, 0.4},
+    {"bent", bent, {.kind = "dicnn", .d = D, .h = 16, .layers = 2, .activation = MGN_SOFTPLUS}, 3, 0.8},
+    {"bent, cmgn", bent, {.kind = "cmgn", .d = D, .h = 4, .layers = 1, .activation = MGN_TANH}, 3, 0.8},
+};
+
+START_TEST(samples_alone_tell_the_map) {
+    mgn_device *device = open_cpu();
+    problem *p = make_problem(41, known[_i].truth);
+    mgn_model *model = make_start(p, &known[_i].model);
+    const mgn_train_config config = usual();
+    mgn_train_result result;
+    const double before = uvp_of(p, model, device);
+    MGN_ASSERT_OK(mgn_semidual(model, device, &p->clouds, &config, &result));
+    const double after = uvp_of(p, model, device);
+    ck_assert_msg(before > known[_i].start, "%s: %g %% before", known[_i].name, before);
+    ck_assert_msg(after < known[_i].end, "%s: %g %% after", known[_i].name, after);
+    ck_assert_int_eq(result.steps, config.epochs * (ROWS / config.batch));
+    mgn_model_destroy(model);
+    free(p);
+    mgn_device_close(device);
+}
+END_TEST
+
+/* Of all convex functions the true potential has the least J: of the quadratic one here
+ * J = (E|x|^2 + E|y|^2 - W2^2) / 2 = E <x, T(x)> = tr A for N(0, I). */
+START_TEST(the_value_is_that_of_the_dual) {
+    mgn_device *device = open_cpu();
+    problem *p = make_problem(42, affine);
+    mgn_model *model = make_start(p, &dense);
+    const mgn_train_config config = usual();
+    mgn_train_result result;
+    double before, after;
+    MGN_ASSERT_OK(mgn_semidual_value(model, device, &p->clouds, 1e-6, &before));
+    MGN_ASSERT_OK(mgn_semidual(model, device, &p->clouds, &config, &result));
+    MGN_ASSERT_OK(mgn_semidual_value(model, device, &p->clouds, 1e-6, &after));
+    ck_assert_msg(after < before, "%g before, %g after", before, after);
+    ck_assert_msg(fabs(after - 2.3) < 0.1, "J is %g", after);
+    ck_assert_msg(fabs(result.loss - after) < 0.02, "%g in training, %g after it", result.loss, after);
+    mgn_model_destroy(model);
+    free(p);
+    mgn_device_close(device);
+}
+END_TEST
+
+/* ---- the loop ---- */
+
+typedef struct history {
+    int64_t calls, stop_after;
+} history;
+
+static bool record(void *context, const mgn_train_report *report) {
+    history *h = context;
+    ck_assert_int_eq(report->epoch, ++h->calls);
+    ck_assert(isfinite(report->loss));
+    return h->stop_after == 0 || report->epoch < h->stop_after;
+}
+
+START_TEST(threads_and_repetition_change_nothing) {
+    mgn_device *device = open_cpu();
+    problem *p = make_problem(43, bent);
+    mgn_train_config config = usual();
+    double first[1024];
+    config.epochs = 3;
+    config.batch = 1000;
+    for (int threads = 1; threads <= 3; threads++) {
+        mgn_set_threads(threads);
+        mgn_model *model = make_start(p, &dense);
+        const size_t size = (size_t)mgn_model_parameter_count(model) * sizeof *first;
+        ck_assert_uint_le(size, sizeof first);
+        MGN_ASSERT_OK(mgn_semidual(model, device, &p->clouds, &config, NULL));
+        if (threads == 1) memcpy(first, mgn_model_values(model), size);
+        ck_assert_msg(memcmp(first, mgn_model_values(model), size) == 0, "%d threads differ", threads);
+        mgn_model_destroy(model);
+    }
+    mgn_set_threads(0);
+    free(p);
+    mgn_device_close(device);
+}
+END_TEST
+
+START_TEST(a_callback_stops_it) {
+    mgn_device *device = open_cpu();
+    problem *p = make_problem(44, bent);
+    mgn_model *model = make_start(p, &dense);
+    mgn_target *target = NULL;
+    history h = {.stop_after = 2};
+    mgn_train_config config = usual();
+    mgn_train_result result = {0};
+    config.report = record;
+    config.context = &h;
+    const double before = uvp_of(p, model, device);
+    MGN_ASSERT_OK(mgn_target_create_rows(p->y, ROWS, D, &target));
+    strcpy(config.loss.kind, "semidual");
+    config.loss.target = target;
+    MGN_ASSERT_FAILS(mgn_train(model, device, &(mgn_samples){p->x, NULL, ROWS}, &config, &result), MGN_ERR_INTERRUPTED,
+                     "stopped after epoch 2");
+    ck_assert_int_eq(h.calls, 2);
+    ck_assert_int_eq(result.steps, 2 * ROWS / config.batch);
+    ck_assert_msg(uvp_of(p, model, device) < before, "nothing was kept");
+    mgn_target_destroy(target);
+    mgn_model_destroy(model);
+    free(p);
+    mgn_device_close(device);
+}
+END_TEST
+
+/* ---- what it refuses ---- */
+
+START_TEST(nonsense_is_refused) {
+    mgn_device *device = open_cpu();
+    problem *p = make_problem(45, affine);
+    mgn_model *model = make_start(p, &dense), *deep = NULL;
+    mgn_train_config config = usual();
+    mgn_clouds few = p->clouds;
+    few.m = 1;
+    MGN_ASSERT_FAILS(mgn_semidual(model, device, &few, &config, NULL), MGN_ERR_ARGUMENT, "at least 2 rows");
+    config.epochs = 0;
+    MGN_ASSERT_FAILS(mgn_semidual(model, device, &p->clouds, &config, NULL), MGN_ERR_ARGUMENT, "at least 1 epoch");
+    config = usual();
+    strcpy(config.optimizer.kind, "lbfgs");
+    MGN_ASSERT_FAILS(mgn_semidual(model, device, &p->clouds, &config, NULL), MGN_ERR_UNSUPPORTED, "first order");
+    config = usual();
+    MGN_ASSERT_OK(mgn_model_create(&(mgn_model_config){.kind = "cmgn", .d = D, .h = 2, .layers = 2}, 1, &deep));
+    MGN_ASSERT_FAILS(mgn_semidual(deep, device, &p->clouds, &config, NULL), MGN_ERR_UNSUPPORTED, "closed form");
+    MGN_ASSERT_FAILS(mgn_semidual_start(deep, &p->clouds, 1), MGN_ERR_UNSUPPORTED, "cmgn");
+    p->x[7] = NAN;
+    MGN_ASSERT_FAILS(mgn_semidual(model, device, &p->clouds, &config, NULL), MGN_ERR_NUMERIC, "row 3");
+    mgn_model_destroy(deep);
+    mgn_model_destroy(model);
+    free(p);
+    mgn_device_close(device);
+}
+END_TEST
+
+static Suite *suite(void) {
+    Suite *suite = suite_create("semidual");
+    TCase *maps = tcase_create("maps"), *loop = tcase_create("loop");
+    tcase_set_timeout(maps, 120);
+    tcase_add_loop_test(maps, samples_alone_tell_the_map, 0, (int)MGN_COUNT(known));
+    tcase_add_test(maps, the_value_is_that_of_the_dual);
+    suite_add_tcase(suite, maps);
+    tcase_set_timeout(loop, 60);
+    tcase_add_test(loop, threads_and_repetition_change_nothing);
+    tcase_add_test(loop, a_callback_stops_it);
+    tcase_add_test(loop, nonsense_is_refused);
+    suite_add_tcase(suite, loop);
+    return suite;
+}
+
+int main(void) { return mgn_test_main(suite()); }
