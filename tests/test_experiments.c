@@ -265,6 +265,25 @@ START_TEST(colours_of_an_aurora) {
 }
 END_TEST
 
+START_TEST(colours_are_adapted_by_their_points) {
+    const char *day = mgn_test_path("day.png"), *sunset = mgn_test_path("sunset.png");
+    shrink(mgn_test_source("assets/day_picos_mountains.jpg"), day);
+    shrink(mgn_test_source("assets/sunset_hilltop.jpg"), sunset);
+    const mgn_experiment_report report =
+        run("sinkhorn-colour", "cpu",
+            (mgn_experiment_config){.source = day, .like = sunset, .unseen = day, .model = "cmgn", .epochs = 1});
+    ck_assert_uint_eq(report.count, 3);
+    ck_assert_int_eq(report.results[0].steps, 4);
+    for (size_t i = 1; i < 3; i++) {
+        const mgn_experiment_result *best = &report.results[i];
+        const double after = figure(best, "w2_after")->value;
+        check_below(best, "w2_after", 0.25 * figure(best, "w2_before")->value);
+        ck_assert_double_eq(figure(best, "unseen_cost")->value, figure(best, "cost")->value);
+        ck_assert_double_eq_tol(figure(best, "unseen_w2")->value, after, 0.1 * after);
+    }
+}
+END_TEST
+
 START_TEST(colours_are_adapted_to_a_mixture) {
     const char *day = mgn_test_path("day.png"), *sunset = mgn_test_path("sunset.png");
     shrink(mgn_test_source("assets/day_picos_mountains.jpg"), day);
@@ -419,6 +438,7 @@ static Suite *suite(void) {
         samples_lead_to_the_banana,
         colours_are_adapted,
         colours_of_an_aurora,
+        colours_are_adapted_by_their_points,
         colours_are_adapted_to_a_mixture,
         threads_change_nothing,
         devices_agree,

@@ -66,7 +66,7 @@ static mgn_status judge(const mgn_run *run, void *data, const mgn_trial *trial, 
             cost = l->statements[i].cost;
         }
     MGN_TRY(measure_fit(map, &p->pixels, &p->aim, &seen));
-    MGN_TRY(mgn_palettes_slices(map, p, run->config->seed, &w2));
+    MGN_TRY(mgn_palettes_slices(map, &p->few, &p->aims, run->config->seed, &w2));
     mgn_add_figure(result, "loss", seen.loss, loss, 0);
     mgn_add_figure(result, "cost", seen.cost, cost, p->bures);
     mgn_add_figure(result, "bures", p->bures, NAN, NAN);

@@ -58,7 +58,7 @@ static mgn_status judge(const mgn_run *run, void *data, const mgn_trial *trial, 
         MGN_TRY(mgn_gaussian_kl(after.mean, after.covariance, m->means + 3 * j, m->covariances + 9 * j, 3, &kl));
         least = fmin(least, kl);
     }
-    MGN_TRY(mgn_palettes_slices(map, &a->palettes, run->config->seed, &w2));
+    MGN_TRY(mgn_palettes_slices(map, &a->palettes.few, &a->palettes.aims, run->config->seed, &w2));
     mgn_add_figure(result, "loss", least, as_published ? stated_loss : NAN, 0);
     mgn_add_figure(result, "cost", cost, as_published ? stated_cost : NAN, NAN);
     mgn_add_figure(result, "components", (double)m->k, as_published ? COMPONENTS : NAN, NAN);

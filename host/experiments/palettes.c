@@ -60,7 +60,8 @@ static mgn_status read_picture(const char *path, const mgn_experiment_config *co
 static mgn_status read_unseen(const mgn_run *run, mgn_palettes *p) {
     mgn_image *image = NULL;
     MGN_TRY(read_picture(p->unseen_path, run->config, &image));
-    const mgn_status status = mgn_image_palette(image, 0, run->config->seed, &p->unseen);
+    mgn_status status = mgn_image_palette(image, 0, run->config->seed, &p->unseen);
+    if (status == MGN_OK) status = mgn_image_palette(image, SLICED_PIXELS, run->config->seed + 3, &p->few_unseen);
     mgn_image_destroy(image);
     return status;
 }
@@ -82,7 +83,7 @@ mgn_status mgn_palettes_read(const mgn_run *run, const mgn_pictures *pictures, m
 }
 
 void mgn_palettes_free(mgn_palettes *p) {
-    mgn_matrix *const matrices[] = {&p->pixels, &p->unseen, &p->few, &p->aims};
+    mgn_matrix *const matrices[] = {&p->pixels, &p->unseen, &p->few, &p->few_unseen, &p->aims};
     for (size_t i = 0; i < MGN_COUNT(matrices); i++) mgn_matrix_free(matrices[i]);
     mgn_image_destroy(p->source);
     mgn_image_destroy(p->target);
@@ -139,13 +140,14 @@ mgn_status mgn_palettes_moments(mgn_map *map, const mgn_matrix *palette, mgn_col
     return status;
 }
 
-mgn_status mgn_palettes_slices(mgn_map *map, const mgn_palettes *p, uint64_t seed, double *squared) {
+mgn_status mgn_palettes_slices(mgn_map *map, const mgn_matrix *palette, const mgn_matrix *aims, uint64_t seed,
+                               double *squared) {
     mgn_matrix mapped = {0};
-    MGN_TRY(mgn_matrix_create(p->few.rows, 3, &mapped));
-    mgn_status status = mgn_map_apply(map, p->few.values, p->few.rows, mapped.values);
+    MGN_TRY(mgn_matrix_create(palette->rows, 3, &mapped));
+    mgn_status status = mgn_map_apply(map, palette->values, palette->rows, mapped.values);
     for (int64_t i = 0; i < 3 * mapped.rows; i++) mapped.values[i] = MGN_MIN(MGN_MAX(mapped.values[i], 0.0f), 1.0f);
     if (status == MGN_OK)
-        status = mgn_sliced_w2(mapped.values, mapped.rows, p->aims.values, p->aims.rows, 3, DIRECTIONS, seed, squared);
+        status = mgn_sliced_w2(mapped.values, mapped.rows, aims->values, aims->rows, 3, DIRECTIONS, seed, squared);
     mgn_matrix_free(&mapped);
     return status;
 }

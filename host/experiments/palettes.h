@@ -24,8 +24,8 @@ typedef struct mgn_palettes {
     char source_path[MGN_MOST_PATH], target_path[MGN_MOST_PATH], unseen_path[MGN_MOST_PATH]; /* "": nothing unseen */
     bool as_published;
     mgn_image *source, *target;
-    mgn_matrix pixels, unseen; /* the source's to learn from, and all of the unseen picture's */
-    mgn_matrix few, aims;      /* of source and target, for sliced distances */
+    mgn_matrix pixels, unseen;        /* the source's to learn from, and all of the unseen picture's */
+    mgn_matrix few, few_unseen, aims; /* of source, unseen picture and target, for sliced distances */
     mgn_colour_gaussian aim;
     double bures, w2_before; /* the least cost of any map with the target's moments; squared sliced distance */
 } mgn_palettes;
@@ -45,7 +45,8 @@ mgn_status mgn_palettes_recolor(const mgn_run *run, const mgn_palettes *p, int64
 
 /* The Gaussian of a mapped palette (widened by 1e-6, as the loss does it), and the map's cost E|x - g(x)|^2. */
 mgn_status mgn_palettes_moments(mgn_map *map, const mgn_matrix *palette, mgn_colour_gaussian *after, double *cost);
-/* Sliced distance of the mapped palette, clipped as in a picture, to the target's. */
-mgn_status mgn_palettes_slices(mgn_map *map, const mgn_palettes *p, uint64_t seed, double *squared);
+/* Sliced distance of a mapped palette, clipped as in a picture, to the target's. */
+mgn_status mgn_palettes_slices(mgn_map *map, const mgn_matrix *palette, const mgn_matrix *aims, uint64_t seed,
+                               double *squared);
 
 #endif
