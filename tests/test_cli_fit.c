@@ -180,10 +180,26 @@ START_TEST(an_interruption_keeps_what_was_learned) {
     cJSON *o = cJSON_Parse(process.out);
     ck_assert_msg(cJSON_IsTrue(cJSON_GetObjectItem(o, "stopped")), "%s", process.out);
     ck_assert_double_gt(number(cJSON_GetObjectItem(o, "recipe"), "steps"), 0);
+    ck_assert_double_lt(number(o, "heldout_loss"), 3); /* what was learned is measured as ever */
+    ck_assert_double_lt(number(o, "sliced_w2"), number(o, "sliced_w2_before") / 2);
     cJSON_Delete(o);
     mgn_test_process_free(&process);
     o = run_json("eval map --data " GAUSSIAN);
     ck_assert_double_gt(number(o, "log_likelihood"), -3);
+    cJSON_Delete(o);
+}
+END_TEST
+
+/* log det J is for Jacobians that are positive definite whatever the parameters are. */
+START_TEST(a_density_is_for_monotone_models) {
+    make_inputs();
+    cJSON *o = run_json("fit -s " GAUSSIAN " -t normal:2 -o map --model icgn --epochs 10 --samples 1000");
+    ck_assert_double_eq(number(o, "layers"), 1);
+    ck_assert_str_eq(text(cJSON_GetObjectItem(o, "recipe"), "loss"), "nll");
+    ck_assert_double_lt(number(o, "heldout_loss"), 10);
+    cJSON_Delete(o);
+    o = run_json("fit -s " GAUSSIAN " -t normal:2 -o map --model mgradnet --signed --epochs 2 --samples 300");
+    ck_assert_str_eq(text(cJSON_GetObjectItem(o, "recipe"), "loss"), "sinkhorn");
     cJSON_Delete(o);
 }
 END_TEST
@@ -218,6 +234,8 @@ static const refusal refusals[] = {
     {FIT "--loss mixture-kl --activation relu", 2, "--activation: 'relu'"},
     {FIT "--model mmgn --activation softplus", 2, "softplus"},
     {FIT "--model cmgn --signed", 2, "cmgn"},
+    {FIT "--model icgn --layers 2 --loss nll", 2, "with several layers need not be positive definite"},
+    {FIT "--model cgradnet --signed --loss nll", 2, "leave --signed out"},
     {FIT "--layers 300", 2, "--layers: '300'"},
     {FIT "--epochs 0", 2, "--epochs: '0'"},
     {FIT "--lr -1", 2, "--lr: '-1'"},
@@ -225,6 +243,7 @@ static const refusal refusals[] = {
     {FIT "--optimizer lbfgs --batch 10", 2, "--batch: lbfgs takes all rows"},
     {FIT "--device abacus", 2, "abacus"},
     {FIT "--optimizer sgd --lr 1e6 --epochs 50", 1, "diverged"},
+    {FIT "--loss sinkhorn --blur 1e-9 --epochs 2", 1, "a larger blur than 1e-09"},
     {FIT "--optimizer sgd --lr 1e6 --epochs 50 --restarts 2", 1, "diverged"},
 };
 
@@ -262,6 +281,7 @@ int main(void) {
     tcase_add_test(good, points_are_met_by_sinkhorn);
     tcase_add_test(good, the_same_seed_gives_the_same_file);
     tcase_add_test(good, an_interruption_keeps_what_was_learned);
+    tcase_add_test(good, a_density_is_for_monotone_models);
     tcase_add_test(bad, bad_input_is_refused);
     suite_add_tcase(suite, good);
     suite_add_tcase(suite, bad);

@@ -38,7 +38,7 @@ static mgn_status parse(const cli_command *command, int argc, char **argv, fit_o
         {"model", 0, CLI_TEXT, "KIND",
          "cmgn (the default), mmgn, icnn, icgn, cgradnet, mgradnet, dicnn (default of semidual)", &o->model, 0, 0},
         {"width", 0, CLI_LONG, "H", "hidden width (default 2 d, from 8 to 512; 64 for semidual)", &o->h, 1, 1000000},
-        {"layers", 0, CLI_LONG, "L", "layers or modules (default 2)", &o->layers, 1, 256},
+        {"layers", 0, CLI_LONG, "L", "layers or modules (default 2; icgn 1)", &o->layers, 1, 256},
         {"activation", 0, CLI_CHOICE, "logistic|tanh|softplus", "default: the usual one of the model", &o->activation,
          0, 0},
         {"lipschitz", 0, CLI_REAL, "K", "bound |g(x) - g(y)| by K |x - y|, whatever the weights (default: none)",
@@ -205,8 +205,10 @@ mgn_status cmd_fit(const cli_command *command, int argc, char **argv) {
     if (j.options.common.help) return MGN_OK;
     mgn_status status = fit_prepare(&j);
     if (status == MGN_OK) status = fit_train(&j);
+    /* After a Ctrl-C the map is safe before anything else is computed: another one ends the process. */
+    if (status == MGN_OK && j.is_stopped) status = write_map(&j);
     if (status == MGN_OK) status = fit_judge(&j);
-    if (status == MGN_OK) status = write_map(&j);
+    if (status == MGN_OK && !j.is_stopped) status = write_map(&j);
     if (status == MGN_OK) status = j.options.common.json ? print_json(&j) : print_text(&j);
     if (status == MGN_OK && j.is_stopped)
         status = mgn_fail(MGN_ERR_INTERRUPTED, "stopped after %lld steps; %s holds what was learned until then",

@@ -11,6 +11,7 @@
 #include "core/parse.h"
 #include "core/random.h"
 #include "experiments/experiments.h"
+#include "model/model.h"
 
 enum {
     USUAL_SAMPLES = 10000,
@@ -52,23 +53,37 @@ static mgn_status check_names(const fit_options *o) {
 
 /* ---- the loss ---- */
 
-/* What the target offers decides: given images, a density, or points alone. */
+/* It is never chosen by itself. */
+static bool is_semidual(const fit_job *j) { return j->options.loss && strcmp(j->options.loss, "semidual") == 0; }
+
+/* What the target offers decides: given images, a density, or points alone. A density needs the Jacobian as well. */
 static const char *choose_loss(const fit_job *j, const char **reason) {
     if (j->options.paired) {
         *reason = "the images of the rows are given";
         return "mse";
     }
-    if (mgn_target_density(j->target) == MGN_DENSITY_SMOOTH) {
+    const bool has_density = mgn_target_density(j->target) == MGN_DENSITY_SMOOTH;
+    if (has_density && mgn_model_config_is_monotone(&j->shape)) {
         *reason = "the target has a density";
         return "nll";
     }
-    *reason = "the target is known by its points";
+    *reason = has_density ? "the model need not be monotone, so only points can be compared"
+                          : "the target is known by its points";
     return "sinkhorn";
 }
 
-static bool is_semidual(const fit_job *j) { return strcmp(j->training.loss.kind, "semidual") == 0; }
-
 static bool takes_moments(const char *loss) { return strcmp(loss, "kl") == 0 || strcmp(loss, "mixture-kl") == 0; }
+
+/* Fails for a loss with log det J in it where J need not be positive definite: it would be NaN at the start or soon. */
+static mgn_status check_jacobian(const fit_job *j, const char *loss) {
+    if (!mgn_loss_takes_jacobian(loss) || mgn_model_config_is_monotone(&j->shape)) return MGN_OK;
+    return mgn_fail(
+        MGN_ERR_ARGUMENT,
+        "--loss %s takes log det of the Jacobian, but that of %s %s need not be positive definite; leave %s "
+        "out, or take kl or sinkhorn",
+        loss, j->shape.kind, j->shape.signed_scales ? "with scales of either sign" : "with several layers",
+        j->shape.signed_scales ? "--signed" : "--layers");
+}
 
 static mgn_status set_loss(fit_job *j) {
     const fit_options *o = &j->options;
@@ -85,6 +100,7 @@ static mgn_status set_loss(fit_job *j) {
                         kind);
     if (!mgn_loss_needs_pairs(kind) && o->paired)
         return mgn_fail(MGN_ERR_ARGUMENT, "--paired is for the losses mse and l1; %s does not look at pairs", kind);
+    MGN_TRY(check_jacobian(j, kind));
     j->mean = mgn_alloc((size_t)j->d, sizeof *j->mean);
     j->covariance = mgn_alloc((size_t)(j->d * j->d), sizeof *j->covariance);
     if (!j->mean || !j->covariance) return out_of_memory();
@@ -108,7 +124,8 @@ static mgn_status set_model(fit_job *j) {
     snprintf(j->shape.kind, sizeof j->shape.kind, "%.15s", kind);
     j->shape.d = j->d;
     j->shape.h = o->h ? o->h : is_semidual(j) ? MGN_MAX(64, j->d) : MGN_MIN(MGN_MAX(8, 2 * j->d), 512);
-    j->shape.layers = o->layers ? o->layers : 2;
+    const bool is_icgn = strcmp(kind, "icgn") == 0; /* a gradient with one layer only */
+    j->shape.layers = o->layers ? o->layers : is_icgn ? 1 : 2;
     j->shape.signed_scales = o->signed_scales;
     j->shape.lipschitz = o->lipschitz;
     j->shape.activation = mgn_model_usual_activation(kind);
@@ -194,8 +211,8 @@ mgn_status fit_prepare(fit_job *j) {
     MGN_TRY(mgn_target_parse(o->target, &j->target));
     j->d = mgn_target_dimension(j->source);
     MGN_TRY(cli_check_dimension(j->target, mgn_target_label(j->source), j->d));
-    MGN_TRY(set_loss(j));
     MGN_TRY(set_model(j));
+    MGN_TRY(set_loss(j));
     MGN_TRY(draw_rows(j));
     MGN_TRY(cli_open_device(&o->common, &j->device));
     MGN_TRY(set_training(j));
@@ -355,7 +372,7 @@ mgn_status fit_judge(fit_job *j) {
     const int64_t n = j->held ? j->held : j->rows;
     const float *x = j->x.values + (j->held ? j->rows : 0) * j->d;
     j->held_loss = j->cost = j->least_cost = j->sliced = j->sliced_before = j->uvp = NAN;
-    if (j->is_stopped) return MGN_OK; /* what computes would stop at once */
+    if (j->is_stopped) mgn_resume(); /* it was meant for the training */
     mgn_map *map = NULL;
     float *y = mgn_alloc_aligned((size_t)(n * j->d), sizeof *y);
     mgn_status status = y ? mgn_map_create(j->model, j->device, j->training.real, &map) : out_of_memory();

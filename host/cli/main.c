@@ -114,7 +114,9 @@ static const cli_command commands[] = {
      "these "
      "moments, the squared sliced Wasserstein distance to T before and after, and L2-UVP where both are Gaussians.\n"
      "\n"
-     "MAP has the recipe in its metadata. Ctrl-C stops, keeps what was learned, and exits with 1. `mgn apply`, `mgn "
+     "MAP has the recipe in its metadata. Ctrl-C stops, keeps what was learned, measures it, and exits with 1 (a "
+     "second "
+     "one leaves the measuring out). `mgn apply`, `mgn "
      "eval` "
      "and `mgn sample` use MAP.",
      "mgn fit --source 'gaussian:mean=2,1;cov=1,-.8,-.8,1' --target normal:2 -o map.safetensors\n"

@@ -184,3 +184,5 @@ void mgn_note(const char *format, ...) {
 void mgn_interrupt(void) { interrupted = 1; }
 
 bool mgn_interrupted(void) { return interrupted != 0; }
+
+void mgn_resume(void) { interrupted = 0; }

@@ -204,13 +204,18 @@ mgn_status mgn_model_clone(const mgn_model *model, mgn_model **copy) {
 
 const mgn_model_config *mgn_model_get_config(const mgn_model *model) { return &model->config; }
 
-bool mgn_model_is_gradient(const mgn_model *model) {
-    return !model->kind->why_no_gradient || !model->kind->why_no_gradient(&model->config);
+static bool is_gradient(const mgn_model_kind_info *kind, const mgn_model_config *config) {
+    return !kind->why_no_gradient || !kind->why_no_gradient(config);
 }
 
-bool mgn_model_is_monotone(const mgn_model *model) {
-    return mgn_model_is_gradient(model) && !model->config.signed_scales;
+bool mgn_model_is_gradient(const mgn_model *model) { return is_gradient(model->kind, &model->config); }
+
+bool mgn_model_config_is_monotone(const mgn_model_config *config) {
+    const mgn_model_kind_info *kind = find_kind(config->kind);
+    return kind && is_gradient(kind, config) && !config->signed_scales;
 }
+
+bool mgn_model_is_monotone(const mgn_model *model) { return mgn_model_config_is_monotone(&model->config); }
 
 int64_t mgn_model_parameter_count(const mgn_model *model) { return model->list.total; }
 

@@ -89,6 +89,8 @@ struct mgn_model {
 /* The parameters that a configuration has, before anything is allocated for them. Errors: ARGUMENT. */
 mgn_status mgn_model_describe(const mgn_model_config *config, const mgn_model_kind_info **kind,
                               mgn_parameter_list *list);
+/* mgn_model_is_monotone, before there is a model: false as well where there can be none. */
+bool mgn_model_config_is_monotone(const mgn_model_config *config);
 /* A model whose parameters are all 0. */
 mgn_status mgn_model_allocate(const mgn_model_config *config, mgn_model **model);
 

@@ -3,6 +3,7 @@
 #include <mgn/train.h>
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "core/core.h"
@@ -218,6 +219,18 @@ static mgn_status run_batches(trainer *t) {
     return MGN_OK;
 }
 
+/* What may keep training from diverging. Differences of coordinates below the blur are lost where clouds are wider than
+ * some thousand blurs. */
+static const char *advice(const trainer *t, char text[128]) {
+    const double lr = t->config->optimizer.lr;
+    if (mgn_loss_needs_samples(t->config->loss.kind))
+        snprintf(text, 128, "a lower learning rate than %g, or a larger blur than %g, may help", lr,
+                 t->losses.sinkhorn.blur);
+    else
+        snprintf(text, 128, "a lower learning rate than %g may help", lr);
+    return text;
+}
+
 /* After an epoch whose loss was finite: it began at good parameters, and ends at ones that its last step made. */
 static mgn_status keep_parameters(trainer *t, int64_t epoch) {
     size_t bytes = (size_t)t->count * sizeof *t->good;
@@ -228,11 +241,9 @@ static mgn_status keep_parameters(trainer *t, int64_t epoch) {
     if (finite) return MGN_OK;
     memcpy(t->latest, t->good, bytes);
     if (mgn_interrupted()) return MGN_OK;
-    return mgn_fail(
-        MGN_ERR_NUMERIC,
-        "training diverged: a parameter became infinite or NaN in epoch %lld of %lld; a lower learning rate "
-        "than %g may help",
-        (long long)(epoch + 1), (long long)t->config->epochs, t->config->optimizer.lr);
+    char text[128];
+    return mgn_fail(MGN_ERR_NUMERIC, "training diverged: a parameter became infinite or NaN in epoch %lld of %lld; %s",
+                    (long long)(epoch + 1), (long long)t->config->epochs, advice(t, text));
 }
 
 /* One epoch; its mean loss. */
@@ -243,11 +254,11 @@ static mgn_status run_epoch(trainer *t, int64_t epoch, double lr, double *loss) 
     double sum;
     MGN_TRY(mgn_tensor_read(t->loss, MGN_F64, &sum));
     *loss = sum / (double)t->batches;
+    char text[128];
     if (!mgn_interrupted() && !isfinite(*loss))
-        return mgn_fail(
-            MGN_ERR_NUMERIC,
-            "training diverged: the %s loss became %g in epoch %lld of %lld; a lower learning rate than %g may help",
-            t->config->loss.kind, *loss, (long long)(epoch + 1), (long long)t->config->epochs, lr);
+        return mgn_fail(MGN_ERR_NUMERIC, "training diverged: the %s loss became %g in epoch %lld of %lld; %s",
+                        t->config->loss.kind, *loss, (long long)(epoch + 1), (long long)t->config->epochs,
+                        advice(t, text));
     return MGN_OK;
 }
 

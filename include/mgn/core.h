@@ -46,6 +46,8 @@ MGN_API uint64_t mgn_allocations(void);
 /** Asks every long call of the library to stop at the next step; safe in a signal handler. */
 MGN_API void mgn_interrupt(void);
 MGN_API bool mgn_interrupted(void);
+/** Forgets the interruption, for a caller who has stopped what it was meant for and goes on with something shorter. */
+MGN_API void mgn_resume(void);
 
 #ifdef __cplusplus
 }

@@ -30,6 +30,10 @@ MGN_API bool mgn_loss_needs_pairs(const char *kind);
 /** Whether a kind compares with samples of a target, in no order and of any number (sinkhorn, semidual). */
 MGN_API bool mgn_loss_needs_samples(const char *kind);
 
+/** Whether a kind takes log det of the map's Jacobian (nll, mixture-nll, monge-ampere): NaN wherever that is not positive
+ *  definite, so it is for models that are monotone. */
+MGN_API bool mgn_loss_takes_jacobian(const char *kind);
+
 /** The configured loss of y = g(x), as a scalar node; `target` (n, d) where the kind needs pairs, (m, d) where it needs
  *  samples, else NULL.
  *  NULL with the sentence in the graph when the configuration makes no sense. */
