@@ -39,19 +39,17 @@
 #define M_FUNCTION __attribute__((always_inline, unused)) static inline
 #endif
 
-/* a b + c: rounded once where that is one instruction, twice elsewhere. */
-#if defined(__OPENCL_VERSION__) && defined(MGN_REAL_IS_DOUBLE) && defined(FP_FAST_FMA)
-#define m_fma(a, b, c) fma(a, b, c)
-#elif defined(__OPENCL_VERSION__) && !defined(MGN_REAL_IS_DOUBLE) && defined(FP_FAST_FMAF)
-#define m_fma(a, b, c) fma(a, b, c)
-#elif defined(__FMA__) && defined(MGN_REAL_IS_DOUBLE)
+/* a b + c: rounded once where that is one instruction, twice elsewhere. OpenCL compilers know which (below). */
+#define m_twice_rounded(a, b, c) ((a) * (b) + (c))
+#ifndef __OPENCL_VERSION__
+#if defined(__FMA__) && defined(MGN_REAL_IS_DOUBLE)
 #define m_fma(a, b, c) __builtin_fma(a, b, c)
-#elif defined(__FMA__) && !defined(__OPENCL_VERSION__)
+#elif defined(__FMA__)
 #define m_fma(a, b, c) __builtin_fmaf(a, b, c)
 #else
 #define m_fma(a, b, c) m_twice_rounded(a, b, c)
 #endif
-#define m_twice_rounded(a, b, c) ((a) * (b) + (c))
+#endif
 
 #ifdef MGN_REAL_IS_DOUBLE
 
@@ -62,6 +60,13 @@
 typedef M_TYPE(double) R;
 #else
 typedef double R;
+#endif
+
+#ifdef __OPENCL_VERSION__
+M_FUNCTION R m_fma(R a, R b, R c) {
+#pragma OPENCL FP_CONTRACT ON
+    return a * b + c;
+}
 #endif
 
 M_FUNCTION R m_sqrt(R x) { return sqrt(x); }
@@ -126,6 +131,13 @@ M_FUNCTION R m_real(m_u u) {
 M_FUNCTION m_i m_signed(m_u u) { return (m_i)u; }
 M_FUNCTION m_u m_unsigned(m_i i) { return (m_u)i; }
 M_FUNCTION R m_convert(m_i i) { return (R)i; }
+#endif
+
+#ifdef __OPENCL_VERSION__
+M_FUNCTION R m_fma(R a, R b, R c) {
+#pragma OPENCL FP_CONTRACT ON
+    return a * b + c;
+}
 #endif
 
 #define M_LN2_HIGH 0.693359375f /* few digits: n * M_LN2_HIGH is exact for |n| < 2^15 */
