@@ -122,9 +122,10 @@ MGN_KERNEL void softmin(global const real *x, ulong x_at, global const real *y, 
     }
 }
 
-/* Costs scale * s (n, m) in memory, h (m) -> out (n); `scale` holds the bits of a real. */
+/* Costs scale * s in memory, those of a row `down` apart from the next's, of a column `along`; h (m) -> out (n); `scale`
+ * holds the bits of a real. */
 MGN_KERNEL void dense(global const real *s, ulong s_at, global const real *h, ulong h_at, global real *out,
-                      ulong out_at, ulong scale, ulong n, ulong m) {
+                      ulong out_at, ulong scale, ulong n, ulong m, ulong down, ulong along) {
     s += s_at;
     h += h_at;
     out += out_at;
@@ -136,7 +137,7 @@ MGN_KERNEL void dense(global const real *s, ulong s_at, global const real *h, ul
             const uint count = (uint)min((ulong)TILE, m - j);
             R tile_top = MINUS_INFINITY;
             for (uint c = 0; c < count; c++) {
-                e[c] = (R)h[j + c] - factor * m_load(s + row * m + j + c, m, lanes);
+                e[c] = (R)h[j + c] - factor * m_load(s + row * down + (j + c) * along, down, lanes);
                 tile_top = e[c] > tile_top ? e[c] : tile_top;
             }
             absorb(e, count, tile_top, &top, &sum);

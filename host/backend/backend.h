@@ -53,8 +53,11 @@ typedef union mgn_attributes {
     struct {
         int64_t n, m, d, columns;
         double scale;
+        bool symmetric;
     } cloud; /* softmin: x (n, d), y (m, d), h (m) -> (n); gibbs: x, y, f (n), h, v (m, columns) -> (n, columns);
-                softmin_dense: s (n, m), h (m) -> (n) with the costs scale s. See graph/cloud.c. Coordinates are
+                softmin_dense: s (n, m), h (m) -> (n) with the costs scale s; softmins: x, y, f (n), h (m) -> (n + m),
+                those of the rows with h and those of the columns with f; softmins_dense: s, f, h -> (n + m), where
+                symmetric promises s = s^T. See graph/cloud.c. Coordinates are
                 finite; heights may be -INFINITY */
     struct {
         uint32_t stream;

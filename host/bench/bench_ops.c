@@ -74,12 +74,15 @@ static bool sizes_rows(mgn_check_case *c, int variant) {
 static bool sizes_cloud(mgn_check_case *c, int variant) {
     static const int64_t points[VARIANTS] = {4096, 256, 512, 0}, sides[VARIANTS] = {3, 3, 784, 0};
     int64_t n = points[variant], d = sides[variant];
-    if (n == 0 || (c->op == MGN_OP_softmin_dense && variant > 1)) return false;
+    bool dense = c->op == MGN_OP_softmin_dense || c->op == MGN_OP_softmins_dense;
+    bool both = c->op == MGN_OP_softmins || c->op == MGN_OP_softmins_dense;
+    if (n == 0 || (dense && variant > 1)) return false;
     c->scale = 1;
-    c->shape = c->op == MGN_OP_gibbs ? MGN_SHAPE(n, d) : MGN_SHAPE(n);
-    input(c, MGN_REAL, MGN_SHAPE(n, c->op == MGN_OP_softmin_dense ? n : d));
-    if (c->op != MGN_OP_softmin_dense) input(c, MGN_REAL, MGN_SHAPE(n, d));
+    c->shape = c->op == MGN_OP_gibbs ? MGN_SHAPE(n, d) : MGN_SHAPE(both ? 2 * n : n);
+    input(c, MGN_REAL, MGN_SHAPE(n, dense ? n : d));
+    if (!dense) input(c, MGN_REAL, MGN_SHAPE(n, d));
     input(c, MGN_REAL, MGN_SHAPE(n));
+    if (both) input(c, MGN_REAL, MGN_SHAPE(n));
     if (c->op != MGN_OP_gibbs) return true;
     input(c, MGN_REAL, MGN_SHAPE(n));
     input(c, MGN_REAL, MGN_SHAPE(n, d));
@@ -128,6 +131,8 @@ static double flops(const mgn_check_case *c) {
     case MGN_OP_softmin: return others * (3 * count + power * (double)c->in[0].shape.dim[0]);
     case MGN_OP_gibbs: return others * (5 * count + power * (double)c->in[0].shape.dim[0]);
     case MGN_OP_softmin_dense: return (3 + power) * count;
+    case MGN_OP_softmins: return 2 * others * (3 * count + power * (double)c->in[0].shape.dim[0]);
+    case MGN_OP_softmins_dense: return 2 * (3 + power) * count;
     case MGN_OP_spd_logdet: return count * d / 3;
     case MGN_OP_spd_inverse: return count * d;
     case MGN_OP_spd_solve: return count * d / 3 + 2 * count;

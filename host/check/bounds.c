@@ -133,12 +133,16 @@ static bool describe(const mgn_check_case *c, mgn_attributes *a) {
     case MGN_OP_softmin:
     case MGN_OP_gibbs:
     case MGN_OP_softmin_dense:
+    case MGN_OP_softmins:
+    case MGN_OP_softmins_dense: {
+        const bool dense = c->op == MGN_OP_softmin_dense || c->op == MGN_OP_softmins_dense;
         a->cloud.n = x.dim[0];
-        a->cloud.m = c->op == MGN_OP_softmin_dense ? x.dim[1] : c->in[1].shape.dim[0];
-        a->cloud.d = c->op == MGN_OP_softmin_dense ? 0 : x.dim[1];
+        a->cloud.m = dense ? x.dim[1] : c->in[1].shape.dim[0];
+        a->cloud.d = dense ? 0 : x.dim[1];
         a->cloud.columns = c->op == MGN_OP_gibbs ? c->shape.dim[1] : 0;
         a->cloud.scale = c->scale;
         return true;
+    }
     case MGN_OP_uniform:
     case MGN_OP_normal: a->random.stream = c->stream; return true;
     case MGN_OP_advance: a->advance.steps = c->steps; return true;

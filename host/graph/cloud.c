@@ -9,7 +9,9 @@
  *     dO_i  = sum_j K_ij ((df_i + dh_j - (x_i - y_j) . (dx_i - dy_j)) v_j + dv_j),
  * where products such as y_j v_jk become columns of v.
  *
- * softmin_dense is softmin of costs that are in memory: log sum_j exp(h_j - scale s_ij); its derivatives are matrices. */
+ * softmin_dense is softmin of costs that are in memory: log sum_j exp(h_j - scale s_ij); its derivatives are matrices.
+ * softmins and softmins_dense are the softmins of both sides, which backends may compute in one pass: (F, G) with
+ * G_j = log sum_i exp(f_i - c_ij). */
 #include "graph/graph.h"
 
 /* ---- building ---- */
@@ -72,6 +74,35 @@ mgn_node *mgn_softmin_dense(mgn_node *s, mgn_node *h, double scale) {
                         &attributes);
 }
 
+mgn_node *mgn_softmins(mgn_node *x, mgn_node *y, mgn_node *f, mgn_node *h) {
+    if (!x || !y || !f || !h) return NULL;
+    char a[64], b[64];
+    if (!are_clouds(x, y) || !is_vector(f, x->shape.dim[0]) || !is_vector(h, y->shape.dim[0]))
+        return mgn_graph_fail(x->graph,
+                              "softmins: points (n, d) and (m, d) with heights (n) and (m) were expected, points %s "
+                              "and %s found",
+                              mgn_shape_text(x->shape, a), mgn_shape_text(y->shape, b));
+    mgn_node_attributes attributes = describe(x, y, 1);
+    return mgn_node_new(x->graph, MGN_OP_softmins, MGN_REAL, MGN_SHAPE(x->shape.dim[0] + y->shape.dim[0]),
+                        (mgn_node *[]){x, y, f, h}, 4, &attributes);
+}
+
+mgn_node *mgn_softmins_dense(mgn_node *s, mgn_node *f, mgn_node *h, double scale, bool symmetric) {
+    if (!s || !f || !h) return NULL;
+    char a[64];
+    if (s->kind != MGN_REAL || s->shape.rank != 2 || !is_vector(f, s->shape.dim[0]) || !is_vector(h, s->shape.dim[1]))
+        return mgn_graph_fail(s->graph,
+                              "softmins_dense: costs (n, m) with heights (n) and (m) were expected, costs %s found",
+                              mgn_shape_text(s->shape, a));
+    mgn_node_attributes attributes = {0};
+    attributes.kernel.cloud.n = s->shape.dim[0];
+    attributes.kernel.cloud.m = s->shape.dim[1];
+    attributes.kernel.cloud.scale = scale;
+    attributes.kernel.cloud.symmetric = symmetric;
+    return mgn_node_new(s->graph, MGN_OP_softmins_dense, MGN_REAL, MGN_SHAPE(s->shape.dim[0] + s->shape.dim[1]),
+                        (mgn_node *[]){s, f, h}, 3, &attributes);
+}
+
 /* ---- helpers of the derivatives ---- */
 
 /* (n) as a column. */
@@ -104,45 +135,90 @@ static mgn_node *contract_right(mgn_node *t, mgn_node *b, int64_t e) {
 
 /* ---- softmin ---- */
 
+/* log sums of one side: F (n) of x (n, d) over y (m, d) with the heights h (m). */
+typedef struct log_sums {
+    mgn_node *x, *y, *h, *f;
+} log_sums;
+
 /* sum_j w_ij (y_j - x_i). The weights of a row sum to 1 but for rounding, which is large where the exponents are; divided
  * by their sum, what it does to them all does not matter. */
-static mgn_node *mean_step(mgn_node *node) {
-    mgn_node *x = node->in[0], *y = node->in[1], *h = node->in[2];
-    int64_t d = x->shape.dim[1];
-    mgn_node *ones = mgn_broadcast(mgn_constant(node->graph, 1), MGN_SHAPE(y->shape.dim[0], 1));
-    mgn_node *sums = mgn_gibbs(x, y, mgn_neg(node), h, mgn_concat((mgn_node *[]){y, ones}, 2, 1));
-    return mgn_sub(mgn_div(mgn_slice(sums, 1, 0, d), mgn_slice(sums, 1, d, 1)), x);
+static mgn_node *mean_step(const log_sums *s) {
+    int64_t d = s->x->shape.dim[1];
+    mgn_node *ones = mgn_broadcast(mgn_constant(s->x->graph, 1), MGN_SHAPE(s->y->shape.dim[0], 1));
+    mgn_node *sums = mgn_gibbs(s->x, s->y, mgn_neg(s->f), s->h, mgn_concat((mgn_node *[]){s->y, ones}, 2, 1));
+    return mgn_sub(mgn_div(mgn_slice(sums, 1, 0, d), mgn_slice(sums, 1, d, 1)), s->x);
 }
 
-static mgn_node *softmin_vjp(mgn_node *node, mgn_node *g, int i) {
-    mgn_node *x = node->in[0], *y = node->in[1], *h = node->in[2];
-    mgn_node *f = mgn_neg(node);
-    if (i == 0) return mgn_mul(column(g), mean_step(node));
+enum { BY_X, BY_Y, BY_H };
+
+static mgn_node *softmin_vjp(const log_sums *s, mgn_node *g, int i) {
+    if (!s->f || !g) return NULL;
+    if (i == BY_X) return mgn_mul(column(g), mean_step(s));
     /* sum_i g_i w_ij x_i and sum_i g_i w_ij in one pass */
-    int64_t d = x->shape.dim[1];
-    mgn_node *parts[] = {mgn_mul(column(g), x), column(g)};
-    mgn_node *sums = mgn_gibbs(y, x, h, f, mgn_concat(parts, 2, 1));
+    int64_t d = s->x->shape.dim[1];
+    mgn_node *parts[] = {mgn_mul(column(g), s->x), column(g)};
+    mgn_node *sums = mgn_gibbs(s->y, s->x, s->h, mgn_neg(s->f), mgn_concat(parts, 2, 1));
     mgn_node *mass = mgn_slice(sums, 1, d, 1);
-    if (i == 2) return mass ? mgn_reshape(mass, h->shape) : NULL;
-    return mgn_sub(mgn_slice(sums, 1, 0, d), mgn_mul(mass, y));
+    if (i == BY_H) return mass ? mgn_reshape(mass, s->h->shape) : NULL;
+    return mgn_sub(mgn_slice(sums, 1, 0, d), mgn_mul(mass, s->y));
 }
 
 /* dF = dx . (sum_j w_j y_j - x) + x . sum_j w_j dy_j + sum_j w_j (dh_j - y_j . dy_j) */
-static mgn_node *softmin_jvp(mgn_node *node, mgn_node *const *tangents) {
-    mgn_node *x = node->in[0], *y = node->in[1], *h = node->in[2];
-    mgn_node *dx = tangents[0], *dy = tangents[1], *dh = tangents[2], *f = mgn_neg(node), *sum = NULL;
+static mgn_node *softmin_jvp(const log_sums *s, mgn_node *dx, mgn_node *dy, mgn_node *dh) {
+    if (!s->f) return NULL;
+    mgn_node *x = s->x, *y = s->y, *h = s->h, *f = mgn_neg(s->f), *sum = NULL;
     int64_t d = x->shape.dim[1];
-    if (dx) sum = row_dot(dx, mean_step(node));
+    if (dx) sum = row_dot(dx, mean_step(s));
     if (dy) {
         mgn_node *term = mgn_neg(row_dot(y, dy));
         mgn_node *parts[] = {dy, column(dh ? mgn_add(dh, term) : term)};
         mgn_node *sums = mgn_gibbs(x, y, f, h, mgn_concat(parts, 2, 1));
         mgn_node *last = mgn_slice(sums, 1, d, 1);
-        mgn_node *moved = mgn_add(row_dot(x, mgn_slice(sums, 1, 0, d)), last ? mgn_reshape(last, node->shape) : NULL);
+        mgn_node *moved = mgn_add(row_dot(x, mgn_slice(sums, 1, 0, d)), last ? mgn_reshape(last, s->f->shape) : NULL);
         return mgn_add_maybe(sum, moved);
     }
-    if (dh) sum = mgn_add_maybe(sum, mgn_reshape(mgn_gibbs(x, y, f, h, column(dh)), node->shape));
+    if (dh) sum = mgn_add_maybe(sum, mgn_reshape(mgn_gibbs(x, y, f, h, column(dh)), s->f->shape));
     return sum;
+}
+
+/* ---- both sides ---- */
+
+static mgn_node *part(mgn_node *both, int64_t begin, int64_t count) { return mgn_slice(both, 0, begin, count); }
+
+static mgn_node *join(const mgn_node *node, mgn_node *first, mgn_node *second, int64_t n, int64_t m) {
+    mgn_node *zero = mgn_constant(node->graph, 0);
+    if (!first && !second) return NULL;
+    if (!first) first = mgn_broadcast(zero, MGN_SHAPE(n));
+    if (!second) second = mgn_broadcast(zero, MGN_SHAPE(m));
+    return mgn_concat((mgn_node *[]){first, second}, 2, 0);
+}
+
+static log_sums rows_of(mgn_node *node) {
+    return (log_sums){node->in[0], node->in[1], node->in[3], part(node, 0, node->in[0]->shape.dim[0])};
+}
+
+static log_sums columns_of(mgn_node *node) {
+    int64_t n = node->in[0]->shape.dim[0], m = node->in[1]->shape.dim[0];
+    return (log_sums){node->in[1], node->in[0], node->in[2], part(node, n, m)};
+}
+
+static mgn_node *softmins_vjp(mgn_node *node, mgn_node *g, int i) {
+    int64_t n = node->in[0]->shape.dim[0], m = node->in[1]->shape.dim[0];
+    log_sums rows = rows_of(node), columns = columns_of(node);
+    mgn_node *of_rows = part(g, 0, n), *of_columns = part(g, n, m);
+    switch (i) {
+    case 0: return mgn_add(softmin_vjp(&rows, of_rows, BY_X), softmin_vjp(&columns, of_columns, BY_Y));
+    case 1: return mgn_add(softmin_vjp(&rows, of_rows, BY_Y), softmin_vjp(&columns, of_columns, BY_X));
+    case 2: return softmin_vjp(&columns, of_columns, BY_H);
+    default: return softmin_vjp(&rows, of_rows, BY_H);
+    }
+}
+
+static mgn_node *softmins_jvp(mgn_node *node, mgn_node *const *tangents) {
+    log_sums rows = rows_of(node), columns = columns_of(node);
+    return join(node, softmin_jvp(&rows, tangents[0], tangents[1], tangents[3]),
+                softmin_jvp(&columns, tangents[1], tangents[0], tangents[2]), node->in[0]->shape.dim[0],
+                node->in[1]->shape.dim[0]);
 }
 
 /* ---- gibbs ---- */
@@ -180,34 +256,74 @@ static mgn_node *gibbs_jvp(mgn_node *node, mgn_node *const *tangents) {
     return factor ? mgn_add_maybe(sum, mgn_mul(column(factor), node)) : sum;
 }
 
-/* ---- softmin_dense ---- */
+/* ---- costs in memory ---- */
 
 /* w_ij = exp(h_j - scale s_ij - F_i): (n, m). */
-static mgn_node *dense_weights(mgn_node *node) {
-    mgn_node *exponent = mgn_sub(node->in[1], mgn_scale(node->in[0], node->attributes.kernel.cloud.scale));
-    return mgn_exp(mgn_sub(exponent, column(node)));
+static mgn_node *dense_weights(mgn_node *s, mgn_node *h, mgn_node *f, double scale) {
+    return mgn_exp(mgn_sub(mgn_sub(h, mgn_scale(s, scale)), column(f)));
 }
 
 static mgn_node *dense_vjp(mgn_node *node, mgn_node *g, int i) {
-    mgn_node *weights = mgn_mul(column(g), dense_weights(node));
-    return i == 0 ? mgn_scale(weights, -node->attributes.kernel.cloud.scale) : mgn_sum(weights, 1);
+    double scale = node->attributes.kernel.cloud.scale;
+    mgn_node *weights = mgn_mul(column(g), dense_weights(node->in[0], node->in[1], node, scale));
+    return i == 0 ? mgn_scale(weights, -scale) : mgn_sum(weights, 1);
 }
 
 static mgn_node *dense_jvp(mgn_node *node, mgn_node *const *tangents) {
+    double scale = node->attributes.kernel.cloud.scale;
+    mgn_node *moved = tangents[0] ? mgn_scale(tangents[0], -scale) : NULL;
+    return row_dot(dense_weights(node->in[0], node->in[1], node, scale), mgn_add_maybe(moved, tangents[1]));
+}
+
+/* The weights of the rows (n, m), and those of the columns (m, n). */
+static void both_weights(mgn_node *node, mgn_node *weights[2]) {
+    mgn_node *s = node->in[0], *f = node->in[1], *h = node->in[2];
+    int64_t n = s->shape.dim[0], m = s->shape.dim[1];
+    double scale = node->attributes.kernel.cloud.scale;
+    weights[0] = dense_weights(s, h, part(node, 0, n), scale);
+    weights[1] = dense_weights(mgn_transpose(s), f, part(node, n, m), scale);
+}
+
+static mgn_node *both_vjp(mgn_node *node, mgn_node *g, int i) {
+    mgn_node *weights[2];
+    int64_t n = node->in[0]->shape.dim[0], m = node->in[0]->shape.dim[1];
+    both_weights(node, weights);
+    weights[0] = mgn_mul(column(part(g, 0, n)), weights[0]);
+    weights[1] = mgn_mul(column(part(g, n, m)), weights[1]);
+    if (i > 0) return mgn_sum(weights[2 - i], 1);
+    return mgn_scale(mgn_add(weights[0], mgn_transpose(weights[1])), -node->attributes.kernel.cloud.scale);
+}
+
+static mgn_node *both_jvp(mgn_node *node, mgn_node *const *tangents) {
+    mgn_node *weights[2];
+    int64_t n = node->in[0]->shape.dim[0], m = node->in[0]->shape.dim[1];
     mgn_node *moved = tangents[0] ? mgn_scale(tangents[0], -node->attributes.kernel.cloud.scale) : NULL;
-    return row_dot(dense_weights(node), mgn_add_maybe(moved, tangents[1]));
+    both_weights(node, weights);
+    mgn_node *rows = mgn_add_maybe(moved, tangents[2]);
+    mgn_node *columns = mgn_add_maybe(moved ? mgn_transpose(moved) : NULL, tangents[1]);
+    return join(node, rows ? row_dot(weights[0], rows) : NULL, columns ? row_dot(weights[1], columns) : NULL, n, m);
 }
 
 /* ---- the family ---- */
 
 static mgn_node *cloud_vjp(mgn_node *node, mgn_node *cotangent, int i) {
-    if (node->op == MGN_OP_softmin) return softmin_vjp(node, cotangent, i);
-    return node->op == MGN_OP_gibbs ? gibbs_vjp(node, cotangent, i) : dense_vjp(node, cotangent, i);
+    switch (node->op) {
+    case MGN_OP_softmin: return softmin_vjp(&(log_sums){node->in[0], node->in[1], node->in[2], node}, cotangent, i);
+    case MGN_OP_gibbs: return gibbs_vjp(node, cotangent, i);
+    case MGN_OP_softmins: return softmins_vjp(node, cotangent, i);
+    case MGN_OP_softmins_dense: return both_vjp(node, cotangent, i);
+    default: return dense_vjp(node, cotangent, i);
+    }
 }
 
-static mgn_node *cloud_jvp(mgn_node *node, mgn_node *const *tangents) {
-    if (node->op == MGN_OP_softmin) return softmin_jvp(node, tangents);
-    return node->op == MGN_OP_gibbs ? gibbs_jvp(node, tangents) : dense_jvp(node, tangents);
+static mgn_node *cloud_jvp(mgn_node *node, mgn_node *const *t) {
+    switch (node->op) {
+    case MGN_OP_softmin: return softmin_jvp(&(log_sums){node->in[0], node->in[1], node->in[2], node}, t[0], t[1], t[2]);
+    case MGN_OP_gibbs: return gibbs_jvp(node, t);
+    case MGN_OP_softmins: return softmins_jvp(node, t);
+    case MGN_OP_softmins_dense: return both_jvp(node, t);
+    default: return dense_jvp(node, t);
+    }
 }
 
 const mgn_rules mgn_rules_cloud = {cloud_vjp, cloud_jvp};

@@ -163,6 +163,8 @@ static bool classify(mgn_fuser *f, const mgn_node *node) {
     case MGN_OP_scatter_rows:
     case MGN_OP_softmin:
     case MGN_OP_gibbs:
+    case MGN_OP_softmins:
+    case MGN_OP_softmins_dense:
     case MGN_OP_softmin_dense: return false;
     default:
         if (mgn_is_view(node->op) || node->op == MGN_OP_pad || node->op == MGN_OP_concat)

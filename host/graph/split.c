@@ -47,6 +47,8 @@ static bool is_wall(const mgn_node *node) {
     case MGN_OP_spd_solve: return a->spd.d > MOST_SPD;
     case MGN_OP_softmin:
     case MGN_OP_gibbs:
+    case MGN_OP_softmins:
+    case MGN_OP_softmins_dense:
     case MGN_OP_softmin_dense:
     case MGN_OP_scatter_rows: return true;
     case MGN_OP_pad:

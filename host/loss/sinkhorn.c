@@ -1,8 +1,8 @@
 /* The debiased Sinkhorn divergence as graph nodes: the symmetric loop of GeomLoss (Feydy 2020, algorithm 3.5; Sejourne
  * et al. 2019 for the unbalanced case), annealed from the diameter to the blur in a fixed number of steps.
  *
- * Every step takes four softmins: between the clouds in both directions, and of each cloud with itself. They run on
- * detached points. A last one with the points differentiable and the potentials held gives the value, and its derivative
+ * Every step takes four softmins: between the clouds in both directions, in one pass, and of each cloud with itself. They
+ * run on detached points. A last one with the points differentiable and the potentials held gives the value, and its derivative
  * is the divergence's. In few dimensions the softmins stream over the pairs; in many they would multiply the same points
  * in every step, so costs that fit into MOST_COSTS entries are made once and kept: a bound, whatever the clouds' size. */
 #include "loss/sinkhorn.h"
@@ -52,6 +52,7 @@ int mgn_sinkhorn_schedule(const mgn_sinkhorn_config *config, double temperatures
 /* Softmins between fixed rows and columns, at any temperature. */
 typedef struct softmins {
     mgn_node *x, *y, *costs; /* costs (n, m): kept ones, or NULL: streaming */
+    bool is_self;            /* x is y */
 } softmins;
 
 /* -e log sum_j exp(h_j - C_ij / e) */
@@ -60,6 +61,15 @@ static mgn_node *softmin(const softmins *s, mgn_node *h, double temperature) {
     mgn_node *log_sum = s->costs ? mgn_softmin_dense(s->costs, h, 1 / temperature)
                                  : mgn_softmin(mgn_scale(s->x, scale), mgn_scale(s->y, scale), h);
     return mgn_scale(log_sum, -temperature);
+}
+
+/* The softmins of the rows with the heights h of the columns, and of the columns with the heights f of the rows:
+ * (n + m), in one pass. */
+static mgn_node *both_softmins(const softmins *s, mgn_node *f, mgn_node *h, double temperature) {
+    double scale = 1 / sqrt(temperature);
+    if (s->costs) return mgn_scale(mgn_softmins_dense(s->costs, f, h, 1 / temperature, s->is_self), -temperature);
+    mgn_node *x = mgn_scale(s->x, scale), *y = s->is_self ? x : mgn_scale(s->y, scale);
+    return mgn_scale(mgn_softmins(x, y, f, h), -temperature);
 }
 
 /* |x_i - y_j|^2 / 2 by products. */
@@ -72,19 +82,16 @@ static mgn_node *cost_matrix(mgn_node *x, mgn_node *y) {
 
 /* x against y, differentiable in x. */
 static softmins make_softmins(mgn_node *x, mgn_node *y) {
+    bool is_self = x == y;
     bool keeps = x->shape.dim[1] > STREAMED_COORDINATES && y->shape.dim[0] > 0 &&
                  x->shape.dim[0] <= MOST_COSTS / y->shape.dim[0];
     y = mgn_detach(y);
-    return (softmins){x, y, keeps ? cost_matrix(x, y) : NULL};
+    return (softmins){x, y, keeps ? cost_matrix(x, y) : NULL, is_self};
 }
 
 /* The same with nothing to differentiate. */
 static softmins detached(const softmins *s) {
-    return (softmins){mgn_detach(s->x), s->y, s->costs ? mgn_detach(s->costs) : NULL};
-}
-
-static softmins exchanged(const softmins *s) {
-    return (softmins){s->y, mgn_detach(s->x), s->costs ? mgn_transpose(mgn_detach(s->costs)) : NULL};
+    return (softmins){mgn_detach(s->x), s->y, s->costs ? mgn_detach(s->costs) : NULL, s->is_self};
 }
 
 /* ---- the loop ---- */
@@ -93,7 +100,7 @@ enum { X_FROM_Y, Y_FROM_X, X_FROM_X, Y_FROM_Y, POTENTIALS };
 
 typedef struct sinkhorn {
     double temperature, strength;      /* strength: reach^2, 0 for balanced */
-    softmins of[POTENTIALS];           /* which softmin updates a potential */
+    softmins cross, of_x, of_y;        /* of detached points */
     mgn_node *log_weights[POTENTIALS]; /* of the columns of each */
     mgn_node *potential[POTENTIALS];
 } sinkhorn;
@@ -101,23 +108,44 @@ typedef struct sinkhorn {
 /* Which potential stands on the columns of each softmin. */
 static const int columns_of[POTENTIALS] = {Y_FROM_X, X_FROM_Y, X_FROM_X, Y_FROM_Y};
 
-/* The softmin that updates potential i, damped where mass may be created. */
-static mgn_node *update(const sinkhorn *s, int i, const softmins *of, bool is_first) {
+/* What stands on the columns of softmin i. */
+static mgn_node *heights(const sinkhorn *s, int i, bool is_first) {
     mgn_node *h = s->log_weights[i];
-    if (!is_first) h = mgn_add(h, mgn_scale(s->potential[columns_of[i]], 1 / s->temperature));
+    return is_first ? h : mgn_add(h, mgn_scale(s->potential[columns_of[i]], 1 / s->temperature));
+}
+
+/* Damped where mass may be created. */
+static mgn_node *damped(const sinkhorn *s, mgn_node *updated) {
     double damping = s->strength > 0 ? 1 / (1 + s->temperature / s->strength) : 1;
-    mgn_node *updated = softmin(of, h, s->temperature);
     return damping == 1 ? updated : mgn_scale(updated, damping);
+}
+
+/* The update of one potential, differentiable in what `of` is. */
+static mgn_node *update(const sinkhorn *s, int i, const softmins *of) {
+    return damped(s, softmin(of, heights(s, i, false), s->temperature));
+}
+
+/* All potentials' updates: a pass over the pairs of the two clouds, and one over each cloud's own. */
+static void update_all(const sinkhorn *s, bool is_first, mgn_node *next[POTENTIALS]) {
+    const int64_t n = s->cross.x->shape.dim[0], m = s->cross.y->shape.dim[0];
+    mgn_node *on[POTENTIALS];
+    for (int i = 0; i < POTENTIALS; i++) on[i] = heights(s, i, is_first);
+    mgn_node *cross = both_softmins(&s->cross, on[Y_FROM_X], on[X_FROM_Y], s->temperature);
+    mgn_node *of_x = both_softmins(&s->of_x, on[X_FROM_X], on[X_FROM_X], s->temperature);
+    mgn_node *of_y = both_softmins(&s->of_y, on[Y_FROM_Y], on[Y_FROM_Y], s->temperature);
+    next[X_FROM_Y] = damped(s, mgn_slice(cross, 0, 0, n));
+    next[Y_FROM_X] = damped(s, mgn_slice(cross, 0, n, m));
+    next[X_FROM_X] = damped(s, mgn_slice(of_x, 0, 0, n));
+    next[Y_FROM_Y] = damped(s, mgn_slice(of_y, 0, 0, m));
 }
 
 static void iterate(sinkhorn *s, const double *temperatures, int count) {
     mgn_node *next[POTENTIALS];
     s->temperature = temperatures[0];
-    for (int i = 0; i < POTENTIALS; i++) next[i] = update(s, i, &s->of[i], true);
-    for (int i = 0; i < POTENTIALS; i++) s->potential[i] = next[i];
+    update_all(s, true, s->potential);
     for (int step = 0; step < count; step++) {
         s->temperature = temperatures[step];
-        for (int i = 0; i < POTENTIALS; i++) next[i] = update(s, i, &s->of[i], false);
+        update_all(s, false, next);
         for (int i = 0; i < POTENTIALS; i++) s->potential[i] = mgn_scale(mgn_add(s->potential[i], next[i]), 0.5);
     }
 }
@@ -178,16 +206,16 @@ mgn_node *mgn_sinkhorn_divergence(const mgn_sinkhorn_config *given, mgn_node *x,
         x = mgn_sub(x, centre);
         y = mgn_sub(y, centre);
     }
-    softmins of[] = {make_softmins(x, y), {0}, make_softmins(x, x), make_softmins(y, y)};
-    of[Y_FROM_X] = exchanged(&of[X_FROM_Y]);
-    sinkhorn s = {.strength = config.reach * config.reach};
-    mgn_node *log_a = log_weights(a, x), *log_b = log_weights(b, y);
-    for (int i = 0; i < POTENTIALS; i++) {
-        s.of[i] = detached(&of[i]);
-        s.log_weights[i] = i == X_FROM_Y || i == Y_FROM_Y ? log_b : log_a;
-    }
+    softmins cross = make_softmins(x, y), of_x = make_softmins(x, x), of_y = make_softmins(y, y);
+    sinkhorn s = {.strength = config.reach * config.reach,
+                  .cross = detached(&cross),
+                  .of_x = detached(&of_x),
+                  .of_y = detached(&of_y)};
+    mgn_node *log_a = log_weights(a, x), *log_b = log_weights(b, y), *last[POTENTIALS];
+    for (int i = 0; i < POTENTIALS; i++) s.log_weights[i] = i == X_FROM_Y || i == Y_FROM_Y ? log_b : log_a;
     iterate(&s, temperatures, count);
-    mgn_node *last[POTENTIALS];
-    for (int i = 0; i < POTENTIALS; i++) last[i] = update(&s, i, &of[i], false);
+    update_all(&s, false, last);
+    last[X_FROM_Y] = update(&s, X_FROM_Y, &cross);
+    last[X_FROM_X] = update(&s, X_FROM_X, &of_x);
     return mgn_add(cost_of(&s, a, last[X_FROM_Y], last[X_FROM_X]), cost_of(&s, b, last[Y_FROM_X], last[Y_FROM_Y]));
 }

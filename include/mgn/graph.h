@@ -125,6 +125,13 @@ MGN_API mgn_node *mgn_softmin(mgn_node *x, mgn_node *y, mgn_node *h);
 MGN_API mgn_node *mgn_gibbs(mgn_node *x, mgn_node *y, mgn_node *f, mgn_node *h, mgn_node *v);
 /** log sum_j exp(h_j - scale s_ij) for a matrix s (n, m) of costs: (n). */
 MGN_API mgn_node *mgn_softmin_dense(mgn_node *s, mgn_node *h, double scale);
+/** The softmins of both sides, softmin(x, y, h) and then softmin(y, x, f): f (n), h (m) -> (n + m). The CPU computes
+ *  them in one pass where f and h are near the potentials of transport, as they are in Sinkhorn's iterations; where they
+ *  are not it takes longer than two softmins do. */
+MGN_API mgn_node *mgn_softmins(mgn_node *x, mgn_node *y, mgn_node *f, mgn_node *h);
+/** The same of costs scale s_ij: s (n, m), f (n), h (m) -> (n + m). `symmetric` promises s = s^T; half of it may then be
+ *  all that is read. */
+MGN_API mgn_node *mgn_softmins_dense(mgn_node *s, mgn_node *f, mgn_node *h, double scale, bool symmetric);
 
 /* ---- randomness: counter based (Philox 4x32-10), the same bits on every device.
  * `state` is an INDEX vector of 4: {seed low, seed high, step, stream}. ---- */

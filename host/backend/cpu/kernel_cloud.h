@@ -244,31 +244,38 @@ static void chunk_softmin(const mgn_cpu_task *task, int64_t chunk) {
         softmin_narrow(task, begin, rows);
 }
 
-/* Costs in memory. */
+/* Costs in memory: s[0], s[stride], ..., s[(m - 1) stride] with the heights h. */
+static R softmin_dense_row(const R *s, int64_t stride, const R *h, int64_t m, R scale) {
+    R e[CLOUD_COLUMNS];
+    cloud_total total = {-(R)INFINITY, 0};
+    for (int64_t column = 0; column < m; column += CLOUD_COLUMNS) {
+        int64_t count = MGN_MIN(CLOUD_COLUMNS, m - column);
+        int64_t padded = (count + MGN_CPU_LANES - 1) / MGN_CPU_LANES * MGN_CPU_LANES;
+        R top = -(R)INFINITY;
+        if (stride == 1) { /* known to the compiler */
+#pragma omp simd
+            for (int64_t j = 0; j < count; j++) e[j] = h[column + j] * cloud_log2e - scale * s[column + j];
+        } else {
+            for (int64_t j = 0; j < count; j++) e[j] = h[column + j] * cloud_log2e - scale * s[(column + j) * stride];
+        }
+        for (int64_t j = count; j < padded; j++) e[j] = -(R)INFINITY;
+#pragma omp simd reduction(max : top)
+        for (int64_t j = 0; j < padded; j++) {
+            R t = cloud_clean(e[j]);
+            e[j] = t;
+            top = t > top ? t : top;
+        }
+        cloud_absorb(&total, e, padded, top);
+    }
+    return cloud_log(&total, 0);
+}
+
 static void chunk_softmin_dense(const mgn_cpu_task *task, int64_t chunk) {
     int64_t begin = chunk * task->chunk_size, end = MGN_MIN(begin + task->chunk_size, task->attributes.cloud.n);
     int64_t m = task->attributes.cloud.m;
-    const R scale = (R)task->attributes.cloud.scale * cloud_log2e, *h = task->in[1];
-    R e[CLOUD_COLUMNS];
-    for (int64_t i = begin; i < end; i++) {
-        cloud_total total = {-(R)INFINITY, 0};
-        for (int64_t column = 0; column < m; column += CLOUD_COLUMNS) {
-            int64_t count = MGN_MIN(CLOUD_COLUMNS, m - column);
-            int64_t padded = (count + MGN_CPU_LANES - 1) / MGN_CPU_LANES * MGN_CPU_LANES;
-            const R *s = (const R *)task->in[0] + i * m + column;
-            R top = -(R)INFINITY;
-#pragma omp simd reduction(max : top)
-            for (int64_t j = 0; j < count; j++) {
-                R t = h[column + j] * cloud_log2e - scale * s[j];
-                t = cloud_clean(t);
-                e[j] = t;
-                top = t > top ? t : top;
-            }
-            for (int64_t j = count; j < padded; j++) e[j] = -(R)INFINITY;
-            cloud_absorb(&total, e, padded, top);
-        }
-        ((R *)task->out)[i] = cloud_log(&total, 0);
-    }
+    const R scale = (R)task->attributes.cloud.scale * cloud_log2e, *s = task->in[0];
+    for (int64_t i = begin; i < end; i++)
+        ((R *)task->out)[i] = softmin_dense_row(s + i * m, 1, task->in[1], m, scale);
 }
 
 /* ---- weighted sums ---- */

@@ -16,6 +16,7 @@
 #include "backend/cpu/kernel_matmul.h"
 #include "backend/cpu/kernel_spd.h"
 #include "backend/cpu/kernel_cloud.h"
+#include "backend/cpu/kernel_softmins.h"
 #include "backend/cpu/kernel_rows.h"
 #include "backend/cpu/kernel_program.h"
 

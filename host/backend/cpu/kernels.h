@@ -61,11 +61,12 @@ struct mgn_cpu_task {
     int64_t chunks;
     bool parallel;      /* worth more than one thread */
     int64_t count;      /* elements of the output */
-    int64_t chunk_size; /* elements, rows or matrices of a chunk */
+    int64_t chunk_size; /* elements, rows or matrices of a chunk; sides of a block */
     int64_t parts;      /* reductions: parts of n; products: parts of k */
     int64_t columns;    /* reductions, products: columns of a chunk */
     mgn_cpu_matmul_kind kind;
-    bool wide; /* point clouds: by products */
+    bool wide;      /* point clouds: by products */
+    bool symmetric; /* point clouds: a cloud against itself, half the pairs are enough */
     mgn_attributes attributes;
     mgn_cpu_layout layout; /* elementwise */
 };

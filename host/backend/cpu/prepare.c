@@ -328,6 +328,45 @@ static mgn_status prepare_cloud(const mgn_call *call, mgn_cpu_task *task, mgn_dt
     return MGN_OK;
 }
 
+static bool same_operand(const mgn_operand *a, const mgn_operand *b) {
+    return a->memory == b->memory && a->offset == b->offset;
+}
+
+/* Blocks of pairs, at most 16 a side: the scratch memory grows with the points. */
+static mgn_status prepare_softmins(const mgn_call *call, mgn_cpu_task *task, mgn_dtype dtype) {
+    enum { BLOCKS = 16, LEAST_BLOCK = 128 };
+    int64_t n = call->attributes.cloud.n, m = call->attributes.cloud.m, d = call->attributes.cloud.d;
+    const char *label = mgn_op_infos[call->op].label;
+    bool dense = call->op == MGN_OP_softmins_dense;
+    const mgn_operand *f = &call->in[dense ? 1 : 2], *h = &call->in[dense ? 2 : 3];
+    MGN_TRY(
+        check_count(label, dense ? "the costs" : "the first points", &call->in[0], dtype, area(n, dense ? m : d, 1)));
+    if (!dense) MGN_TRY(check_count(label, "the second points", &call->in[1], dtype, area(m, d, 1)));
+    MGN_TRY(check_count(label, "the first heights", f, dtype, n));
+    MGN_TRY(check_count(label, "the heights", h, dtype, m));
+    if (area(n, BLOCKS, 1) < 0 || area(m, BLOCKS, 1) < 0 || d > INT_MAX)
+        return mgn_fail(MGN_ERR_UNSUPPORTED, "%s: %lld and %lld points of %lld coordinates are too many", label,
+                        (long long)n, (long long)m, (long long)d);
+    MGN_TRY(check_count(label, "the result", &call->out, dtype, n + m));
+    task->wide = d > MGN_CPU_CLOUD_NARROW;
+    task->parallel = (0.2 + 0.05 * (double)d) * (double)n * (double)m > PARALLEL_TIME;
+    if (task->wide) {
+        task->chunk_size = MGN_MIN(2 * MGN_CPU_CLOUD_ROWS, MGN_MAX(4, round_up(divide_up(MGN_MAX(n, m), 8), 4)));
+        task->parts = divide_up(n, task->chunk_size);
+        task->chunks = task->parts + divide_up(m, task->chunk_size);
+        return MGN_OK;
+    }
+    task->symmetric = n == m && same_operand(f, h) &&
+                      (dense ? call->attributes.cloud.symmetric : same_operand(&call->in[0], &call->in[1]));
+    task->chunk_size = MGN_MAX(LEAST_BLOCK, round_up(divide_up(MGN_MAX(n, m), BLOCKS), MGN_CPU_LANES));
+    task->parts = m ? divide_up(n, task->chunk_size) : 0;
+    task->columns = n ? divide_up(m, task->chunk_size) : 0;
+    task->chunks = task->symmetric ? task->parts * (task->parts + 1) / 2 : task->parts * task->columns;
+    task->chunks = MGN_MAX(task->chunks, n + m > 0);
+    task->scratch_bytes = (size_t)(n * task->columns + (task->symmetric ? 0 : m * task->parts)) * mgn_dtype_size(dtype);
+    return MGN_OK;
+}
+
 static mgn_status prepare_random(const mgn_call *call, mgn_cpu_task *task, mgn_dtype dtype) {
     const char *label = mgn_op_infos[call->op].label;
     MGN_TRY(check_count(label, "the state", &call->in[0], MGN_U32, 4));
@@ -393,6 +432,8 @@ mgn_status mgn_cpu_prepare(const mgn_cpu_device *device, const mgn_call *call, m
     case MGN_OP_softmin:
     case MGN_OP_gibbs:
     case MGN_OP_softmin_dense: status = prepare_cloud(call, task, dtype); break;
+    case MGN_OP_softmins:
+    case MGN_OP_softmins_dense: status = prepare_softmins(call, task, dtype); break;
     case MGN_OP_uniform:
     case MGN_OP_normal:
     case MGN_OP_shuffle:

@@ -1,0 +1,245 @@
+/* Both softmins of two clouds in one pass over their pairs; part of kernels.c.
+ *
+ * With the heights of both sides K_ij = exp(f_i + h_j - c_ij) serves the rows and the columns:
+ *     log sum_j exp(h_j - c_ij) = log sum_j K_ij - f_i,      log sum_i exp(f_i - c_ij) = log sum_i K_ij - h_j.
+ * Where the heights are near the potentials of transport all these sums are of the order of the weights, and no maximum
+ * is needed; rows and columns whose sum leaves the range of R are computed again, each by its own softmin. A cloud
+ * against itself with the same heights has a symmetric K, of which half is enough.
+ *
+ * The pairs are cut into blocks, a chunk each. A block leaves sums of its part of every row and column in the scratch
+ * memory; `finish` adds them up in order. */
+
+enum { SOFTMINS_BAND = 64 }; /* rows whose column sums stay in R */
+
+#ifdef MGN_REAL_IS_DOUBLE
+#define SOFTMINS_TOP ((R)1000)
+#define SOFTMINS_LEAST ((R)0x1p-900)
+#define SOFTMINS_MOST ((R)0x1p990)
+#else
+#define SOFTMINS_TOP ((R)126)
+#define SOFTMINS_LEAST ((R)0x1p-80f) /* powers stop at 2^-126: even millions of them are nothing next to this */
+#define SOFTMINS_MOST ((R)0x1p120f)
+#endif
+
+static inline R softmins_power(R t) { return cloud_power(t > SOFTMINS_TOP ? SOFTMINS_TOP : t); }
+
+/* ---- four rows against a tile: adds their powers to `columns`, and stores each row's sum ---- */
+
+static inline __attribute__((always_inline)) void
+softmins_differences(const R (*x)[CLOUD_ROWS], const R *f, const cloud_tile *tile, int64_t d, R *columns, R *sums) {
+    R r0 = 0, r1 = 0, r2 = 0, r3 = 0;
+    const R half = (R)0.5 * cloud_log2e;
+#pragma omp simd reduction(+ : r0, r1, r2, r3)
+    for (int64_t j = 0; j < tile->padded; j++) {
+        R y = tile->y[0][j], h = tile->h[j];
+        R s0 = (x[0][0] - y) * (x[0][0] - y), s1 = (x[0][1] - y) * (x[0][1] - y);
+        R s2 = (x[0][2] - y) * (x[0][2] - y), s3 = (x[0][3] - y) * (x[0][3] - y);
+        for (int64_t k = 1; k < d; k++) {
+            y = tile->y[k][j];
+            s0 = m_fma(x[k][0] - y, x[k][0] - y, s0);
+            s1 = m_fma(x[k][1] - y, x[k][1] - y, s1);
+            s2 = m_fma(x[k][2] - y, x[k][2] - y, s2);
+            s3 = m_fma(x[k][3] - y, x[k][3] - y, s3);
+        }
+        R p0 = softmins_power(m_fma(-half, s0, h + f[0])), p1 = softmins_power(m_fma(-half, s1, h + f[1]));
+        R p2 = softmins_power(m_fma(-half, s2, h + f[2])), p3 = softmins_power(m_fma(-half, s3, h + f[3]));
+        r0 += p0;
+        r1 += p1;
+        r2 += p2;
+        r3 += p3;
+        columns[j] += (p0 + p1) + (p2 + p3);
+    }
+    sums[0] = r0, sums[1] = r1, sums[2] = r2, sums[3] = r3;
+}
+
+/* Any number of coordinates. */
+static void softmins_any(const R (*x)[CLOUD_ROWS], const R *f, const cloud_tile *tile, int64_t d, R *columns, R *sums) {
+    R e[CLOUD_ROWS][CLOUD_COLUMNS], top[CLOUD_ROWS];
+    cloud_differences_any(x, tile, d, e, top);
+    for (int r = 0; r < CLOUD_ROWS; r++) {
+        R sum = 0;
+#pragma omp simd reduction(+ : sum)
+        for (int64_t j = 0; j < tile->padded; j++) {
+            R p = softmins_power(e[r][j] + f[r]);
+            sum += p;
+            columns[j] += p;
+        }
+        sums[r] = sum;
+    }
+}
+
+static void softmins_points(const R (*x)[CLOUD_ROWS], const R *f, const cloud_tile *tile, int64_t d, R *columns,
+                            R *sums) {
+    switch (d) {
+    case 1: softmins_differences(x, f, tile, 1, columns, sums); break;
+    case 2: softmins_differences(x, f, tile, 2, columns, sums); break;
+    case 3: softmins_differences(x, f, tile, 3, columns, sums); break;
+    case 4: softmins_differences(x, f, tile, 4, columns, sums); break;
+    default: softmins_any(x, f, tile, d, columns, sums);
+    }
+}
+
+/* Costs in memory: s[r] is a row's part of the tile. */
+static void softmins_costs(const R *const *s, const R *f, const cloud_tile *tile, R scale, R *columns, R *sums) {
+    const R *s0 = s[0], *s1 = s[1], *s2 = s[2], *s3 = s[3];
+    R r0 = 0, r1 = 0, r2 = 0, r3 = 0;
+#pragma omp simd reduction(+ : r0, r1, r2, r3)
+    for (int64_t j = 0; j < tile->count; j++) {
+        R h = tile->h[j];
+        R p0 = softmins_power(cloud_clean(m_fma(-scale, s0[j], h + f[0])));
+        R p1 = softmins_power(cloud_clean(m_fma(-scale, s1[j], h + f[1])));
+        R p2 = softmins_power(cloud_clean(m_fma(-scale, s2[j], h + f[2])));
+        R p3 = softmins_power(cloud_clean(m_fma(-scale, s3[j], h + f[3])));
+        r0 += p0;
+        r1 += p1;
+        r2 += p2;
+        r3 += p3;
+        columns[j] += (p0 + p1) + (p2 + p3);
+    }
+    sums[0] = r0, sums[1] = r1, sums[2] = r2, sums[3] = r3;
+}
+
+/* ---- blocks ---- */
+
+/* What the two ops have in common: costs are NULL or points are. */
+typedef struct softmins_sides {
+    const R *x, *y, *costs, *f, *h;
+} softmins_sides;
+
+static softmins_sides softmins_sides_of(const mgn_cpu_task *task, bool dense) {
+    if (dense) return (softmins_sides){.costs = task->in[0], .f = task->in[1], .h = task->in[2]};
+    return (softmins_sides){.x = task->in[0], .y = task->in[1], .f = task->in[2], .h = task->in[3]};
+}
+
+static void softmins_rows(const mgn_cpu_task *task, const softmins_sides *at, const cloud_tile *tile, int64_t row,
+                          int64_t used, R *columns, R *sums) {
+    int64_t d = task->attributes.cloud.d, m = task->attributes.cloud.m;
+    R f[CLOUD_ROWS], coordinates[MGN_CPU_CLOUD_NARROW][CLOUD_ROWS];
+    for (int64_t r = 0; r < CLOUD_ROWS; r++) f[r] = r < used ? cloud_clean(at->f[row + r]) * cloud_log2e : -(R)INFINITY;
+    if (at->costs) {
+        const R *s[CLOUD_ROWS];
+        for (int64_t r = 0; r < CLOUD_ROWS; r++) s[r] = at->costs + (row + MGN_MIN(r, used - 1)) * m + tile->begin;
+        softmins_costs(s, f, tile, (R)task->attributes.cloud.scale * cloud_log2e, columns, sums);
+    } else {
+        cloud_load_rows(at->x + row * d, d, used, coordinates);
+        softmins_points((const R(*)[CLOUD_ROWS])coordinates, f, tile, d, columns, sums);
+    }
+}
+
+/* Rows row .. row + rows - 1 against columns column .. column + columns - 1: the sums of both. */
+static void softmins_block(const mgn_cpu_task *task, const softmins_sides *at, const int64_t row[2],
+                           const int64_t column[2], R *row_sums, R *column_sums) {
+    for (int64_t i = 0; i < row[1]; i++) row_sums[i] = 0;
+    for (int64_t first = 0; first < column[1]; first += CLOUD_COLUMNS) {
+        cloud_tile tile;
+        double totals[CLOUD_COLUMNS] = {0};
+        cloud_load_tile(task, at->y, at->h, column[0] + first, MGN_MIN(CLOUD_COLUMNS, column[1] - first), &tile);
+        for (int64_t band = 0; band < row[1]; band += SOFTMINS_BAND) {
+            R columns[CLOUD_COLUMNS] = {0}, sums[CLOUD_ROWS];
+            int64_t end = MGN_MIN(band + SOFTMINS_BAND, row[1]);
+            for (int64_t i = band; i < end; i += CLOUD_ROWS) {
+                int64_t used = MGN_MIN(CLOUD_ROWS, end - i);
+                softmins_rows(task, at, &tile, row[0] + i, used, columns, sums);
+                for (int64_t r = 0; r < used; r++) row_sums[i + r] += sums[r];
+            }
+            for (int64_t j = 0; j < tile.count; j++) totals[j] += (double)columns[j];
+        }
+        for (int64_t j = 0; column_sums && j < tile.count; j++) column_sums[first + j] = (R)totals[j];
+    }
+}
+
+/* Scratch: a row's sums by block of columns, then a column's by block of rows. With symmetry there is one array, in
+ * which blocks on and above the diagonal fill in their rows' sums, and those above it their columns', too. */
+static void softmins_chunk(const mgn_cpu_task *task, int64_t chunk, bool dense) {
+    int64_t n = task->attributes.cloud.n, m = task->attributes.cloud.m, size = task->chunk_size;
+    int64_t blocks = task->columns, i = blocks ? chunk / blocks : 0, j = blocks ? chunk % blocks : 0;
+    if (n == 0 || m == 0) return;
+    if (task->symmetric) {
+        for (i = 0, j = chunk; j >= blocks - i; i++) j -= blocks - i;
+        j += i;
+    }
+    const softmins_sides at = softmins_sides_of(task, dense);
+    R *rows = task->scratch, *columns = task->symmetric ? rows : rows + blocks * n;
+    softmins_block(task, &at, (int64_t[]){i * size, MGN_MIN(size, n - i * size)},
+                   (int64_t[]){j * size, MGN_MIN(size, m - j * size)}, rows + j * n + i * size,
+                   task->symmetric && i == j ? NULL : columns + i * m + j * size);
+}
+
+/* ---- one side's results ---- */
+
+/* Rows again, with their maxima. `columns`: of the task. */
+static void softmins_again(const mgn_cpu_task *task, bool dense, bool columns, int64_t begin, int64_t rows, R *out) {
+    int64_t n = task->attributes.cloud.n, m = task->attributes.cloud.m;
+    const softmins_sides at = softmins_sides_of(task, dense);
+    if (dense) {
+        const R scale = (R)task->attributes.cloud.scale * cloud_log2e;
+        for (int64_t i = begin; i < begin + rows; i++)
+            out[i] = columns ? softmin_dense_row(at.costs + i, m, at.f, n, scale)
+                             : softmin_dense_row(at.costs + i * m, 1, at.h, m, scale);
+        return;
+    }
+    mgn_cpu_task one = *task;
+    one.out = out;
+    one.in[0] = columns ? at.y : at.x;
+    one.in[1] = columns ? at.x : at.y;
+    one.in[2] = columns ? at.f : at.h;
+    one.attributes.cloud.n = columns ? m : n;
+    one.attributes.cloud.m = columns ? n : m;
+    if (task->wide)
+        softmin_wide(&one, begin, rows);
+    else
+        softmin_narrow(&one, begin, rows);
+}
+
+/* parts (slots, count) -> out (count) */
+static void softmins_side(const mgn_cpu_task *task, bool dense, bool columns, R *parts, int64_t slots, R *out) {
+    const softmins_sides at = softmins_sides_of(task, dense);
+    const R *heights = columns ? at.h : at.f;
+    int64_t count = columns ? task->attributes.cloud.m : task->attributes.cloud.n;
+    for (int64_t k = 1; k < slots; k++) {
+        const R *part = parts + k * count;
+#pragma omp simd
+        for (int64_t i = 0; i < count; i++) parts[i] += part[i];
+    }
+    int64_t known = slots > 0 ? count : 0;
+#pragma omp simd
+    for (int64_t i = 0; i < known; i++) out[i] = m_log(parts[i]) - heights[i];
+    for (int64_t i = 0, end; i < count; i = end + 1) {
+        for (end = i; end < count && end - i < MGN_CPU_CLOUD_ROWS; end++)
+            if (end < known && parts[end] >= SOFTMINS_LEAST && parts[end] <= SOFTMINS_MOST) break;
+        if (end > i) softmins_again(task, dense, columns, i, end - i, out);
+        if (end - i == MGN_CPU_CLOUD_ROWS) end--; /* the next one is not known yet */
+    }
+}
+
+static void softmins_finish(const mgn_cpu_task *task, bool dense) {
+    int64_t n = task->attributes.cloud.n;
+    R *parts = task->scratch, *out = task->out;
+    if (task->wide) return;
+    softmins_side(task, dense, false, parts, task->columns, out);
+    if (task->symmetric)
+        memcpy(out + n, out, (size_t)n * sizeof *out);
+    else
+        softmins_side(task, dense, true, parts + task->columns * n, task->parts, out + n);
+}
+
+/* By products: chunks of rows of one side, then of the other. */
+static void softmins_wide(const mgn_cpu_task *task, int64_t chunk) {
+    int64_t n = task->attributes.cloud.n, m = task->attributes.cloud.m, size = task->chunk_size;
+    bool columns = chunk >= task->parts;
+    int64_t begin = (columns ? chunk - task->parts : chunk) * size, count = columns ? m : n;
+    softmins_again(task, false, columns, begin, MGN_MIN(size, count - begin), (R *)task->out + (columns ? n : 0));
+}
+
+static void chunk_softmins(const mgn_cpu_task *task, int64_t chunk) {
+    if (task->wide)
+        softmins_wide(task, chunk);
+    else
+        softmins_chunk(task, chunk, false);
+}
+
+static void chunk_softmins_dense(const mgn_cpu_task *task, int64_t chunk) { softmins_chunk(task, chunk, true); }
+
+static void finish_softmins(const mgn_cpu_task *task) { softmins_finish(task, false); }
+
+static void finish_softmins_dense(const mgn_cpu_task *task) { softmins_finish(task, true); }
