@@ -14,7 +14,7 @@
 
 #include "experiments/experiments.h"
 
-enum { LEARN_ROWS = 4096, JUDGED_ROWS = 4096, PAIR_ROWS = 4096, PAIR_BATCHES = 2, STARTS = 12 };
+enum { LEARN_ROWS = 4096, JUDGED_ROWS = 4096, PAIR_ROWS = 4096 };
 enum { SEED_LEARN = 1, SEED_PAIRS, SEED_SOURCE, SEED_TARGET, SEED_OTHER_TARGET, SEEDS = 8 };
 
 static const mgn_sinkhorn_config divergence = {.blur = 0.05, .scaling = 0.9};
@@ -95,24 +95,12 @@ static mgn_status train_published(const mgn_run *run, const clouds *c, const mgn
 /* The conditional mean of the pairs is a little narrower than the target; the divergence itself widens it again. */
 static mgn_status train_best(const mgn_run *run, const clouds *c, const mgn_trial *trial, mgn_model **model,
                              int64_t *steps) {
-    static const mgn_round rounds[] = {{STARTS, 512, 60, "gauss-newton"},
-                                       {4, 2048, 60, "gauss-newton"},
-                                       {1, PAIR_BATCHES * PAIR_ROWS, 60, "gauss-newton"}};
     const mgn_train_config config = {.optimizer = {.kind = "adam", .lr = 0.005},
                                      .schedule = {.kind = MGN_SCHEDULE_COSINE},
                                      .batch = 512,
                                      .epochs = 25};
-    mgn_matrix x = {0}, y = {0};
-    mgn_model *starts[STARTS];
-    mgn_status status =
-        mgn_matched_pairs(c->source, c->target, PAIR_ROWS, PAIR_BATCHES, seed_of(run, SEED_PAIRS), &x, &y);
-    if (status == MGN_OK) status = mgn_random_starts(&trial->model, STARTS, run->config->seed, starts);
-    if (status == MGN_OK)
-        status = mgn_search(run, starts, &(mgn_samples){x.values, y.values, x.rows}, &(mgn_loss_config){.kind = "mse"},
-                            rounds, MGN_COUNT(rounds), model, steps);
-    mgn_matrix_free(&x);
-    mgn_matrix_free(&y);
-    MGN_TRY(status);
+    MGN_TRY(
+        mgn_learn_matched(run, c->source, c->target, &trial->model, PAIR_ROWS, seed_of(run, SEED_PAIRS), model, steps));
     return train_by_divergence(run, c, "Sinkhorn", &config, *model, steps);
 }
 

@@ -22,8 +22,9 @@ typedef struct mgn_experiment {
     mgn_status (*run)(const mgn_run *run);
 } mgn_experiment;
 
-extern const mgn_experiment mgn_gradient_field_experiment, mgn_gaussian_experiment, mgn_banana_experiment,
-    mgn_colour_experiment, mgn_colour_gmm_experiment, mgn_aurora_experiment, mgn_sinkhorn_colour_experiment;
+extern const mgn_experiment mgn_gradient_field_experiment, mgn_gaussian_experiment, mgn_mixture_experiment,
+    mgn_banana_experiment, mgn_colour_experiment, mgn_colour_gmm_experiment, mgn_aurora_experiment,
+    mgn_sinkhorn_colour_experiment;
 
 /* The names of the recipes; compared as pointers. */
 extern const char mgn_published[], mgn_best[], mgn_monge_ampere[];
@@ -78,6 +79,11 @@ mgn_status mgn_choose_starts(const mgn_model_config *config, mgn_device *device,
  * each. The caller frees both, after a failure too. Errors: those of mgn_target_sample and mgn_assignment_w2. */
 mgn_status mgn_matched_pairs(const mgn_target *source, const mgn_target *target, int64_t batch, int64_t batches,
                              uint64_t seed, mgn_matrix *x, mgn_matrix *y);
+
+/* A model fitted to two such batches of `rows` by least squares: the best of 12 random starts. The caller destroys it. */
+mgn_status mgn_learn_matched(const mgn_run *run, const mgn_target *source, const mgn_target *target,
+                             const mgn_model_config *config, int64_t rows, uint64_t seed, mgn_model **model,
+                             int64_t *steps);
 
 /* One round of a search: the best `models` so far take `steps` steps of an optimizer of second order on the first `rows`
  * rows. */

@@ -17,3 +17,21 @@ mgn_status mgn_matched_pairs(const mgn_target *source, const mgn_target *target,
         MGN_TRY(mgn_match_rows(x->values + d * at, y->values + d * at, batch, d));
     return MGN_OK;
 }
+
+mgn_status mgn_learn_matched(const mgn_run *run, const mgn_target *source, const mgn_target *target,
+                             const mgn_model_config *config, int64_t rows, uint64_t seed, mgn_model **model,
+                             int64_t *steps) {
+    enum { BATCHES = 2, STARTS = 12 };
+    const mgn_round rounds[] = {
+        {STARTS, 512, 60, "gauss-newton"}, {4, 2048, 60, "gauss-newton"}, {1, BATCHES * rows, 60, "gauss-newton"}};
+    mgn_matrix x = {0}, y = {0};
+    mgn_model *starts[STARTS];
+    mgn_status status = mgn_matched_pairs(source, target, rows, BATCHES, seed, &x, &y);
+    if (status == MGN_OK) status = mgn_random_starts(config, STARTS, run->config->seed, starts);
+    if (status == MGN_OK)
+        status = mgn_search(run, starts, &(mgn_samples){x.values, y.values, x.rows}, &(mgn_loss_config){.kind = "mse"},
+                            rounds, MGN_COUNT(rounds), model, steps);
+    mgn_matrix_free(&x);
+    mgn_matrix_free(&y);
+    return status;
+}
