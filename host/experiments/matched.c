@@ -23,7 +23,7 @@ mgn_status mgn_learn_matched(const mgn_run *run, const mgn_target *source, const
                              int64_t *steps) {
     enum { BATCHES = 2, STARTS = 12 };
     const mgn_round rounds[] = {
-        {STARTS, 512, 60, "gauss-newton"}, {4, 2048, 60, "gauss-newton"}, {1, BATCHES * rows, 60, "gauss-newton"}};
+        {STARTS, 512, 60, "gauss-newton"}, {4, 2048, 60, "gauss-newton"}, {1, BATCHES * rows, 30, "gauss-newton"}};
     mgn_matrix x = {0}, y = {0};
     mgn_model *starts[STARTS];
     mgn_status status = mgn_matched_pairs(source, target, rows, BATCHES, seed, &x, &y);

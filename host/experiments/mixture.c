@@ -106,8 +106,8 @@ static mgn_status sharpen_by_divergence(const mgn_run *run, const clouds *c, mgn
         .loss = {.kind = "sinkhorn", .target = c->target, .sinkhorn = {.blur = 0.05, .scaling = 0.9}},
         .optimizer = {.kind = "adam", .lr = 0.005},
         .schedule = {.kind = MGN_SCHEDULE_COSINE},
-        .batch = 512,
-        .epochs = 10,
+        .batch = 256,
+        .epochs = 5,
         .seed = seed_of(run, SEED_STEPS),
     };
     return mgn_train_step(run, "Sinkhorn", model, &(mgn_samples){c->learn.values, NULL, LEARN_ROWS}, &config, steps,
