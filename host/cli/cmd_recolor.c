@@ -17,6 +17,7 @@ typedef struct job {
     cli_common common;
     const char *source_path, *target_path, *out, *map_path, *sheet_path, *kind, *palette;
     int64_t epochs, components, most_components;
+    bool sinkhorn;
     int quality;
     mgn_device *device;
     mgn_image *source, *target, *after;
@@ -48,9 +49,11 @@ static mgn_status check_outputs(const job *j) {
     return MGN_OK;
 }
 
-/* gaussian, gmm, gmm:5 or gmm:1..10. */
+/* gaussian, gmm, gmm:5, gmm:1..10 or sinkhorn. */
 static mgn_status parse_palette(job *j) {
     if (strcmp(j->palette, "gaussian") == 0) return MGN_OK;
+    j->sinkhorn = strcmp(j->palette, "sinkhorn") == 0;
+    if (j->sinkhorn) return MGN_OK;
     if (strcmp(j->palette, "gmm") == 0) {
         j->components = 5;
         return MGN_OK;
@@ -58,7 +61,8 @@ static mgn_status parse_palette(job *j) {
     if (strncmp(j->palette, "gmm:", 4) == 0)
         return cli_parse_range("--target gmm", j->palette + 4, MGN_MOST_COMPONENTS, &j->components,
                                &j->most_components);
-    return mgn_fail(MGN_ERR_ARGUMENT, "--target: '%.100s' is not gaussian, gmm, gmm:K or gmm:FIRST..LAST", j->palette);
+    return mgn_fail(MGN_ERR_ARGUMENT, "--target: '%.100s' is not gaussian, gmm, gmm:K, gmm:FIRST..LAST or sinkhorn",
+                    j->palette);
 }
 
 static mgn_status parse(const cli_command *command, int argc, char **argv, job *j) {
@@ -67,13 +71,13 @@ static mgn_status parse(const cli_command *command, int argc, char **argv, job *
         {"output", 'o', CLI_TEXT, "OUT", "where the result goes: .jpg, .jpeg or .png (required)", &j->out, 0, 0},
         {"model", 0, CLI_CHOICE, "cmgn|mmgn", "the network: cascaded (27 parameters) or modular (28) (default cmgn)",
          &j->kind, 0, 0},
-        {"target", 0, CLI_TEXT, "gaussian|gmm[:K|:FIRST..LAST]",
-         "what is matched of the palette: mean and covariance, or a mixture of K components (default 5), of a range as "
-         "many as the elbow of its likelihoods says (default gaussian)",
+        {"target", 0, CLI_TEXT, "gaussian|gmm[:K|:FIRST..LAST]|sinkhorn",
+         "what is matched of the palette: mean and covariance; a mixture of K components (default 5), of a range as "
+         "many as the elbow of its likelihoods says; or its pixels themselves (default gaussian)",
          &j->palette, 0, 0},
         {"epochs", 0, CLI_LONG, "N",
          "passes of learning over a sample of 65536 pixels (default 80, more for small pictures); gmm: steps (default "
-         "60)",
+         "60); sinkhorn: rounds of 10 steps (default 8)",
          &j->epochs, 1, 1000000},
         {"save", 0, CLI_TEXT, "MAP", "keep the map too, as a safetensors file for `mgn apply`", &j->map_path, 0, 0},
         {"sheet", 0, CLI_TEXT, "FILE", "also write source, target and result side by side", &j->sheet_path, 0, 0},
@@ -104,6 +108,7 @@ static mgn_status learn(job *j) {
                                  .seed = j->common.seed,
                                  .components = j->components,
                                  .most_components = j->most_components,
+                                 .sinkhorn = j->sinkhorn,
                                  .mixture = &j->mixture,
                                  .report = show_progress,
                                  .context = &j->progress};
@@ -157,6 +162,7 @@ static mgn_status write_outputs(const job *j) {
 static mgn_status print_json(const job *j) {
     cJSON *object = cJSON_CreateObject();
     cJSON_AddStringToObject(object, "model", j->kind);
+    cJSON_AddStringToObject(object, "target", j->sinkhorn ? "sinkhorn" : j->components ? "gmm" : "gaussian");
     cJSON_AddNumberToObject(object, "components", (double)MGN_MAX(j->mixture.k, 1));
     cJSON_AddNumberToObject(object, "parameters", (double)mgn_model_parameter_count(j->model));
     cJSON_AddNumberToObject(object, "steps", (double)j->training.steps);

@@ -1,5 +1,6 @@
 /* Learning a map between two palettes: a start with the right mean, and the right spread along the target's principal
- * axes; then Adam on the Kullback-Leibler divergence of batches, or what mixture.c does for a mixture.
+ * axes; then Adam on the Kullback-Leibler divergence of batches, or what mixture.c and sinkhorn.c do for a mixture and
+ * for the palette itself.
  *
  * Palettes are flat: their variances differ by factors of a thousand, and so do the divergence's gradients along them.
  * With V's rows along the target's axes each row meets one of these scales, and Adam, which scales every entry by
@@ -34,6 +35,8 @@ static mgn_status model_config(const mgn_recolor_config *config, mgn_model_confi
         config->most_components > MGN_MOST_COMPONENTS)
         return mgn_fail(MGN_ERR_ARGUMENT, "recolor: 0 to %d components were expected, %lld to %lld found",
                         MGN_MOST_COMPONENTS, (long long)config->components, (long long)config->most_components);
+    if (config->sinkhorn && config->components > 0)
+        return mgn_fail(MGN_ERR_ARGUMENT, "recolor: the target is a mixture or the palette itself, not both");
     if (config->epochs < 0 || config->sample < 0)
         return mgn_fail(MGN_ERR_ARGUMENT, "recolor: epochs and sample from 0 were expected, %lld and %lld found",
                         (long long)config->epochs, (long long)config->sample);
@@ -133,6 +136,7 @@ static mgn_status learn_from(const mgn_image *source, const mgn_image *target, m
     MGN_TRY(mgn_target_gaussian(target, config->seed, &to));
     MGN_TRY(mgn_colour_gaussian_of(palette, &from));
     MGN_TRY(start_near(model, device, &from, &to));
+    if (config->sinkhorn) return mgn_recolor_learn_sinkhorn(model, device, source, target, config, result);
     return config->components > 0 ? learn_mixture(model, device, source, target, config, result)
                                   : train(model, device, palette, &to, config, result);
 }

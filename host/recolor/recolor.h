@@ -28,5 +28,9 @@ mgn_status mgn_recolor_mixture(const mgn_image *target, mgn_device *device, cons
 mgn_status mgn_recolor_learn_mixture(mgn_model *model, mgn_device *device, const mgn_image *source,
                                      const mgn_mixture *mixture, const mgn_recolor_config *config,
                                      mgn_train_result *result);
+/* The same towards the target's colours themselves (sinkhorn.c). */
+mgn_status mgn_recolor_learn_sinkhorn(mgn_model *model, mgn_device *device, const mgn_image *source,
+                                      const mgn_image *target, const mgn_recolor_config *config,
+                                      mgn_train_result *result);
 
 #endif

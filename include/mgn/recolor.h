@@ -15,12 +15,14 @@ extern "C" {
 typedef struct mgn_recolor_config {
     char kind[16];     /**< "cmgn" (the default) or "mmgn" */
     int64_t h, layers; /**< 0: cmgn 3 and 2 (27 parameters), mmgn 2 and 2 (28 parameters) */
-    int64_t epochs;    /**< passes over the sample; 0: 80, and more where the sample is small; for a mixture 60 steps */
+    int64_t epochs;    /**< passes over the sample; 0: 80, and more where the sample is small; for a mixture 60 steps;
+                            sinkhorn 8 rounds */
     int64_t sample;    /**< Gaussian target: source pixels to learn from; 0: MGN_RECOLOR_SAMPLE */
     uint64_t seed;
     /** 0: the target is a Gaussian. Above: a mixture of that many components; with `most_components` above it, of as
      *  many, between both, as the elbow of the likelihoods says (mgn_mixture_curve). */
     int64_t components, most_components;
+    bool sinkhorn;        /**< the target is the palette itself, by the Sinkhorn divergence; not with `components` */
     mgn_mixture *mixture; /**< optional: gets the target's mixture, for the caller to free; untouched for a Gaussian */
     mgn_train_callback *report; /**< optional */
     void *context;
@@ -34,6 +36,7 @@ enum { MGN_RECOLOR_SAMPLE = 65536 };
  *  moments can undercut.
  *  Mixture target: the least-squares fit, by Gauss-Newton steps, to optimal assignments between source colours and
  *  samples of the target's mixture; closer to the target's palette than two moments can be.
+ *  Sinkhorn: the debiased Sinkhorn divergence between samples of both palettes, whatever the target's shape.
  *  The caller destroys `model` (d = 3); `result` may be NULL.
  *  Errors: ARGUMENT (a target of a single colour), and those of mgn_train. After INTERRUPTED there is no model. */
 MGN_API mgn_status mgn_recolor_learn(const mgn_image *source, const mgn_image *target, mgn_device *device,
