@@ -21,15 +21,21 @@ enum { SOFTMINS_BAND = 64 }; /* rows whose column sums stay in R */
 #define SOFTMINS_MOST ((R)0x1p120f)
 #endif
 
-static inline R softmins_power(R t) { return cloud_power(t > SOFTMINS_TOP ? SOFTMINS_TOP : t); }
+/* Where exponents exceed what powers are for, nothing that a tile gives can be used: all of it leaves the range. (A maximum
+ * beside the powers costs less than a bound on every exponent.) */
+static void softmins_check(R top, int64_t count, R *columns, R *sums) {
+    if (!(top > SOFTMINS_TOP)) return;
+    for (int r = 0; r < CLOUD_ROWS; r++) sums[r] = (R)INFINITY;
+    for (int64_t j = 0; j < count; j++) columns[j] = (R)INFINITY;
+}
 
 /* ---- four rows against a tile: adds their powers to `columns`, and stores each row's sum ---- */
 
 static inline __attribute__((always_inline)) void
 softmins_differences(const R (*x)[CLOUD_ROWS], const R *f, const cloud_tile *tile, int64_t d, R *columns, R *sums) {
-    R r0 = 0, r1 = 0, r2 = 0, r3 = 0;
+    R r0 = 0, r1 = 0, r2 = 0, r3 = 0, top = -(R)INFINITY;
     const R half = (R)0.5 * cloud_log2e;
-#pragma omp simd reduction(+ : r0, r1, r2, r3)
+#pragma omp simd reduction(+ : r0, r1, r2, r3) reduction(max : top)
     for (int64_t j = 0; j < tile->padded; j++) {
         R y = tile->y[0][j], h = tile->h[j];
         R s0 = (x[0][0] - y) * (x[0][0] - y), s1 = (x[0][1] - y) * (x[0][1] - y);
@@ -41,8 +47,15 @@ softmins_differences(const R (*x)[CLOUD_ROWS], const R *f, const cloud_tile *til
             s2 = m_fma(x[k][2] - y, x[k][2] - y, s2);
             s3 = m_fma(x[k][3] - y, x[k][3] - y, s3);
         }
-        R p0 = softmins_power(m_fma(-half, s0, h + f[0])), p1 = softmins_power(m_fma(-half, s1, h + f[1]));
-        R p2 = softmins_power(m_fma(-half, s2, h + f[2])), p3 = softmins_power(m_fma(-half, s3, h + f[3]));
+        s0 = m_fma(-half, s0, h + f[0]);
+        s1 = m_fma(-half, s1, h + f[1]);
+        s2 = m_fma(-half, s2, h + f[2]);
+        s3 = m_fma(-half, s3, h + f[3]);
+        top = s0 > top ? s0 : top;
+        top = s1 > top ? s1 : top;
+        top = s2 > top ? s2 : top;
+        top = s3 > top ? s3 : top;
+        R p0 = cloud_power(s0), p1 = cloud_power(s1), p2 = cloud_power(s2), p3 = cloud_power(s3);
         r0 += p0;
         r1 += p1;
         r2 += p2;
@@ -50,22 +63,25 @@ softmins_differences(const R (*x)[CLOUD_ROWS], const R *f, const cloud_tile *til
         columns[j] += (p0 + p1) + (p2 + p3);
     }
     sums[0] = r0, sums[1] = r1, sums[2] = r2, sums[3] = r3;
+    softmins_check(top, tile->padded, columns, sums);
 }
 
 /* Any number of coordinates. */
 static void softmins_any(const R (*x)[CLOUD_ROWS], const R *f, const cloud_tile *tile, int64_t d, R *columns, R *sums) {
-    R e[CLOUD_ROWS][CLOUD_COLUMNS], top[CLOUD_ROWS];
-    cloud_differences_any(x, tile, d, e, top);
+    R e[CLOUD_ROWS][CLOUD_COLUMNS], tops[CLOUD_ROWS], top = -(R)INFINITY;
+    cloud_differences_any(x, tile, d, e, tops);
     for (int r = 0; r < CLOUD_ROWS; r++) {
         R sum = 0;
 #pragma omp simd reduction(+ : sum)
         for (int64_t j = 0; j < tile->padded; j++) {
-            R p = softmins_power(e[r][j] + f[r]);
+            R p = cloud_power(e[r][j] + f[r]);
             sum += p;
             columns[j] += p;
         }
         sums[r] = sum;
+        top = tops[r] + f[r] > top ? tops[r] + f[r] : top;
     }
+    softmins_check(top, tile->padded, columns, sums);
 }
 
 static void softmins_points(const R (*x)[CLOUD_ROWS], const R *f, const cloud_tile *tile, int64_t d, R *columns,
@@ -82,14 +98,17 @@ static void softmins_points(const R (*x)[CLOUD_ROWS], const R *f, const cloud_ti
 /* Costs in memory: s[r] is a row's part of the tile. */
 static void softmins_costs(const R *const *s, const R *f, const cloud_tile *tile, R scale, R *columns, R *sums) {
     const R *s0 = s[0], *s1 = s[1], *s2 = s[2], *s3 = s[3];
-    R r0 = 0, r1 = 0, r2 = 0, r3 = 0;
-#pragma omp simd reduction(+ : r0, r1, r2, r3)
+    R r0 = 0, r1 = 0, r2 = 0, r3 = 0, top = -(R)INFINITY;
+#pragma omp simd reduction(+ : r0, r1, r2, r3) reduction(max : top)
     for (int64_t j = 0; j < tile->count; j++) {
         R h = tile->h[j];
-        R p0 = softmins_power(cloud_clean(m_fma(-scale, s0[j], h + f[0])));
-        R p1 = softmins_power(cloud_clean(m_fma(-scale, s1[j], h + f[1])));
-        R p2 = softmins_power(cloud_clean(m_fma(-scale, s2[j], h + f[2])));
-        R p3 = softmins_power(cloud_clean(m_fma(-scale, s3[j], h + f[3])));
+        R t0 = cloud_clean(m_fma(-scale, s0[j], h + f[0])), t1 = cloud_clean(m_fma(-scale, s1[j], h + f[1]));
+        R t2 = cloud_clean(m_fma(-scale, s2[j], h + f[2])), t3 = cloud_clean(m_fma(-scale, s3[j], h + f[3]));
+        top = t0 > top ? t0 : top;
+        top = t1 > top ? t1 : top;
+        top = t2 > top ? t2 : top;
+        top = t3 > top ? t3 : top;
+        R p0 = cloud_power(t0), p1 = cloud_power(t1), p2 = cloud_power(t2), p3 = cloud_power(t3);
         r0 += p0;
         r1 += p1;
         r2 += p2;
@@ -97,6 +116,7 @@ static void softmins_costs(const R *const *s, const R *f, const cloud_tile *tile
         columns[j] += (p0 + p1) + (p2 + p3);
     }
     sums[0] = r0, sums[1] = r1, sums[2] = r2, sums[3] = r3;
+    softmins_check(top, tile->count, columns, sums);
 }
 
 /* ---- blocks ---- */
