@@ -90,6 +90,18 @@ START_TEST(recolor_writes_all_and_says_what_it_did) {
 }
 END_TEST
 
+START_TEST(recolor_takes_the_palette_itself) {
+    make_inputs();
+    mgn_test_process process =
+        mgn_test_command("recolor %s --like %s -o %s --device cpu --json -q --target sinkhorn --epochs 2", day, sunset,
+                         mgn_test_path("itself.png"));
+    cJSON *object = json_of(&process);
+    ck_assert_str_eq(text(object, "target"), "sinkhorn");
+    ck_assert_double_lt(number(object, "w2_after"), number(object, "w2_before") * 0.8);
+    cJSON_Delete(object);
+}
+END_TEST
+
 START_TEST(recolor_prints_a_table) {
     make_inputs();
     mgn_test_process process = mgn_test_command("recolor %s -l %s -o %s --model mmgn --epochs 5 -d cpu", day, sunset,
@@ -204,6 +216,7 @@ int main(void) {
     Suite *suite = suite_create("cli_recolor");
     TCase *commands = tcase_create("commands");
     tcase_add_test(commands, recolor_writes_all_and_says_what_it_did);
+    tcase_add_test(commands, recolor_takes_the_palette_itself);
     tcase_add_test(commands, recolor_prints_a_table);
     tcase_add_test(commands, same_seed_same_file);
     tcase_add_test(commands, apply_repeats_what_recolor_did);
