@@ -234,6 +234,8 @@ static const refusal refusals[] = {
     {FIT "--loss mixture-kl --activation relu", 2, "--activation: 'relu'"},
     {FIT "--model mmgn --activation softplus", 2, "softplus"},
     {FIT "--model cmgn --signed", 2, "cmgn"},
+    {FIT "--loss semidual --optimizer lbfgs", 2, "first order"},
+    {FIT "--loss semidual --model cmgn", 2, "needs a convex potential in closed form"},
     {FIT "--model icgn --layers 2 --loss nll", 2, "with several layers need not be positive definite"},
     {FIT "--model cgradnet --signed --loss nll", 2, "leave --signed out"},
     {FIT "--layers 300", 2, "--layers: '300'"},

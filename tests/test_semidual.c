@@ -226,10 +226,10 @@ START_TEST(nonsense_is_refused) {
     MGN_ASSERT_FAILS(mgn_semidual(model, device, &p->clouds, &config, NULL), MGN_ERR_ARGUMENT, "at least 1 epoch");
     config = usual();
     strcpy(config.optimizer.kind, "lbfgs");
-    MGN_ASSERT_FAILS(mgn_semidual(model, device, &p->clouds, &config, NULL), MGN_ERR_UNSUPPORTED, "first order");
+    MGN_ASSERT_FAILS(mgn_semidual(model, device, &p->clouds, &config, NULL), MGN_ERR_ARGUMENT, "first order");
     config = usual();
     MGN_ASSERT_OK(mgn_model_create(&(mgn_model_config){.kind = "cmgn", .d = D, .h = 2, .layers = 2}, 1, &deep));
-    MGN_ASSERT_FAILS(mgn_semidual(deep, device, &p->clouds, &config, NULL), MGN_ERR_UNSUPPORTED, "closed form");
+    MGN_ASSERT_FAILS(mgn_semidual(deep, device, &p->clouds, &config, NULL), MGN_ERR_ARGUMENT, "closed form");
     MGN_ASSERT_FAILS(mgn_semidual_start(deep, &p->clouds, 1), MGN_ERR_UNSUPPORTED, "cmgn");
     p->x[7] = NAN;
     MGN_ASSERT_FAILS(mgn_semidual(model, device, &p->clouds, &config, NULL), MGN_ERR_NUMERIC, "row 3");

@@ -170,10 +170,10 @@ static mgn_status check(solver *s, const mgn_clouds *clouds) {
         return mgn_fail(MGN_ERR_ARGUMENT, "at least 1 epoch and a batch from 0 were expected; %lld and %lld found",
                         (long long)config->epochs, (long long)config->batch);
     if (mgn_optimizer_is_second_order(config->optimizer.kind) || config->accumulate > 1)
-        return mgn_fail(MGN_ERR_UNSUPPORTED,
+        return mgn_fail(MGN_ERR_ARGUMENT,
                         "the semi-dual takes an optimizer of first order, whose steps are not accumulated");
     if (!mgn_model_has_potential(s->model) || !mgn_model_is_monotone(s->model))
-        return mgn_fail(MGN_ERR_UNSUPPORTED,
+        return mgn_fail(MGN_ERR_ARGUMENT,
                         "the semi-dual needs a convex potential in closed form; %s of %lld layers has none",
                         mgn_model_get_config(s->model)->kind, (long long)mgn_model_get_config(s->model)->layers);
     s->from_x = config->batch ? MGN_MIN(config->batch, s->n) : s->n;
