@@ -131,10 +131,11 @@ static void find_parts(splitter *s, int *wall_of_stage) {
 
 /* Parts run by stage, walls behind the rest; parts that only assign run at the very end, since others may read what they
  * change. */
-static void order_parts(splitter *s, int stages) {
+static bool order_parts(splitter *s, int stages) {
     bool *needed = mgn_arena_alloc(s->arena, (size_t)s->low->node_count, sizeof *needed); /* by root */
     bool *assigns = mgn_arena_alloc(s->arena, (size_t)s->low->node_count, sizeof *assigns);
-    if (!needed || !assigns) return;
+    int *first = mgn_arena_alloc(s->arena, 2 * (size_t)stages + 2, sizeof *first); /* places by stage */
+    if (!needed || !assigns || !first) return false;
     for (int id = 0; id < s->low->node_count; id++) {
         const mgn_node *node = s->graph->nodes[id];
         s->place[id] = -1;
@@ -145,15 +146,27 @@ static void order_parts(splitter *s, int stages) {
             if (!is_free(in) && leader_of(s, in->id) != leader_of(s, id)) needed[leader_of(s, in->id)] = true;
         }
     }
-    for (int key = 0; key <= 2 * stages + 1; key++)
+    for (int pass = 0; pass < 2;
+         pass++) { /* count the parts of each key; give them their places, in the order of ids */
         for (int id = 0; id < s->low->node_count; id++) {
             const mgn_node *node = s->graph->nodes[id];
             if (!s->low->values[id].live || is_free(node) || s->leader[id] != id) continue;
             const bool last = assigns[id] && !needed[id];
-            if ((last ? 2 * stages + 1 : 2 * s->stage[id] + is_wall(node)) == key) s->place[id] = s->count++;
+            int *next = &first[last ? 2 * stages + 1 : 2 * s->stage[id] + is_wall(node)];
+            if (pass == 0)
+                (*next)++;
+            else
+                s->place[id] = (*next)++;
         }
+        for (int key = 0; pass == 0 && key <= 2 * stages + 1; key++) {
+            const int parts = first[key];
+            first[key] = s->count;
+            s->count += parts;
+        }
+    }
     for (int id = 0; id < s->low->node_count; id++)
         if (s->low->values[id].live && !is_free(s->graph->nodes[id])) s->place[id] = s->place[leader_of(s, id)];
+    return true;
 }
 
 /* Whether assignments come after everything that reads what they change. */
@@ -311,7 +324,7 @@ static mgn_status split(splitter *s, mgn_part_test *is_rows) {
     if (!wall_of_stage) return MGN_ERR_MEMORY;
     for (int i = 0; i <= stages; i++) wall_of_stage[i] = -1;
     find_parts(s, wall_of_stage);
-    order_parts(s, stages);
+    if (!order_parts(s, stages)) return MGN_ERR_MEMORY;
     if (s->count < 2 || s->count > MGN_MOST_PARTS || !assignments_are_late(s)) {
         s->count = 0;
         return MGN_OK;
