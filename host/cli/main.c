@@ -7,6 +7,7 @@
  * mgn_progress, and returns a status. Its bad inputs are rows of the table in tests/test_cli.c. */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <cblas.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -228,6 +229,7 @@ int main(int argc, char **argv) {
     install_handlers();
     /* OpenBLAS starts threads as it is loaded, which spin on all cores until work comes; the work comes from ours. They
      * start again if it is ever asked for more than one. */
+    openblas_set_num_threads(1);
     if (blas_thread_shutdown_) blas_thread_shutdown_();
     mgn_status status = dispatch(argc, argv);
     if (status == MGN_OK && (fflush(stdout) != 0 || ferror(stdout)))
