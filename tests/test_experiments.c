@@ -4,11 +4,14 @@
 #include "harness.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include <cjson/cJSON.h>
 
+#include <mgn/data.h>
 #include <mgn/image.h>
 
 #include "core/core.h"
@@ -305,6 +308,47 @@ START_TEST(colours_are_adapted_by_their_points) {
 }
 END_TEST
 
+/* ---- the Wasserstein-2 benchmark ---- */
+
+/* x normal; y = A x + b with A = [[1.5, .4], [.4, .8]], not of the same x in the target's table. */
+static void write_bench(const char *folder) {
+    static const char *const names[] = {"source", "target", "test_x", "test_y"};
+    for (int t = 0; t < 4; t++) {
+        char path[512];
+        mgn_test_random random = mgn_test_random_named(t < 2 ? names[t] : "test");
+        mgn_matrix table = {0};
+        MGN_ASSERT_OK(mgn_matrix_create(t < 2 ? 2000 : 100, 2, &table));
+        for (int64_t i = 0; i < table.rows; i++) {
+            const double x = mgn_test_normal(&random), y = mgn_test_normal(&random);
+            table.values[2 * i] = (float)(t % 2 ? 1 + 1.5 * x + 0.4 * y : x);
+            table.values[2 * i + 1] = (float)(t % 2 ? 0.4 * x + 0.8 * y - 2 : y);
+        }
+        snprintf(path, sizeof path, "%s/%s.npy", folder, names[t]);
+        MGN_ASSERT_OK(mgn_npy_write(path, &table));
+        mgn_matrix_free(&table);
+    }
+}
+
+START_TEST(the_benchmark_is_judged_by_its_true_map) {
+    const char *folder = mgn_test_path("d2");
+    ck_assert_int_eq(mkdir(folder, 0700), 0);
+    write_bench(folder);
+    char parent[512];
+    snprintf(parent, sizeof parent, "%.*s", (int)(strlen(folder) - strlen("/d2")), folder);
+    const mgn_experiment_report report = run("w2bench", "cpu", (mgn_experiment_config){.data = parent, .epochs = 60});
+    ck_assert_uint_eq(report.count, 1);
+    const mgn_experiment_result *best = &report.results[0];
+    ck_assert_int_eq(best->steps, 60 * (1900 / 512));
+    ck_assert_int_eq(best->model.d, 2);
+    check_below(best, "uvp", 3);
+    check_below(best, "uvp_affine", 1);
+    ck_assert_double_eq(figure(best, "uvp")->published, 0.02);
+    check_near(best, "w2_squared", 2.5); /* of 100 rows */
+    const mgn_experiment_report same = run("w2bench", "cpu", (mgn_experiment_config){.data = folder, .epochs = 60});
+    ck_assert_double_eq(figure(&same.results[0], "uvp")->value, figure(best, "uvp")->value);
+}
+END_TEST
+
 START_TEST(colours_are_adapted_to_a_mixture) {
     const char *day = mgn_test_path("day.png"), *sunset = mgn_test_path("sunset.png");
     shrink(mgn_test_source("assets/day_picos_mountains.jpg"), day);
@@ -462,6 +506,7 @@ static Suite *suite(void) {
         colours_of_an_aurora,
         colours_are_adapted_by_their_points,
         colours_are_adapted_to_a_mixture,
+        the_benchmark_is_judged_by_its_true_map,
         threads_change_nothing,
         devices_agree,
         refuses_what_makes_no_sense,

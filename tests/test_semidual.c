@@ -10,6 +10,7 @@
 #include <mgn/semidual.h>
 
 #include "core/core.h"
+#include "train/semidual.h"
 
 enum { ROWS = 4000, D = 2, HELD = 500 };
 
@@ -129,6 +130,24 @@ START_TEST(samples_alone_tell_the_map) {
 }
 END_TEST
 
+/* Other rows sit out in each epoch where one cloud is larger. */
+START_TEST(clouds_may_differ_in_size) {
+    mgn_device *device = open_cpu();
+    problem *p = make_problem(48, affine);
+    const mgn_train_config config = usual();
+    p->clouds.n = ROWS / 2 - 30;
+    mgn_model *model = make_start(p, &dense);
+    mgn_train_result result;
+    MGN_ASSERT_OK(mgn_semidual(model, device, &p->clouds, &config, &result));
+    const double uvp = uvp_of(p, model, device);
+    ck_assert_msg(uvp < 0.8, "%g %%", uvp);
+    ck_assert_int_eq(result.steps, config.epochs * (p->clouds.n / config.batch));
+    mgn_model_destroy(model);
+    free(p);
+    mgn_device_close(device);
+}
+END_TEST
+
 /* Of all convex functions the true potential has the least J: of the quadratic one here
  * J = (E|x|^2 + E|y|^2 - W2^2) / 2 = E <x, T(x)> = tr A for N(0, I). */
 START_TEST(the_value_is_that_of_the_dual) {
@@ -147,6 +166,40 @@ START_TEST(the_value_is_that_of_the_dual) {
     mgn_model_destroy(model);
     free(p);
     mgn_device_close(device);
+}
+END_TEST
+
+/* ---- pairs ---- */
+
+static double mean_distance(const float *x, const int64_t *i, const float *z, const int64_t *j, int64_t count) {
+    double sum = 0;
+    for (int64_t k = 0; k < count; k++)
+        sum += hypot((double)x[i[k] * D] - (double)z[j[k] * D], (double)x[i[k] * D + 1] - (double)z[j[k] * D + 1]);
+    return sum / (double)count;
+}
+
+static int compare(const void *a, const void *b) {
+    const int64_t i = *(const int64_t *)a, j = *(const int64_t *)b;
+    return (i > j) - (i < j);
+}
+
+/* Two clouds of one distribution: pairs are far closer than chance brings them, and no row is lost, equal ones included. */
+START_TEST(pairs_are_neighbours) {
+    problem *p = make_problem(46, bent), *q = make_problem(47, bent);
+    int64_t i[ROWS], j[ROWS];
+    for (int64_t k = 0; k < ROWS; k++) i[k] = j[k] = k;
+    for (int64_t k = 0; k < ROWS / 2; k++) p->x[k * D] = q->x[k * D] = 0.5F;
+    const double before = mean_distance(p->x, i, q->x, j, ROWS);
+    mgn_pair_rows(p->x, i, q->x, j, ROWS, D);
+    const double after = mean_distance(p->x, i, q->x, j, ROWS);
+    ck_assert_msg(after < 0.35 * before, "%g apart, %g before", after, before);
+    int64_t *const orders[] = {i, j};
+    for (int o = 0; o < 2; o++) {
+        qsort(orders[o], ROWS, sizeof *i, compare);
+        for (int64_t k = 0; k < ROWS; k++) ck_assert_int_eq(orders[o][k], k);
+    }
+    free(p);
+    free(q);
 }
 END_TEST
 
@@ -245,11 +298,13 @@ static Suite *suite(void) {
     TCase *maps = tcase_create("maps"), *loop = tcase_create("loop");
     tcase_set_timeout(maps, 120);
     tcase_add_loop_test(maps, samples_alone_tell_the_map, 0, (int)MGN_COUNT(known));
+    tcase_add_test(maps, clouds_may_differ_in_size);
     tcase_add_test(maps, the_value_is_that_of_the_dual);
     suite_add_tcase(suite, maps);
     tcase_set_timeout(loop, 60);
     tcase_add_test(loop, threads_and_repetition_change_nothing);
     tcase_add_test(loop, a_callback_stops_it);
+    tcase_add_test(loop, pairs_are_neighbours);
     tcase_add_test(loop, nonsense_is_refused);
     suite_add_tcase(suite, loop);
     return suite;

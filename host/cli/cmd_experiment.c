@@ -126,7 +126,7 @@ static void describe(char *text, size_t capacity) {
 
 static mgn_status parse(const cli_command *command, int argc, char **argv, job *j) {
     const cli_option options[] = {
-        {"model", 'm', CLI_CHOICE, "cmgn|mmgn|icnn|icgn|cgradnet|mgradnet|all", "which network (default all)",
+        {"model", 'm', CLI_CHOICE, "cmgn|mmgn|icnn|icgn|cgradnet|mgradnet|dicnn|all", "which network (default all)",
          &j->model, 0, 0},
         {"recipe", 'r', CLI_CHOICE, "published|best|monge-ampere|both",
          "the published recipe, the best known here, or (gaussian) the one that knows both densities (default all)",
@@ -135,9 +135,12 @@ static mgn_status parse(const cli_command *command, int argc, char **argv, job *
          "gradient-field: as printed in the report, the convex one of its code, or "
          "Gravier and Picard's (default report)",
          &j->config.field, 0, 0},
-        {"d", 0, CLI_TEXT, "D,..", "gaussian: from 2 to 64, at most 5 of them (default 2)", &j->dimensions, 0, 0},
-        {"epochs", 0, CLI_LONG, "N", "other than the published recipe's 50 epochs", &j->config.epochs, 1, 1000000},
-        {"data", 0, CLI_TEXT, "DIR", "colour: the folder of the published pictures", &j->config.data, 0, 0},
+        {"d", 0, CLI_TEXT, "D,..", "gaussian: from 2 to 64, at most 5 of them (default 2); w2bench: which folders",
+         &j->dimensions, 0, 0},
+        {"epochs", 0, CLI_LONG, "N", "other than the published recipe's 50 epochs; w2bench: than 120",
+         &j->config.epochs, 1, 1000000},
+        {"data", 0, CLI_TEXT, "DIR", "colour: the folder of the published pictures; w2bench: of the tables",
+         &j->config.data, 0, 0},
         {"source", 0, CLI_TEXT, "FILE", "colour: a picture of one's own, together with --like", &j->config.source, 0,
          0},
         {"like", 'l', CLI_TEXT, "FILE", "colour: the picture whose palette is taken", &j->config.like, 0, 0},
@@ -173,9 +176,10 @@ static mgn_status check(const job *j) {
     const mgn_experiment_config *c = &j->config;
     if (c->field && strcmp(j->label, "gradient-field") != 0)
         return mgn_fail(MGN_ERR_ARGUMENT, "--field is an option of gradient-field, not of %.100s", j->label);
-    if (j->dimensions && strcmp(j->label, "gaussian") != 0)
-        return mgn_fail(MGN_ERR_ARGUMENT, "--d is an option of gaussian, not of %.100s", j->label);
-    if ((c->data || c->source || c->like || c->unseen) && !strstr(j->label, "colour") &&
+    const bool is_bench = strcmp(j->label, "w2bench") == 0;
+    if (j->dimensions && strcmp(j->label, "gaussian") != 0 && !is_bench)
+        return mgn_fail(MGN_ERR_ARGUMENT, "--d is an option of gaussian and w2bench, not of %.100s", j->label);
+    if (((c->data && !is_bench) || c->source || c->like || c->unseen) && !strstr(j->label, "colour") &&
         strcmp(j->label, "aurora") != 0)
         return mgn_fail(MGN_ERR_ARGUMENT,
                         "--data, --source, --like and --unseen are options of the experiments with pictures, not of "

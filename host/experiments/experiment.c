@@ -12,7 +12,7 @@
 static const mgn_experiment *const experiments[] = {
     &mgn_gradient_field_experiment, &mgn_gaussian_experiment,        &mgn_mixture_experiment,
     &mgn_banana_experiment,         &mgn_colour_experiment,          &mgn_aurora_experiment,
-    &mgn_colour_gmm_experiment,     &mgn_sinkhorn_colour_experiment,
+    &mgn_colour_gmm_experiment,     &mgn_sinkhorn_colour_experiment, &mgn_w2bench_experiment,
 };
 
 const char mgn_published[] = "published", mgn_best[] = "best", mgn_monge_ampere[] = "monge-ampere";

@@ -1,19 +1,27 @@
 /* The semi-dual solver: one plan is a whole step, in which a batch of the target's conjugate points takes a Newton step,
- * and the parameters one of Adam. The points are kept between steps: parameters move little from one visit to the next,
- * so one step from where a point was is nearly exact, and costs no more than the gradient by the parameters does. */
+ * and the parameters one of the optimizer. The points are kept between steps: parameters move little from one visit to the
+ * next, so one step from where a point was is nearly exact, and costs no more than the gradient by the parameters does.
+ *
+ * Training goes in rounds on a part of the rows. Before each of them rows of x are paired with neighbouring conjugate points,
+ * and batches are batches of pairs. How old a point gets is what bounds the learning rate; so the first half of the epochs,
+ * where parameters move fast, stays with the same part, small enough to come round often, and the second half, where they
+ * settle, goes through all rows. */
 #include <mgn/semidual.h>
 
 #include <math.h>
 #include <string.h>
 
 #include "core/core.h"
+#include "core/random.h"
 #include "model/model.h"
 #include "train/semidual.h"
 
-/* Steps enqueued between two looks at the interrupt flag. */
-enum { STEPS_PER_LOOK = 64 };
-/* Of each Newton step: added to the Jacobian, and the length that steps are cut to, in units of the source's spread. */
-static const double damping = 1e-4, longest = 1;
+/* A round is so many batches at most: its rows' points are never older than it. */
+enum { ROUND = 48, MOST_SWEEPS = 10 };
+/* Mean residual, in units of the target's spread, above which points are renewed before a round. */
+static const double stale = 0.02;
+/* Of each Newton step: least damping, and the length that steps are cut to, in units of the source's spread. */
+static const double damping = 1e-3, longest = 1;
 
 typedef struct solver {
     mgn_model *model;
@@ -21,134 +29,232 @@ typedef struct solver {
     const mgn_train_config *config;
     mgn_optimizer_shape shape;
     mgn_frame frame;
-    int64_t n, m, d, count; /* rows of the clouds, dimension, parameters */
-    int64_t from_x, from_y; /* rows of a step */
-    int64_t steps;          /* of an epoch */
-    mgn_clouds clouds;      /* in the frame; the solver's own rows */
-    float *conjugate;       /* (m, d) */
-    mgn_plan *plan;
-    mgn_tensor *x, *y, *points;
-    mgn_tensor *parameters, *lr, *sums, *state; /* the plan's own */
-    double *values;                             /* (count) */
+    int64_t n, m, d, count;      /* rows of the clouds, dimension, parameters */
+    int64_t rounds;              /* of an epoch */
+    int64_t pairs, batch, steps; /* pairs of a round, of a step; steps of a round */
+    double residual;             /* mean |g(z) - y| in the last round, before Newton steps */
+    mgn_clouds clouds;           /* in the frame; the solver's own rows */
+    float *conjugate;            /* (m, d) */
+    mgn_plan *plan, *newton;     /* a step; its Newton step alone */
+    mgn_tensor *newton_sums;     /* of the latter */
+    mgn_tensor *x, *y, *points, *parameters, *lr, *sums, *state; /* the plan's own */
+    int64_t *x_order, *y_order;                                  /* (n), (m): rows of an epoch first */
+    float *staged;                                               /* (pairs, d) */
+    double *values;                                              /* (count) */
 } solver;
 
 /* ---- the step as a graph ---- */
 
 typedef struct step_nodes {
     mgn_node *x, *y, *points, *parameters, *lr, *sums, *state;
+    mgn_node *index, *batch_y, *batch_points; /* of this step */
 } step_nodes;
 
-/* One Newton step of rows z towards g(z) = y. A step that does not lower |g(z) - y| is cut to a quarter. `residual` gets
- * the mean |g(z) - y| before the step. */
+/* One Newton step of rows z towards g(z) = y, damped by the residual r: (J + (damping + |r| / 10) I)^-1 r. A step that does not
+ * lower |r| is cut to a quarter; a row whose matrix is not positive definite to rounding stays. `residual` gets the mean |r|
+ * before the step. */
 static mgn_node *newton(const mgn_model *model, mgn_node *parameters, mgn_node *z, mgn_node *y, mgn_node **residual) {
     const int64_t rows = mgn_node_shape(z).dim[0], d = mgn_node_shape(z).dim[1];
+    const mgn_shape column = MGN_SHAPE(rows, 1);
     mgn_graph *graph = mgn_node_graph(z);
     mgn_node *g = mgn_model_forward(model, parameters, z), *r = mgn_sub(g, y);
-    mgn_node *matrix = mgn_add(mgn_row_jacobian(g, z), mgn_scale(mgn_identity(graph, d), damping));
+    mgn_node *before = mgn_sum(mgn_square(r), 2), *off = mgn_sqrt(mgn_shift(before, 1e-20));
+    mgn_node *shift = mgn_reshape(mgn_shift(mgn_scale(off, 0.1), damping), MGN_SHAPE(rows, 1, 1));
+    mgn_node *matrix = mgn_add(mgn_row_jacobian(g, z), mgn_mul(shift, mgn_identity(graph, d)));
     mgn_node *step = mgn_reshape(mgn_spd_solve(matrix, mgn_reshape(r, MGN_SHAPE(rows, d, 1))), MGN_SHAPE(rows, d));
     mgn_node *length = mgn_sqrt(mgn_shift(mgn_sum(mgn_square(step), 2), 1e-20));
     mgn_node *cut = mgn_minimum(mgn_div(mgn_constant(graph, longest), length), mgn_constant(graph, 1));
-    step = mgn_mul(step, mgn_reshape(cut, MGN_SHAPE(rows, 1)));
-    mgn_node *before = mgn_sum(mgn_square(r), 2);
+    mgn_node *is_number = mgn_reshape(mgn_greater(mgn_constant(graph, 1e30), length), column);
+    step = mgn_select(is_number, mgn_mul(step, mgn_reshape(cut, column)), mgn_constant(graph, 0));
     mgn_node *ahead = mgn_model_forward(model, parameters, mgn_sub(z, step));
     mgn_node *after = mgn_sum(mgn_square(mgn_sub(ahead, y)), 2);
     mgn_node *factor = mgn_select(mgn_greater(before, after), mgn_constant(graph, 1), mgn_constant(graph, 0.25));
-    *residual = mgn_mean(mgn_sqrt(before), -1);
-    return mgn_sub(z, mgn_mul(step, mgn_reshape(factor, MGN_SHAPE(rows, 1))));
+    *residual = mgn_mean(off, -1);
+    return mgn_sub(z, mgn_mul(step, mgn_reshape(factor, column)));
+}
+
+/* The inputs, and a batch of target rows with their points. */
+static void build_inputs(const solver *s, mgn_graph *graph, step_nodes *in) {
+    const mgn_shape rows = MGN_SHAPE(s->pairs, s->d);
+    *in = (step_nodes){.y = mgn_input(graph, "y", MGN_REAL, rows),
+                       .points = mgn_input(graph, "conjugate points", MGN_REAL, rows),
+                       .parameters = mgn_input(graph, "parameters", MGN_REAL, MGN_SHAPE(s->count)),
+                       .sums = mgn_input(graph, "sums", MGN_REAL, MGN_SHAPE(2)),
+                       .state = mgn_input(graph, "random state", MGN_INDEX, MGN_SHAPE(4))};
+    in->index = mgn_shuffle(in->state, s->pairs, s->batch, s->steps, s->batch);
+    in->batch_y = mgn_gather_rows(in->y, in->index);
+    in->batch_points = mgn_gather_rows(in->points, in->index);
+}
+
+static void assign(const solver *s, const step_nodes *in, mgn_node *next, mgn_node *value, mgn_node *residual) {
+    mgn_node *moved = mgn_scatter_rows(mgn_sub(next, in->batch_points), in->index, s->pairs);
+    mgn_assign(in->points, mgn_add(in->points, moved));
+    mgn_assign(in->sums, mgn_add(in->sums, mgn_stack((mgn_node *[]){value, residual}, 2, 0)));
+    mgn_assign(in->state, mgn_advance(in->state, 1));
+}
+
+static mgn_status build_newton(const solver *s, mgn_graph *graph, step_nodes *in) {
+    mgn_node *residual = NULL;
+    build_inputs(s, graph, in);
+    mgn_node *next = newton(s->model, in->parameters, in->batch_points, in->batch_y, &residual);
+    assign(s, in, next, residual, residual);
+    return mgn_graph_status(graph);
 }
 
 static mgn_status build_step(const solver *s, mgn_graph *graph, step_nodes *in) {
-    const mgn_shape shape = MGN_SHAPE(s->count);
     mgn_node *gradient = NULL, *residual = NULL, *vectors[MGN_MOST_OPTIMIZER_VECTORS] = {NULL};
-    in->x = mgn_input(graph, "x", MGN_REAL, MGN_SHAPE(s->n, s->d));
-    in->y = mgn_input(graph, "y", MGN_REAL, MGN_SHAPE(s->m, s->d));
-    in->points = mgn_input(graph, "conjugate points", MGN_REAL, MGN_SHAPE(s->m, s->d));
-    in->parameters = mgn_input(graph, "parameters", MGN_REAL, shape);
+    build_inputs(s, graph, in);
+    in->x = mgn_input(graph, "x", MGN_REAL, MGN_SHAPE(s->pairs, s->d));
     in->lr = mgn_input(graph, "learning rate", MGN_REAL, MGN_SCALAR);
-    in->sums = mgn_input(graph, "sums", MGN_REAL, MGN_SHAPE(2));
-    in->state = mgn_input(graph, "random state", MGN_INDEX, MGN_SHAPE(4));
     mgn_node *scalars = mgn_input(graph, "optimizer scalars", MGN_REAL, MGN_SHAPE(MGN_MAX(s->shape.scalars, 1)));
-    for (int i = 0; i < s->shape.vectors; i++) vectors[i] = mgn_input(graph, "optimizer vector", MGN_REAL, shape);
-
-    mgn_node *x = mgn_gather_rows(in->x, mgn_shuffle(in->state, s->n, s->from_x, s->n / s->from_x, s->from_x));
-    mgn_node *index = mgn_shuffle(in->state, s->m, s->from_y, s->m / s->from_y, s->from_y);
-    mgn_node *y = mgn_gather_rows(in->y, index), *z = mgn_gather_rows(in->points, index);
-    mgn_node *next = mgn_detach(newton(s->model, in->parameters, z, y, &residual));
+    for (int i = 0; i < s->shape.vectors; i++)
+        vectors[i] = mgn_input(graph, "optimizer vector", MGN_REAL, MGN_SHAPE(s->count));
+    mgn_node *x = mgn_gather_rows(in->x, in->index);
+    mgn_node *next = mgn_detach(newton(s->model, in->parameters, in->batch_points, in->batch_y, &residual));
     mgn_node *loss = mgn_sub(mgn_mean(mgn_model_potential(s->model, in->parameters, x), -1),
                              mgn_mean(mgn_model_potential(s->model, in->parameters, next), -1));
     MGN_TRY(mgn_graph_status(graph));
     MGN_TRY(mgn_grad(loss, &in->parameters, 1, &gradient));
     mgn_optimizer_update(&s->config->optimizer, in->parameters, gradient, in->lr, vectors, scalars);
-    mgn_assign(in->points, mgn_add(in->points, mgn_scatter_rows(mgn_sub(next, z), index, s->m)));
-    mgn_node *value = mgn_add(loss, mgn_mean(mgn_sum(mgn_mul(next, y), 2), -1));
-    mgn_assign(in->sums, mgn_add(in->sums, mgn_stack((mgn_node *[]){value, residual}, 2, 0)));
-    mgn_assign(in->state, mgn_advance(in->state, 1));
+    assign(s, in, next, mgn_add(loss, mgn_mean(mgn_sum(mgn_mul(next, in->batch_y), 2), -1)), residual);
     return mgn_graph_status(graph);
 }
 
-static mgn_status make_tensor(const solver *s, int64_t rows, const float *values, mgn_tensor **tensor) {
-    MGN_TRY(mgn_tensor_create(s->device, s->config->real, MGN_SHAPE(rows, s->d), tensor));
-    return mgn_tensor_write(*tensor, MGN_F32, values);
+/* Shares rows, points and parameters with the step. */
+static mgn_status compile_newton(solver *s) {
+    mgn_graph *graph;
+    step_nodes in;
+    MGN_TRY(mgn_graph_create(&graph));
+    mgn_status status = build_newton(s, graph, &in);
+    if (status == MGN_OK) {
+        const mgn_binding bindings[] = {{in.y, s->y}, {in.points, s->points}, {in.parameters, s->parameters}};
+        status = mgn_plan_compile(graph, s->device, s->config->real, bindings, MGN_COUNT(bindings), &s->newton);
+    }
+    if (status == MGN_OK) s->newton_sums = mgn_plan_tensor(s->newton, in.sums);
+    mgn_graph_destroy(graph);
+    return status;
 }
 
 static mgn_status compile(solver *s) {
     mgn_graph *graph;
     step_nodes in;
-    MGN_TRY(make_tensor(s, s->n, s->clouds.x, &s->x));
-    MGN_TRY(make_tensor(s, s->m, s->clouds.y, &s->y));
-    MGN_TRY(make_tensor(s, s->m, s->conjugate, &s->points));
     MGN_TRY(mgn_graph_create(&graph));
     mgn_status status = build_step(s, graph, &in);
+    if (status == MGN_OK) { status = mgn_plan_compile(graph, s->device, s->config->real, NULL, 0, &s->plan); }
     if (status == MGN_OK) {
-        const mgn_binding bindings[] = {{in.x, s->x}, {in.y, s->y}, {in.points, s->points}};
-        status = mgn_plan_compile(graph, s->device, s->config->real, bindings, MGN_COUNT(bindings), &s->plan);
-    }
-    if (status == MGN_OK) {
+        s->x = mgn_plan_tensor(s->plan, in.x);
+        s->y = mgn_plan_tensor(s->plan, in.y);
+        s->points = mgn_plan_tensor(s->plan, in.points);
         s->parameters = mgn_plan_tensor(s->plan, in.parameters);
         s->lr = mgn_plan_tensor(s->plan, in.lr);
         s->sums = mgn_plan_tensor(s->plan, in.sums);
         s->state = mgn_plan_tensor(s->plan, in.state);
     }
     mgn_graph_destroy(graph);
-    return status;
+    return status == MGN_OK ? compile_newton(s) : status;
 }
 
 /* ---- running ---- */
 
-static mgn_status run_epoch(solver *s, int64_t epoch, double lr, double sums[2]) {
+/* Brings the rows of a round to the front where there are more. */
+static void draw_rows(const solver *s, int64_t epoch, int64_t round, int64_t *order, int64_t n) {
+    if (n == s->pairs) return;
+    const bool stays = epoch < s->config->epochs / 2;
+    const int64_t first = stays ? 0 : round * (n - s->pairs) / MGN_MAX(s->rounds - 1, 1);
+    const mgn_host_shuffle shuffle = mgn_host_shuffle_start(s->config->seed, stays ? 0 : (uint32_t)epoch, (uint32_t)n);
+    for (int64_t i = 0; i < s->pairs; i++) order[i] = mgn_host_shuffle_at(&shuffle, (uint32_t)(first + i));
+}
+
+static mgn_status write_rows(solver *s, const float *rows, const int64_t *order, mgn_tensor *tensor) {
+    for (int64_t i = 0; i < s->pairs; i++)
+        memcpy(s->staged + i * s->d, rows + order[i] * s->d, (size_t)s->d * sizeof *rows);
+    return mgn_tensor_write(tensor, MGN_F32, s->staged);
+}
+
+/* Newton steps of all points of the round, until they are where they belong or nothing helps. */
+static mgn_status renew(solver *s) {
+    double sums[2];
+    for (int sweep = 0; s->residual > stale && sweep < MOST_SWEEPS && !mgn_interrupted(); sweep++) {
+        MGN_TRY(mgn_tensor_write(s->newton_sums, MGN_F64, (double[2]){0}));
+        MGN_TRY(mgn_plan_run(s->newton, (uint64_t)s->steps));
+        MGN_TRY(mgn_tensor_read(s->newton_sums, MGN_F64, sums));
+        s->residual = sums[1] / (double)s->steps;
+    }
+    return MGN_OK;
+}
+
+/* Takes the conjugate points over. */
+static mgn_status keep_points(solver *s) {
+    MGN_TRY(mgn_tensor_read(s->points, MGN_F32, s->staged));
+    for (int64_t i = 0; i < s->pairs * s->d; i++)
+        if (!isfinite(s->staged[i]))
+            return mgn_fail(MGN_ERR_NUMERIC,
+                            "training diverged: a conjugate point is not finite; a lower learning rate "
+                            "than %g may help",
+                            s->config->optimizer.lr);
+    for (int64_t i = 0; i < s->pairs; i++)
+        memcpy(s->conjugate + s->y_order[i] * s->d, s->staged + i * s->d, (size_t)s->d * sizeof *s->staged);
+    return MGN_OK;
+}
+
+/* The rows of a round, as pairs of neighbours. */
+static mgn_status begin_round(solver *s, int64_t epoch, int64_t round) {
+    draw_rows(s, epoch, round, s->x_order, s->n);
+    draw_rows(s, epoch, round, s->y_order, s->m);
+    if (s->residual > stale) {
+        MGN_TRY(write_rows(s, s->clouds.y, s->y_order, s->y));
+        MGN_TRY(write_rows(s, s->conjugate, s->y_order, s->points));
+        MGN_TRY(renew(s));
+        MGN_TRY(keep_points(s));
+    }
+    mgn_pair_rows(s->clouds.x, s->x_order, s->conjugate, s->y_order, s->pairs, s->d);
+    MGN_TRY(write_rows(s, s->clouds.x, s->x_order, s->x));
+    MGN_TRY(write_rows(s, s->clouds.y, s->y_order, s->y));
+    return write_rows(s, s->conjugate, s->y_order, s->points);
+}
+
+static mgn_status run_epoch(solver *s, int64_t epoch, double lr, double *value) {
+    double sums[2];
+    *value = 0;
     MGN_TRY(mgn_tensor_write(s->lr, MGN_F64, &lr));
-    MGN_TRY(mgn_tensor_write(s->sums, MGN_F64, (double[2]){0}));
-    for (int64_t done = 0; done < s->steps && !mgn_interrupted(); done += STEPS_PER_LOOK)
-        MGN_TRY(mgn_plan_run(s->plan, (uint64_t)MGN_MIN(s->steps - done, STEPS_PER_LOOK)));
-    MGN_TRY(mgn_tensor_read(s->sums, MGN_F64, sums));
-    if (mgn_interrupted() || (isfinite(sums[0]) && isfinite(sums[1]))) return MGN_OK;
-    return mgn_fail(
-        MGN_ERR_NUMERIC,
-        "training diverged: the semidual loss became %g in epoch %lld of %lld; a lower learning rate than %g may help",
-        sums[0], (long long)(epoch + 1), (long long)s->config->epochs, lr);
+    for (int64_t round = 0; round < s->rounds && !mgn_interrupted(); round++) {
+        MGN_TRY(begin_round(s, epoch, round));
+        MGN_TRY(mgn_tensor_write(s->sums, MGN_F64, (double[2]){0}));
+        MGN_TRY(mgn_plan_run(s->plan, (uint64_t)s->steps));
+        MGN_TRY(mgn_tensor_read(s->sums, MGN_F64, sums));
+        s->residual = sums[1] / (double)s->steps;
+        *value += sums[0] / (double)(s->steps * s->rounds);
+        if (!isfinite(*value) || !isfinite(s->residual))
+            return mgn_fail(MGN_ERR_NUMERIC,
+                            "training diverged: the semidual loss became %g in epoch %lld of %lld; a lower learning "
+                            "rate than %g may help",
+                            *value, (long long)(epoch + 1), (long long)s->config->epochs, lr);
+        MGN_TRY(keep_points(s));
+    }
+    return MGN_OK;
 }
 
 static mgn_status run_epochs(solver *s, mgn_train_result *result) {
     const mgn_train_config *config = s->config;
     const double start = mgn_now();
+    const int64_t steps = s->rounds * s->steps;
     mgn_schedule_state schedule = {0};
-    double sums[2], loss = 0;
+    double value, loss = 0;
     for (int64_t epoch = 0; epoch < config->epochs; epoch++) {
         const double lr =
             config->optimizer.lr * mgn_schedule_factor(&config->schedule, &schedule, epoch, config->epochs, loss);
-        MGN_TRY(run_epoch(s, epoch, lr, sums));
-        loss = mgn_frame_value(&s->frame, sums[0] / (double)s->steps);
-        *result = (mgn_train_result){loss, (epoch + 1) * s->steps, mgn_now() - start, result->compile_seconds};
+        MGN_TRY(run_epoch(s, epoch, lr, &value));
+        loss = mgn_frame_value(&s->frame, value);
+        *result = (mgn_train_result){loss, (epoch + 1) * steps, mgn_now() - start, result->compile_seconds};
         const mgn_train_report report = {epoch + 1, config->epochs, result->steps, loss, lr, result->seconds};
         const bool go_on = !config->report || config->report(config->context, &report);
         if (!go_on || mgn_interrupted())
             return mgn_fail(MGN_ERR_INTERRUPTED, "stopped after epoch %lld of %lld", (long long)(epoch + 1),
                             (long long)config->epochs);
     }
-    const double residual = sums[1] / (double)s->steps;
-    if (residual > 0.05)
+    if (s->residual > 0.05)
         mgn_note("semidual: conjugate points were still %.2g of the target's spread off; more epochs may help",
-                 residual);
+                 s->residual);
     return MGN_OK;
 }
 
@@ -176,10 +282,24 @@ static mgn_status check(solver *s, const mgn_clouds *clouds) {
         return mgn_fail(MGN_ERR_ARGUMENT,
                         "the semi-dual needs a convex potential in closed form; %s of %lld layers has none",
                         mgn_model_get_config(s->model)->kind, (long long)mgn_model_get_config(s->model)->layers);
-    s->from_x = config->batch ? MGN_MIN(config->batch, s->n) : s->n;
-    s->from_y = config->batch ? MGN_MIN(config->batch, s->m) : s->m;
-    s->steps = MGN_MAX(s->n / s->from_x, s->m / s->from_y);
+    const int64_t least = MGN_MIN(s->n, s->m);
+    s->batch = config->batch ? MGN_MIN(config->batch, least) : least;
+    s->pairs = least / s->batch > ROUND ? ROUND * s->batch : least;
+    s->rounds = (least + s->pairs - 1) / s->pairs;
+    s->steps = s->pairs / s->batch;
+    s->residual = INFINITY; /* before the first round nothing is known */
     return mgn_optimizer_check(&config->optimizer, &s->shape);
+}
+
+static mgn_status allocate(solver *s) {
+    s->values = mgn_alloc((size_t)s->count, sizeof *s->values);
+    s->x_order = mgn_alloc((size_t)s->n, sizeof *s->x_order);
+    s->y_order = mgn_alloc((size_t)s->m, sizeof *s->y_order);
+    s->staged = mgn_alloc_aligned((size_t)s->pairs, (size_t)s->d * sizeof *s->staged);
+    if (!s->values || !s->x_order || !s->y_order || !s->staged) return MGN_ERR_MEMORY;
+    for (int64_t i = 0; i < s->n; i++) s->x_order[i] = i;
+    for (int64_t i = 0; i < s->m; i++) s->y_order[i] = i;
+    return MGN_OK;
 }
 
 static mgn_status train(solver *s, const mgn_clouds *clouds, mgn_train_result *result) {
@@ -189,8 +309,7 @@ static mgn_status train(solver *s, const mgn_clouds *clouds, mgn_train_result *r
     MGN_TRY(check(s, clouds));
     MGN_TRY(mgn_frame_find(s->model, clouds, &s->frame));
     MGN_TRY(mgn_frame_rows(&s->frame, clouds, &s->clouds, &s->conjugate));
-    s->values = mgn_alloc((size_t)s->count, sizeof *s->values);
-    if (!s->values) return MGN_ERR_MEMORY;
+    MGN_TRY(allocate(s));
     MGN_TRY(compile(s));
     mgn_frame_enter(&s->frame, s->model);
     mgn_status status = mgn_tensor_write(s->parameters, MGN_F64, mgn_model_values(s->model));
@@ -217,14 +336,11 @@ mgn_status mgn_semidual(mgn_model *model, mgn_device *device, const mgn_clouds *
     mgn_train_result own = {0};
     const mgn_status status = train(&s, clouds, &own);
     if (result) *result = own;
+    mgn_plan_destroy(s.newton);
     mgn_plan_destroy(s.plan);
-    mgn_tensor *const tensors[] = {s.x, s.y, s.points};
-    for (size_t i = 0; i < MGN_COUNT(tensors); i++) mgn_tensor_destroy(tensors[i]);
-    mgn_free((float *)s.clouds.x);
-    mgn_free((float *)s.clouds.y);
-    mgn_free(s.conjugate);
-    mgn_free(s.frame.block);
-    mgn_free(s.values);
+    void *const blocks[] = {(float *)s.clouds.x, (float *)s.clouds.y, s.conjugate, s.frame.block, s.values,
+                            s.x_order,           s.y_order,           s.staged};
+    for (size_t i = 0; i < MGN_COUNT(blocks); i++) mgn_free(blocks[i]);
     return status;
 }
 

@@ -24,6 +24,10 @@ void mgn_frame_leave(const mgn_frame *frame, mgn_model *model);
 /* J in the clouds' coordinates. */
 double mgn_frame_value(const mgn_frame *frame, double value);
 
+/* Reorders two lists of `count` row numbers, of rows x and z of d finite numbers, so that rows at the same place are
+ * neighbours (semidual_pairs.c). */
+void mgn_pair_rows(const float *x, int64_t *x_order, const float *z, int64_t *z_order, int64_t count, int64_t d);
+
 /* The samples and a target's rows, or as many samples of it as there are of the source: then the caller frees `drawn`. */
 mgn_status mgn_semidual_clouds(const mgn_samples *samples, const mgn_target *target, int64_t d, uint64_t seed,
                                mgn_clouds *clouds, float **drawn);

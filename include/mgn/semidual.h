@@ -28,7 +28,7 @@ MGN_API mgn_status mgn_semidual_start(mgn_model *model, const mgn_clouds *clouds
  *  "semidual". Each target row keeps its conjugate point x*, g(x*) = y, which takes a damped Newton step whenever the row
  *  is in a batch; by the envelope theorem the gradient of phi*(y) by the parameters is that of -phi at a fixed x*. Models
  *  of the kind dicnn are trained in coordinates where either cloud has mean 0 and variance 1, and end in the clouds' own.
- *  Of `config` count optimizer (of first order), schedule, batch (of either cloud), epochs (passes over the larger cloud),
+ *  Of `config` count optimizer (of first order), schedule, batch (of either cloud), epochs (passes over the smaller cloud),
  *  seed, real and report, whose loss is J. Errors: those of mgn_train; ARGUMENT (fewer than 2 rows, a model
  *  that has no closed potential, or need not be monotone; an optimizer of second order; accumulated steps). */
 MGN_API mgn_status mgn_semidual(mgn_model *model, mgn_device *device, const mgn_clouds *clouds,
