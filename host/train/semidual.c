@@ -19,7 +19,7 @@
 /* A round is so many batches at most: its rows' points are never older than it. */
 enum { ROUND = 48, MOST_SWEEPS = 10 };
 /* Mean residual, in units of the target's spread, above which points are renewed before a round. */
-static const double stale = 0.02;
+static const double stale = 0.05;
 /* Of each Newton step: least damping, and the length that steps are cut to, in units of the source's spread. */
 static const double damping = 1e-3, longest = 1;
 
@@ -199,6 +199,7 @@ static mgn_status keep_points(solver *s) {
 
 /* The rows of a round, as pairs of neighbours. */
 static mgn_status begin_round(solver *s, int64_t epoch, int64_t round) {
+    if (epoch >= s->config->epochs / 2 && s->rounds > 1) s->residual = INFINITY; /* other rows, of unknown age */
     draw_rows(s, epoch, round, s->x_order, s->n);
     draw_rows(s, epoch, round, s->y_order, s->m);
     if (s->residual > stale) {
