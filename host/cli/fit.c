@@ -16,6 +16,7 @@
 enum {
     USUAL_SAMPLES = 10000,
     USUAL_EPOCHS = 100,
+    SEMIDUAL_EPOCHS = 20,
     USUAL_BATCH = 256,
     MOMENTS_BATCH = 4096, /* of losses that estimate a covariance from each batch */
     POINTS_BATCH = 512,   /* of losses between clouds of points */
@@ -147,7 +148,7 @@ static mgn_status set_training(fit_job *j) {
     t->schedule.gamma = o->gamma;
     t->schedule.every = o->every;
     t->schedule.floor = o->floor;
-    t->epochs = o->epochs ? o->epochs : USUAL_EPOCHS;
+    t->epochs = o->epochs ? o->epochs : is_semidual(j) ? SEMIDUAL_EPOCHS : USUAL_EPOCHS;
     const int64_t usual = takes_moments(t->loss.kind)            ? MOMENTS_BATCH
                           : mgn_loss_needs_samples(t->loss.kind) ? POINTS_BATCH
                                                                  : USUAL_BATCH;

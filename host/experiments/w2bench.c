@@ -10,7 +10,7 @@
 
 #include "experiments/experiments.h"
 
-enum { MOST_PATH = 4096, MOST = 64, HELD_PARTS = 20, USUAL_EPOCHS = 120 };
+enum { MOST_PATH = 4096, MOST = 64, HELD_PARTS = 20, USUAL_EPOCHS = 20 };
 
 /* L2-UVP of published solvers, in percent: from the benchmark's own (the best of W2, MM and MMv2), amortised conjugates
  * with L-BFGS, and expectile regularisation. */
@@ -190,7 +190,7 @@ const mgn_experiment mgn_w2bench_experiment = {
         "conjugate "
         "points kept and renewed by Newton steps: Adam with learning rate .02 falling along a half cosine, batches of "
         "512 "
-        "pairs of neighbouring rows, 120 passes over 95 % of the rows (--epochs: another number). uvp: mean squared "
+        "pairs of neighbouring rows, 20 passes over 95 % of the rows (--epochs: another number). uvp: mean squared "
         "distance to the true map on the test points, in percent of the target's variance d, beside expectile "
         "regularisation (ENOT, the best known), amortised conjugates with L-BFGS (W2OT) and the best of W2, MM and "
         "MMv2; uvp_affine: of the affine map between the moments; w2_squared: by the dual on the rows held out, beside "
