@@ -98,7 +98,7 @@ static mgn_status cpu_open(const mgn_device_info *info, mgn_device **device) {
     cpu->f32 = chosen->f32;
     cpu->f64 = chosen->f64;
     /* Threads come from the chunks of a task; a BLAS with its own would make bits depend on their number. */
-    openblas_set_num_threads(1);
+    if (openblas_get_num_threads() != 1) openblas_set_num_threads(1); /* which starts its threads again, if they ended */
     *device = &cpu->base;
     return MGN_OK;
 }
