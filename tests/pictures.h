@@ -99,4 +99,14 @@ static inline unsigned char *make_profile(size_t size, const char *space, mgn_te
     return profile;
 }
 
+/* One of the pictures that come with the project, made small. */
+static inline void write_small(const char *asset, const char *path, size_t width, size_t height) {
+    mgn_image *whole = NULL, *small = NULL;
+    MGN_ASSERT_OK(mgn_image_read(mgn_test_source(asset), &whole));
+    MGN_ASSERT_OK(mgn_image_resize(whole, width, height, &small));
+    MGN_ASSERT_OK(mgn_image_write(small, path, NULL));
+    mgn_image_destroy(whole);
+    mgn_image_destroy(small);
+}
+
 #endif

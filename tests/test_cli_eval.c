@@ -1,6 +1,6 @@
 /* `mgn eval`, `mgn sample`, `mgn apply` on tables and `mgn w2` as a user meets them, on a map that is known: the affine
  * one that whitens N((2, 1), ((1, -.8), (-.8, 1))), whose every figure has a closed form. Then what they refuse. */
-#include "harness.h"
+#include "refusals.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -223,12 +223,6 @@ START_TEST(w2_measures_three_ways) {
 }
 END_TEST
 
-typedef struct refusal {
-    const char *arguments;
-    int code;
-    const char *words;
-} refusal;
-
 static const refusal refusals[] = {
     {"w2 x.npy", 2, "mgn w2 needs 2 arguments and was given 1"},
     {"w2 x.npy none.npy", 1, "none.npy does not exist"},
@@ -270,25 +264,6 @@ static const refusal refusals[] = {
     {"apply map x.npy picture.png -o out", 2, "pictures need one of 3"},
 };
 
-static void check_refusal(const refusal *r) {
-    mgn_test_process process = mgn_test_shell(
-        "cd %s && ls >../before && \"$MGN_BINARY\" %s -q --device cpu; code=$?; ls >../after; exit $code", folder,
-        r->arguments);
-    ck_assert_msg(process.code == r->code, "mgn %s: exit code %d instead of %d: %s", r->arguments, process.code,
-                  r->code, process.err);
-    char words[256];
-    snprintf(words, sizeof words, "%s", r->words);
-    for (char *rest = words, *word; (word = strsep(&rest, "|"));)
-        ck_assert_msg(strstr(process.err, word), "mgn %s: '%s' is not in: %s", r->arguments, word, process.err);
-    ck_assert_msg(!*process.out, "mgn %s printed: %s", r->arguments, process.out);
-    const char *end = strchr(process.err, '\n');
-    ck_assert_msg(end && !end[1], "mgn %s: one line was expected: %s", r->arguments, process.err);
-    mgn_test_process same = mgn_test_shell("cmp %s/../before %s/../after", folder, folder);
-    ck_assert_msg(same.code == 0, "mgn %s left something behind: %s", r->arguments, same.out);
-    mgn_test_process_free(&same);
-    mgn_test_process_free(&process);
-}
-
 START_TEST(bad_input_is_refused) {
     static float x[2 * N], y[2 * N];
     save_all(x, y);
@@ -297,7 +272,7 @@ START_TEST(bad_input_is_refused) {
     save_rows(in_folder("wide.npy"), wide, 2, 3);
     save_rows(in_folder("nan.npy"), nan, 2, 2);
     mgn_test_write_file(in_folder("picture.png"), "x", 1);
-    for (size_t i = 0; i < MGN_COUNT(refusals); i++) check_refusal(&refusals[i]);
+    for (size_t i = 0; i < MGN_COUNT(refusals); i++) check_refusal(folder, &refusals[i]);
 }
 END_TEST
 

@@ -1,6 +1,6 @@
 /* `mgn fit` as a user meets it: maps with known optima are found, the same seed gives the same file, a stopped run keeps
  * what was learned, and bad input is one sentence that leaves nothing behind. */
-#include "harness.h"
+#include "refusals.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -204,12 +204,6 @@ START_TEST(a_density_is_for_monotone_models) {
 }
 END_TEST
 
-typedef struct refusal {
-    const char *arguments;
-    int code;
-    const char *words;
-} refusal;
-
 #define FIT "fit -s x.npy -t normal:2 -o map "
 
 static const refusal refusals[] = {
@@ -249,28 +243,9 @@ static const refusal refusals[] = {
     {FIT "--optimizer sgd --lr 1e6 --epochs 50 --restarts 2", 1, "diverged"},
 };
 
-static void check_refusal(const refusal *r) {
-    mgn_test_process process =
-        mgn_test_shell("cd %s && ls >../before && \"$MGN_BINARY\" %s -q %s; code=$?; ls >../after; exit $code", folder,
-                       r->arguments, strstr(r->arguments, "--device") ? "" : "--device cpu");
-    ck_assert_msg(process.code == r->code, "mgn %s: exit code %d instead of %d: %s", r->arguments, process.code,
-                  r->code, process.err);
-    char words[256];
-    snprintf(words, sizeof words, "%s", r->words);
-    for (char *rest = words, *word; (word = strsep(&rest, "|"));)
-        ck_assert_msg(strstr(process.err, word), "mgn %s: '%s' is not in: %s", r->arguments, word, process.err);
-    ck_assert_msg(!*process.out, "mgn %s printed: %s", r->arguments, process.out);
-    const char *end = strchr(process.err, '\n');
-    ck_assert_msg(end && !end[1], "mgn %s: one line was expected: %s", r->arguments, process.err);
-    mgn_test_process same = mgn_test_shell("cmp %s/../before %s/../after", folder, folder);
-    ck_assert_msg(same.code == 0, "mgn %s left something behind: %s", r->arguments, same.out);
-    mgn_test_process_free(&same);
-    mgn_test_process_free(&process);
-}
-
 START_TEST(bad_input_is_refused) {
     make_inputs();
-    for (size_t i = 0; i < MGN_COUNT(refusals); i++) check_refusal(&refusals[i]);
+    for (size_t i = 0; i < MGN_COUNT(refusals); i++) check_refusal(folder, &refusals[i]);
 }
 END_TEST
 

@@ -15,15 +15,6 @@
 
 static const char *day, *sunset;
 
-static void write_small(const char *asset, const char *path, size_t width, size_t height) {
-    mgn_image *whole = NULL, *small = NULL;
-    MGN_ASSERT_OK(mgn_image_read(mgn_test_source(asset), &whole));
-    MGN_ASSERT_OK(mgn_image_resize(whole, width, height, &small));
-    MGN_ASSERT_OK(mgn_image_write(small, path, NULL));
-    mgn_image_destroy(whole);
-    mgn_image_destroy(small);
-}
-
 static void make_inputs(void) {
     static char paths[2][512];
     snprintf(paths[0], sizeof paths[0], "%s", mgn_test_path("day.png"));
