@@ -8,6 +8,8 @@
 #include <mgn/image.h>
 
 #include "core/parse.h"
+#include "data/gzip.h"
+#include "data/idx.h"
 #include "target/target.h"
 
 enum { MOST_DIMENSIONS = 4096 };
@@ -195,9 +197,18 @@ static mgn_status read_picture(const void *bytes, size_t size, const char *path,
     return status;
 }
 
+static mgn_status read_image_set(const void *bytes, size_t size, const char *path, mgn_matrix *matrix) {
+    mgn_image_set set = {0};
+    MGN_TRY(mgn_idx_parse(bytes, size, path, &set));
+    const mgn_status status = mgn_image_set_rows(&set, matrix);
+    mgn_image_set_free(&set);
+    return status;
+}
+
 /* Which of the formats it is, its first bytes say. */
 static mgn_status read_bytes(const unsigned char *bytes, size_t size, const char *path, mgn_matrix *matrix) {
     if (size >= 6 && memcmp(bytes, "\x93NUMPY", 6) == 0) return mgn_npy_parse(bytes, size, path, matrix);
+    if (mgn_is_gzip(bytes, size) || mgn_is_idx(bytes, size)) return read_image_set(bytes, size, path, matrix);
     const bool jpeg = size >= 2 && memcmp(bytes, "\xff\xd8", 2) == 0,
                png = size >= 4 && memcmp(bytes, "\x89PNG", 4) == 0;
     if (jpeg || png) return read_picture(bytes, size, path, matrix);

@@ -10,6 +10,7 @@
 #include <mgn/experiment.h>
 #include <mgn/graph.h>
 #include <mgn/image.h>
+#include <mgn/image_set.h>
 #include <mgn/loss.h>
 #include <mgn/mixture.h>
 #include <mgn/model.h>

@@ -26,7 +26,8 @@ typedef enum mgn_density {
  *    checkerboard                     uniform on 8 of the 16 squares of side 2 in [-4, 4]^2
  *    moons[:noise=.1]                 two half circles of radius 1, each normal noise apart
  *    spirals[:noise=.1]               two arms of one and a half turns, out to radius pi
- *    FILE                             the rows of a .npy or .csv table, or the pixels of a picture in [0, 1]^3
+ *    FILE                             the rows of a .npy or .csv table, the pixels of a picture in [0, 1]^3, or the
+ *                                     pictures of an IDX file (also gzip), one a row in [0, 1]^(height width)
  *  A name wins over a file of that name; ./moons is the file. The caller destroys `target`.
  *  Errors: ARGUMENT, in one sentence with the offending part; those of the readers for files. */
 MGN_API mgn_status mgn_target_parse(const char *spec, mgn_target **target);
