@@ -101,7 +101,7 @@ static mgn_status prepare(job *j) {
     const bool has_f64 = mgn_device_get_info(j->device)->has_f64;
     j->dtype = (j->real ? strcmp(j->real, "f64") == 0 : has_f64) ? MGN_F64 : MGN_F32;
     MGN_TRY(mgn_map_create(j->model, j->device, j->dtype, &j->map));
-    const int64_t all = cli_target_count(j->data_target), n = j->points ? j->points : all ? all : USUAL_ROWS;
+    const int64_t all = mgn_target_count(j->data_target), n = j->points ? j->points : all ? all : USUAL_ROWS;
     MGN_TRY(cli_target_rows(j->data_target, n, j->common.seed, &j->x));
     MGN_TRY(mgn_matrix_create(n, j->d, &j->y));
     return mgn_map_apply(j->map, j->x.values, n, j->y.values);
@@ -126,10 +126,10 @@ static mgn_status judge_truth(job *j) {
     double variance = j->variance, uvp, rmse, mae;
     mgn_status status = mgn_target_parse(j->truth, &known);
     if (status == MGN_OK) status = cli_check_dimension(known, j->map_path, j->d);
-    if (status == MGN_OK && cli_target_count(known) != cli_target_count(j->data_target))
+    if (status == MGN_OK && mgn_target_count(known) != mgn_target_count(j->data_target))
         status = mgn_fail(MGN_ERR_ARGUMENT, "--truth: %s has %lld rows, but %s has %lld; one for each was expected",
-                          j->truth, (long long)cli_target_count(known), j->data,
-                          (long long)cli_target_count(j->data_target));
+                          j->truth, (long long)mgn_target_count(known), j->data,
+                          (long long)mgn_target_count(j->data_target));
     if (status == MGN_OK) status = cli_target_rows(known, j->x.rows, j->common.seed, &truth);
     if (status == MGN_OK && !(variance > 0)) status = mgn_total_variance(truth.values, truth.rows, j->d, &variance);
     if (status == MGN_OK && !(variance > 0))

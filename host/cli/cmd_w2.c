@@ -53,7 +53,7 @@ static mgn_status read_both(job *j) {
 /* How many rows to take of `target`, beside `other`. */
 static int64_t points_of(const job *j, const mgn_target *target, const mgn_target *other, int64_t usual) {
     if (j->points) return j->points;
-    const int64_t own = cli_target_count(target), others = cli_target_count(other);
+    const int64_t own = mgn_target_count(target), others = mgn_target_count(other);
     return own ? own : others ? others : usual;
 }
 
@@ -98,7 +98,7 @@ static mgn_status bures(job *j, result *r) {
     mgn_status status = MGN_OK;
     for (int k = 0; k < 2 && status == MGN_OK; k++) {
         mgn_matrix rows = {0};
-        r->points[k] = j->points ? j->points : cli_target_count(targets[k]);
+        r->points[k] = j->points ? j->points : mgn_target_count(targets[k]);
         if (j->points) status = cli_target_rows(targets[k], j->points, j->common.seed ^ (k ? second_seed : 0), &rows);
         if (status == MGN_OK)
             status = j->points ? mgn_moments(rows.values, rows.rows, d, false, mean[k], covariance[k])

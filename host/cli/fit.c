@@ -86,6 +86,19 @@ static mgn_status check_jacobian(const fit_job *j, const char *loss) {
         j->shape.signed_scales ? "--signed" : "--layers");
 }
 
+/* Tables that are still in their files are taken into memory, as far as they are wanted. */
+static mgn_status hold_rows(fit_job *j) {
+    const fit_options *o = &j->options;
+    const int64_t count = mgn_target_count(j->source);
+    if (o->paired && (!count || mgn_target_count(j->target) != count))
+        return mgn_fail(MGN_ERR_ARGUMENT,
+                        "--paired: two tables of equally many rows were expected; %s has %lld and %s has %lld",
+                        mgn_target_label(j->source), (long long)count, mgn_target_label(j->target),
+                        (long long)mgn_target_count(j->target));
+    MGN_TRY(mgn_target_hold(j->source, o->samples, o->common.seed));
+    return mgn_target_hold(j->target, o->samples, o->common.seed);
+}
+
 static mgn_status set_loss(fit_job *j) {
     const fit_options *o = &j->options;
     const char *reason = NULL, *kind = o->loss ? o->loss : choose_loss(j, &reason);
@@ -102,6 +115,7 @@ static mgn_status set_loss(fit_job *j) {
     if (!mgn_loss_needs_pairs(kind) && o->paired)
         return mgn_fail(MGN_ERR_ARGUMENT, "--paired is for the losses mse and l1; %s does not look at pairs", kind);
     MGN_TRY(check_jacobian(j, kind));
+    MGN_TRY(hold_rows(j));
     j->mean = mgn_alloc((size_t)j->d, sizeof *j->mean);
     j->covariance = mgn_alloc((size_t)(j->d * j->d), sizeof *j->covariance);
     if (!j->mean || !j->covariance) return out_of_memory();
@@ -179,12 +193,7 @@ static void shuffle_rows(fit_job *j) {
 
 static mgn_status draw_rows(fit_job *j) {
     const fit_options *o = &j->options;
-    const int64_t count = cli_target_count(j->source), n = o->samples ? o->samples : count ? count : USUAL_SAMPLES;
-    if (o->paired && (!count || cli_target_count(j->target) != count))
-        return mgn_fail(MGN_ERR_ARGUMENT,
-                        "--paired: two tables of equally many rows were expected; %s has %lld and %s has %lld",
-                        mgn_target_label(j->source), (long long)count, mgn_target_label(j->target),
-                        (long long)cli_target_count(j->target));
+    const int64_t count = mgn_target_count(j->source), n = o->samples ? o->samples : count ? count : USUAL_SAMPLES;
     MGN_TRY(cli_target_rows(j->source, n, o->common.seed, &j->x));
     if (o->paired) MGN_TRY(cli_target_rows(j->target, n, o->common.seed, &j->y)); /* the same rows */
     shuffle_rows(j);

@@ -5,12 +5,6 @@
 
 #include "core/core.h"
 
-int64_t cli_target_count(const mgn_target *target) {
-    int64_t count = 0;
-    (void)mgn_target_rows(target, &count);
-    return count;
-}
-
 mgn_status cli_target_rows(const mgn_target *target, int64_t n, uint64_t seed, mgn_matrix *rows) {
     mgn_matrix drawn;
     MGN_TRY(mgn_matrix_create(n, mgn_target_dimension(target), &drawn));
@@ -23,7 +17,7 @@ mgn_status cli_target_rows(const mgn_target *target, int64_t n, uint64_t seed, m
 }
 
 mgn_status cli_target_all(const mgn_target *target, int64_t n, uint64_t seed, mgn_matrix *rows) {
-    const int64_t count = cli_target_count(target);
+    const int64_t count = mgn_target_count(target);
     return cli_target_rows(target, count ? count : n, seed, rows);
 }
 

@@ -5,9 +5,6 @@
 #include <mgn/data.h>
 #include <mgn/target.h>
 
-/* The rows of a finite target, 0 for a sampler. */
-int64_t cli_target_count(const mgn_target *target);
-
 /* n samples of the target; the caller frees `rows`. */
 mgn_status cli_target_rows(const mgn_target *target, int64_t n, uint64_t seed, mgn_matrix *rows);
 

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -100,6 +101,39 @@ mgn_status mgn_file_read(const char *path, size_t max_bytes, unsigned char **byt
     *bytes = block;
     *size = used;
     return MGN_OK;
+}
+
+/* ---- mapping ---- */
+
+mgn_status mgn_file_map(const char *path, mgn_mapped_file *file) {
+    int descriptor = -1;
+    struct stat about;
+    MGN_TRY(open_for_reading(path, &descriptor, &about));
+    void *bytes = MAP_FAILED;
+    const bool is_mappable = S_ISREG(about.st_mode) && about.st_size > 0;
+    if (is_mappable) bytes = mmap(NULL, (size_t)about.st_size, PROT_READ, MAP_SHARED, descriptor, 0);
+    if (bytes == MAP_FAILED) {
+        const int error = errno;
+        close(descriptor);
+        if (!S_ISREG(about.st_mode))
+            return mgn_fail(MGN_ERR_IO, "%s is no regular file, so it cannot be read in parts", path);
+        if (about.st_size == 0) return mgn_fail(MGN_ERR_IO, "%s is empty", path);
+        return mgn_fail(MGN_ERR_IO, "%s cannot be mapped into memory: %s", path, strerror(error));
+    }
+    *file = (mgn_mapped_file){bytes, (size_t)about.st_size, descriptor};
+    return MGN_OK;
+}
+
+bool mgn_file_is_whole(const mgn_mapped_file *file) {
+    struct stat about;
+    return fstat(file->descriptor, &about) == 0 && (uintmax_t)about.st_size >= file->size;
+}
+
+void mgn_file_unmap(mgn_mapped_file *file) {
+    if (!file->bytes) return;
+    munmap((void *)(uintptr_t)file->bytes, file->size);
+    close(file->descriptor);
+    *file = (mgn_mapped_file){0};
 }
 
 /* ---- writing ---- */

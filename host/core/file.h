@@ -14,6 +14,19 @@
  * unreadable, empty or longer than `max_bytes` is MGN_ERR_IO with its own sentence. */
 mgn_status mgn_file_read(const char *path, size_t max_bytes, unsigned char **bytes, size_t *size);
 
+/* A regular file as memory that can only be read; pages come from the disk when they are touched. */
+typedef struct mgn_mapped_file {
+    const unsigned char *bytes;
+    size_t size; /* >= 1 */
+    int descriptor;
+} mgn_mapped_file;
+
+/* Errors: IO (missing, not a regular file, empty, or the system refuses). */
+mgn_status mgn_file_map(const char *path, mgn_mapped_file *file);
+/* Whether the file is still as long as when it was mapped: pages beyond its end must not be touched. */
+bool mgn_file_is_whole(const mgn_mapped_file *file);
+void mgn_file_unmap(mgn_mapped_file *file);
+
 /* A file that is being written. */
 typedef struct mgn_output_file mgn_output_file;
 

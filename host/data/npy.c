@@ -9,18 +9,16 @@
 #include <string.h>
 
 #include "core/file.h"
-#include "data/data.h"
+#include "data/npy.h"
 
 #define MAGIC "\x93NUMPY"
 enum { MAGIC_BYTES = 6, PREFIX_BYTES = 10 };
 
+/* The layout while the header is read, when the shape is not yet one of rows and columns. */
 typedef struct npy_header {
-    char kind;   /* 'f', 'i', 'u', 'b' */
-    size_t item; /* bytes of one element */
-    bool swapped, fortran;
+    mgn_npy_layout layout;
     int axes;
     int64_t shape[2];
-    size_t data_at;
 } npy_header;
 
 /* ---- the dictionary ---- */
@@ -82,10 +80,10 @@ static mgn_status scan_type(scanner *s, npy_header *header) {
         return mgn_fail(MGN_ERR_UNSUPPORTED,
                         "%s: elements of type '%s' cannot be read; convert the array to float32 ('<f4')", s->label,
                         shown.text);
-    header->kind = kind;
-    header->item = (size_t)(digit - '0');
+    header->layout.kind = kind;
+    header->layout.item = (size_t)(digit - '0');
     const bool little = __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__;
-    header->swapped = header->item > 1 && ((order == '>' && little) || (order == '<' && !little));
+    header->layout.swapped = header->layout.item > 1 && ((order == '>' && little) || (order == '<' && !little));
     return MGN_OK;
 }
 
@@ -124,8 +122,8 @@ static mgn_status scan_dictionary(scanner *s, npy_header *header) {
         if (which == TYPE) MGN_TRY(scan_type(s, header));
         if (which == SHAPE) MGN_TRY(scan_shape(s, header));
         if (which == ORDER) {
-            header->fortran = accept_word(s, "True");
-            if (!header->fortran && !accept_word(s, "False")) return bad_header(s, "True or False");
+            header->layout.fortran = accept_word(s, "True");
+            if (!header->layout.fortran && !accept_word(s, "False")) return bad_header(s, "True or False");
         }
         if (peek(s) != '}' && !accept(s, ',')) return bad_header(s, "a comma or }");
     }
@@ -154,36 +152,44 @@ static mgn_status parse_header(const unsigned char *bytes, size_t size, const ch
                         size - at);
     scanner s = {(const char *)bytes + at, (const char *)bytes + at + length, label};
     MGN_TRY(scan_dictionary(&s, header));
-    header->data_at = at + length;
+    header->layout.data_at = at + length;
     return MGN_OK;
 }
 
 /* The shape as rows and columns, held against the bytes that there are. */
-static mgn_status check_shape(const npy_header *header, size_t size, const char *label, int64_t *rows,
-                              int64_t *columns) {
+static mgn_status check_shape(const npy_header *header, size_t size, const char *label, mgn_npy_layout *layout) {
     if (header->axes < 1 || header->axes > 2)
         return mgn_fail(MGN_ERR_UNSUPPORTED,
                         "%s holds an array of %d axes; 1 (n) or 2 (n, d) were expected, reshape it", label,
                         header->axes);
-    *rows = header->shape[0];
-    *columns = header->axes == 2 ? header->shape[1] : 1;
-    if (*rows == 0 || *columns == 0)
+    *layout = header->layout;
+    const int64_t rows = layout->rows = header->shape[0],
+                  columns = layout->columns = header->axes == 2 ? header->shape[1] : 1;
+    if (rows == 0 || columns == 0)
         return mgn_fail(MGN_ERR_FORMAT,
                         "%s holds an empty array of %lld x %lld; at least one row and one column were expected", label,
-                        (long long)*rows, (long long)*columns);
+                        (long long)rows, (long long)columns);
     int64_t count, bytes;
-    const size_t present = size - header->data_at;
-    if (__builtin_mul_overflow(*rows, *columns, &count) ||
-        __builtin_mul_overflow(count, (int64_t)header->item, &bytes) || (uint64_t)bytes != present)
+    const size_t present = size - layout->data_at;
+    if (__builtin_mul_overflow(rows, columns, &count) || __builtin_mul_overflow(count, (int64_t)layout->item, &bytes) ||
+        (uint64_t)bytes != present)
         return mgn_fail(MGN_ERR_FORMAT,
                         "%s: an array of %lld x %lld elements of %zu bytes was announced, but %zu bytes of data follow",
-                        label, (long long)*rows, (long long)*columns, header->item, present);
+                        label, (long long)rows, (long long)columns, layout->item, present);
     return MGN_OK;
 }
 
-static double load(const npy_header *header, const unsigned char *at) {
+mgn_status mgn_npy_parse_layout(const void *bytes, size_t size, const char *label, mgn_npy_layout *layout) {
+    npy_header header = {0};
+    MGN_TRY(parse_header(bytes, size, label, &header));
+    return check_shape(&header, size, label, layout);
+}
+
+/* ---- values ---- */
+
+static double load(const mgn_npy_layout *layout, const unsigned char *at) {
     unsigned char raw[8];
-    for (size_t i = 0; i < header->item; i++) raw[i] = at[header->swapped ? header->item - 1 - i : i];
+    for (size_t i = 0; i < layout->item; i++) raw[i] = at[layout->swapped ? layout->item - 1 - i : i];
     union {
         float f4;
         double f8;
@@ -196,50 +202,55 @@ static double load(const npy_header *header, const unsigned char *at) {
         uint32_t u4;
         uint64_t u8;
     } v;
-    memcpy(&v, raw, header->item);
-    if (header->kind == 'f') return header->item == 4 ? (double)v.f4 : v.f8;
-    if (header->kind == 'i')
-        return header->item == 1 ? v.i1 : header->item == 2 ? v.i2 : header->item == 4 ? v.i4 : (double)v.i8;
-    return header->item == 1 ? v.u1 : header->item == 2 ? v.u2 : header->item == 4 ? v.u4 : (double)v.u8;
+    memcpy(&v, raw, layout->item);
+    if (layout->kind == 'f') return layout->item == 4 ? (double)v.f4 : v.f8;
+    if (layout->kind == 'i')
+        return layout->item == 1 ? v.i1 : layout->item == 2 ? v.i2 : layout->item == 4 ? v.i4 : (double)v.i8;
+    return layout->item == 1 ? v.u1 : layout->item == 2 ? v.u2 : layout->item == 4 ? v.u4 : (double)v.u8;
 }
 
-static mgn_status refuse_value(const char *label, double value, int64_t row, int64_t column) {
+mgn_status mgn_npy_refuse_value(const char *label, double value, int64_t row, int64_t column) {
     return mgn_fail(MGN_ERR_NUMERIC,
                     "%s: the value in row %lld, column %lld (counted from 0) is %g; a finite float was expected", label,
                     (long long)row, (long long)column, value);
 }
 
-static mgn_status convert(const npy_header *header, const unsigned char *data, const char *label, mgn_matrix *matrix) {
-    const int64_t rows = matrix->rows, columns = matrix->columns;
-    const bool plain = header->kind == 'f' && header->item == 4 && !header->swapped && !header->fortran;
-    if (plain) memcpy(matrix->values, data, (size_t)(rows * columns) * sizeof(float));
-    for (int64_t row = 0; row < rows; row++) {
-        float *out = matrix->values + row * columns;
-        for (int64_t column = 0; column < columns; column++) {
-            const int64_t index = header->fortran ? column * rows + row : row * columns + column;
-            const double value = plain ? (double)out[column] : load(header, data + (size_t)index * header->item);
-            if (!mgn_fits_float(value)) return refuse_value(label, value, row, column);
-            if (!plain) out[column] = (float)value;
+int64_t mgn_npy_convert_row(const mgn_npy_layout *layout, const unsigned char *data, int64_t row, float *out,
+                            double *refused) {
+    const int64_t rows = layout->rows, columns = layout->columns;
+    const bool plain = layout->kind == 'f' && layout->item == 4 && !layout->swapped && !layout->fortran;
+    if (plain) memcpy(out, data + (size_t)(row * columns) * sizeof(float), (size_t)columns * sizeof(float));
+    for (int64_t column = 0; column < columns; column++) {
+        const int64_t index = layout->fortran ? column * rows + row : row * columns + column;
+        const double value = plain ? (double)out[column] : load(layout, data + (size_t)index * layout->item);
+        if (!mgn_fits_float(value)) {
+            *refused = value;
+            return column;
         }
+        if (!plain) out[column] = (float)value;
     }
-    return MGN_OK;
+    return -1;
 }
+
+/* ---- the whole table ---- */
 
 mgn_status mgn_npy_parse(const void *bytes, size_t size, const char *label, mgn_matrix *matrix) {
     if (!bytes || !label || !matrix)
         return mgn_fail(MGN_ERR_ARGUMENT, "reading .npy needs bytes, a label and a place for the table, not NULL");
-    npy_header header = {0};
-    int64_t rows = 0, columns = 0;
-    MGN_TRY(parse_header(bytes, size, label, &header));
-    MGN_TRY(check_shape(&header, size, label, &rows, &columns));
+    mgn_npy_layout layout = {0};
     mgn_matrix made;
-    MGN_TRY(mgn_matrix_create(rows, columns, &made));
-    const mgn_status status = convert(&header, (const unsigned char *)bytes + header.data_at, label, &made);
-    if (status != MGN_OK)
+    MGN_TRY(mgn_npy_parse_layout(bytes, size, label, &layout));
+    MGN_TRY(mgn_matrix_create(layout.rows, layout.columns, &made));
+    const unsigned char *data = (const unsigned char *)bytes + layout.data_at;
+    for (int64_t row = 0; row < made.rows; row++) {
+        double refused = 0;
+        const int64_t column = mgn_npy_convert_row(&layout, data, row, made.values + row * made.columns, &refused);
+        if (column < 0) continue;
         mgn_matrix_free(&made);
-    else
-        *matrix = made;
-    return status;
+        return mgn_npy_refuse_value(label, refused, row, column);
+    }
+    *matrix = made;
+    return MGN_OK;
 }
 
 mgn_status mgn_npy_read(const char *path, mgn_matrix *matrix) {

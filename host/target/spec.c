@@ -4,20 +4,14 @@
 #include <stdio.h>
 #include <string.h>
 
-#include <mgn/data.h>
-#include <mgn/image.h>
-
 #include "core/parse.h"
-#include "data/gzip.h"
-#include "data/idx.h"
 #include "target/target.h"
 
 enum { MOST_DIMENSIONS = 4096 };
 
 /* ---- lists of numbers ---- */
 
-/* What stands between `text` and the next of `stops`, copied; *text moves behind it. NULL: out of memory. */
-static char *next_part(const char **text, const char *stops) {
+char *mgn_spec_part(const char **text, const char *stops) {
     const size_t length = strcspn(*text, stops);
     char *part = mgn_alloc(length + 1, 1);
     if (part) memcpy(part, *text, length);
@@ -34,7 +28,7 @@ static int64_t count_numbers(const char *text) {
 /* `count` numbers separated by commas. */
 static mgn_status parse_numbers(const char *what, const char *text, int64_t count, double *values) {
     for (int64_t i = 0; i < count; i++) {
-        char *part = next_part(&text, ",");
+        char *part = mgn_spec_part(&text, ",");
         if (!part) return MGN_ERR_MEMORY;
         const mgn_status status = mgn_parse_real(what, part, -1e30, 1e30, &values[i]);
         mgn_free(part);
@@ -78,7 +72,7 @@ static mgn_status parse_shape(const char *spec, const char *text, mgn_target_kin
     const size_t count = kind == MGN_TARGET_BANANA ? 2 : kind == MGN_TARGET_CHECKERBOARD ? 0 : 1;
     mgn_status status = MGN_OK;
     while (status == MGN_OK && *text) {
-        char *item = next_part(&text, ";");
+        char *item = mgn_spec_part(&text, ";");
         status = item ? set_option(spec, item, options, count) : MGN_ERR_MEMORY;
         mgn_free(item);
     }
@@ -106,7 +100,7 @@ typedef struct gaussian_texts {
 
 static mgn_status split_gaussian(const char *spec, const char *text, gaussian_texts *texts) {
     while (*text) {
-        char *item = next_part(&text, ";");
+        char *item = mgn_spec_part(&text, ";");
         if (!item) return MGN_ERR_MEMORY;
         char **place = strncmp(item, "mean=", 5) == 0  ? &texts->mean
                        : strncmp(item, "cov=", 4) == 0 ? &texts->covariance
@@ -187,62 +181,6 @@ static mgn_status parse_mixture(const char *spec, const char *path, mgn_target_k
     return status;
 }
 
-/* ---- files ---- */
-
-static mgn_status read_picture(const void *bytes, size_t size, const char *path, mgn_matrix *matrix) {
-    mgn_image *image = NULL;
-    MGN_TRY(mgn_image_read_memory(bytes, size, path, &image));
-    const mgn_status status = mgn_image_palette(image, 0, 0, matrix);
-    mgn_image_destroy(image);
-    return status;
-}
-
-static mgn_status read_image_set(const void *bytes, size_t size, const char *path, mgn_matrix *matrix) {
-    mgn_image_set set = {0};
-    MGN_TRY(mgn_idx_parse(bytes, size, path, &set));
-    const mgn_status status = mgn_image_set_rows(&set, matrix);
-    mgn_image_set_free(&set);
-    return status;
-}
-
-/* Which of the formats it is, its first bytes say. */
-static mgn_status read_bytes(const unsigned char *bytes, size_t size, const char *path, mgn_matrix *matrix) {
-    if (size >= 6 && memcmp(bytes, "\x93NUMPY", 6) == 0) return mgn_npy_parse(bytes, size, path, matrix);
-    if (mgn_is_gzip(bytes, size) || mgn_is_idx(bytes, size)) return read_image_set(bytes, size, path, matrix);
-    const bool jpeg = size >= 2 && memcmp(bytes, "\xff\xd8", 2) == 0,
-               png = size >= 4 && memcmp(bytes, "\x89PNG", 4) == 0;
-    if (jpeg || png) return read_picture(bytes, size, path, matrix);
-    return mgn_csv_parse(bytes, size, path, matrix);
-}
-
-mgn_status mgn_rows_read(const char *path, mgn_matrix *matrix) {
-    unsigned char *bytes;
-    size_t size;
-    MGN_TRY(mgn_file_read(path, SIZE_MAX, &bytes, &size));
-    const mgn_status status = read_bytes(bytes, size, path, matrix);
-    mgn_free(bytes);
-    return status;
-}
-
-static mgn_status parse_file(const char *path, mgn_target **target) {
-    mgn_matrix matrix = {0};
-    mgn_target *made = NULL;
-    MGN_TRY(mgn_rows_read(path, &matrix));
-    mgn_status status = MGN_OK;
-    if (matrix.rows > UINT32_MAX)
-        status = mgn_fail(MGN_ERR_UNSUPPORTED, "%s: %lld rows; targets of up to 2^32 - 1 are possible", path,
-                          (long long)matrix.rows);
-    if (status == MGN_OK) status = mgn_target_new(MGN_TARGET_ROWS, path, matrix.columns, &made);
-    if (status != MGN_OK) {
-        mgn_matrix_free(&matrix);
-        return status;
-    }
-    made->rows = matrix.values;
-    made->count = matrix.rows;
-    *target = made;
-    return MGN_OK;
-}
-
 /* ---- the whole ---- */
 
 typedef mgn_status parser(const char *spec, const char *text, mgn_target_kind kind, mgn_target **target);
@@ -259,6 +197,8 @@ static const struct {
     {"checkerboard", parse_shape, MGN_TARGET_CHECKERBOARD},
     {"moons", parse_shape, MGN_TARGET_MOONS},
     {"spirals", parse_shape, MGN_TARGET_SPIRALS},
+    {"cifar", mgn_target_parse_cifar, MGN_TARGET_ROWS},
+    {"images", mgn_target_parse_images, MGN_TARGET_ROWS},
 };
 
 /* A word that is neither a name nor a file. */
@@ -274,7 +214,7 @@ static mgn_status refuse(const char *spec, size_t length, mgn_status of_file) {
     return mgn_fail(
         MGN_ERR_ARGUMENT,
         "'%.200s' is not a target: normal:D, gaussian:mean=..;cov=.., gmm:FILE, banana, checkerboard, moons, "
-        "spirals or a file was expected (%s)",
+        "spirals, cifar:FILE, images:DIR or a file was expected (%s)",
         spec, found);
 }
 
@@ -297,6 +237,6 @@ mgn_status mgn_target_parse(const char *spec, mgn_target **target) {
         *target = made;
         return MGN_OK;
     }
-    const mgn_status status = parse_file(spec, target);
+    const mgn_status status = mgn_target_parse_rows(spec, target);
     return status == MGN_ERR_IO ? refuse(spec, length, status) : status;
 }

@@ -32,6 +32,7 @@ void mgn_target_destroy(mgn_target *target) {
     mgn_mixture_free(&target->mixture);
     mgn_free(target->lower);
     mgn_free(target->rows);
+    mgn_npy_map_close(target->map);
     mgn_free(target->label);
     mgn_free(target);
 }
@@ -112,8 +113,10 @@ mgn_density mgn_target_density(const mgn_target *target) {
     }
 }
 
+int64_t mgn_target_count(const mgn_target *target) { return target->count; }
+
 const float *mgn_target_rows(const mgn_target *target, int64_t *n) {
-    *n = target->count;
+    *n = target->rows ? target->count : 0;
     return target->rows;
 }
 
@@ -125,6 +128,9 @@ mgn_status mgn_target_moments(const mgn_target *target, double *mean, double *co
     if (!mean) return mgn_fail(MGN_ERR_ARGUMENT, "moments of a target: a place for the mean was expected, not NULL");
     if (target->kind == MGN_TARGET_ROWS)
         return mgn_moments(target->rows, target->count, target->d, false, mean, covariance);
+    if (target->kind == MGN_TARGET_MAPPED)
+        return mgn_fail(MGN_ERR_UNSUPPORTED, "the rows of %s are still in their file; take them into memory first",
+                        target->label);
     if (target->kind == MGN_TARGET_MIXTURE)
         mgn_mixture_moments(&target->mixture, mean, covariance);
     else
@@ -174,20 +180,29 @@ static void sample_chunk(void *context, int64_t chunk, int thread) {
     }
 }
 
-static void take_rows(const mgn_target *target, int64_t n, uint64_t seed, float *rows) {
-    const size_t bytes = (size_t)target->d * sizeof *rows;
-    if (n == target->count) {
-        memcpy(rows, target->rows, (size_t)n * bytes);
-        return;
-    }
+/* The rows that sampling takes: all in their order, or the first n of one keyed shuffle after another. */
+static void choose_rows(const mgn_target *target, int64_t n, uint64_t seed, uint32_t *index) {
     mgn_host_shuffle shuffle;
     for (int64_t i = 0; i < n; i++) {
         const int64_t position = i % target->count;
         if (position == 0)
             shuffle = mgn_host_shuffle_start(seed, (uint32_t)(i / target->count), (uint32_t)target->count);
-        const uint32_t from = mgn_host_shuffle_at(&shuffle, (uint32_t)position);
-        memcpy(rows + i * target->d, target->rows + (int64_t)from * target->d, bytes);
+        index[i] = n == target->count ? (uint32_t)i : mgn_host_shuffle_at(&shuffle, (uint32_t)position);
     }
+}
+
+static mgn_status take_rows(const mgn_target *target, int64_t n, uint64_t seed, float *rows) {
+    const size_t bytes = (size_t)target->d * sizeof *rows;
+    uint32_t *index = mgn_alloc((size_t)n, sizeof *index);
+    if (!index) return MGN_ERR_MEMORY;
+    choose_rows(target, n, seed, index);
+    mgn_status status = MGN_OK;
+    if (target->kind == MGN_TARGET_MAPPED)
+        status = mgn_npy_map_gather(target->map, index, n, rows);
+    else
+        for (int64_t i = 0; i < n; i++) memcpy(rows + i * target->d, target->rows + index[i] * target->d, bytes);
+    mgn_free(index);
+    return status;
 }
 
 mgn_status mgn_target_sample(const mgn_target *target, int64_t n, uint64_t seed, float *rows) {
@@ -195,11 +210,27 @@ mgn_status mgn_target_sample(const mgn_target *target, int64_t n, uint64_t seed,
     if (!rows || n < 1 || __builtin_mul_overflow(n, target->d, &count))
         return mgn_fail(MGN_ERR_ARGUMENT, "at least one sample and a place for it were expected, not %lld",
                         (long long)n);
-    if (target->kind == MGN_TARGET_ROWS)
-        take_rows(target, n, seed, rows);
-    else
-        mgn_parallel(mgn_threads(), (n + ROWS_PER_CHUNK - 1) / ROWS_PER_CHUNK, sample_chunk,
-                     &(sample_job){target, n, seed, rows});
+    if (target->kind == MGN_TARGET_ROWS || target->kind == MGN_TARGET_MAPPED) return take_rows(target, n, seed, rows);
+    mgn_parallel(mgn_threads(), (n + ROWS_PER_CHUNK - 1) / ROWS_PER_CHUNK, sample_chunk,
+                 &(sample_job){target, n, seed, rows});
+    return MGN_OK;
+}
+
+mgn_status mgn_target_hold(mgn_target *target, int64_t most, uint64_t seed) {
+    if (target->kind != MGN_TARGET_MAPPED) return MGN_OK;
+    mgn_matrix held = {0};
+    const int64_t n = most > 0 ? MGN_MIN(most, target->count) : target->count;
+    MGN_TRY(mgn_matrix_create(n, target->d, &held));
+    const mgn_status status = mgn_target_sample(target, n, seed, held.values);
+    if (status != MGN_OK) {
+        mgn_matrix_free(&held);
+        return status;
+    }
+    mgn_npy_map_close(target->map);
+    target->map = NULL;
+    target->kind = MGN_TARGET_ROWS;
+    target->rows = held.values;
+    target->count = n;
     return MGN_OK;
 }
 
@@ -272,5 +303,8 @@ mgn_node *mgn_target_sample_node(const mgn_target *target, mgn_node *state, mgn_
     if (n < 1) return mgn_graph_fail(mgn_node_graph(state), "at least one sample was expected, not %lld", (long long)n);
     if (target->kind == MGN_TARGET_ROWS) return rows_node(target, state, rows, n);
     if (target->kind == MGN_TARGET_MIXTURE) return mixture_node(target, state, n, stream);
+    if (target->kind == MGN_TARGET_MAPPED)
+        return mgn_graph_fail(mgn_node_graph(state),
+                              "the rows of %s are still in their file; take them into memory first", target->label);
     return mgn_shape_sample_node(target, state, n, stream);
 }

@@ -52,7 +52,8 @@ typedef enum mgn_target_kind {
     MGN_TARGET_CHECKERBOARD,
     MGN_TARGET_MOONS,
     MGN_TARGET_SPIRALS,
-    MGN_TARGET_ROWS
+    MGN_TARGET_ROWS,
+    MGN_TARGET_MAPPED /* rows that are still in their file */
 } mgn_target_kind;
 
 struct mgn_target {
@@ -64,7 +65,8 @@ struct mgn_target {
     double bend, spread; /* BANANA */
     double noise;        /* MOONS, SPIRALS */
     float *rows;         /* ROWS: (count, d) */
-    int64_t count;
+    mgn_npy_map *map;    /* MAPPED */
+    int64_t count;       /* ROWS, MAPPED */
 };
 
 /* The planar shapes (shapes.c): sample `index` under `seed`, the moments, and the node forms. */
@@ -78,7 +80,17 @@ mgn_status mgn_target_new(mgn_target_kind kind, const char *label, int64_t d, mg
 /* Makes `mixture` (moved) the target's own. */
 mgn_status mgn_target_take_mixture(mgn_target *target, mgn_mixture *mixture);
 
-/* The rows of a .npy or .csv table or the pixels of a picture, whichever the bytes say the file is (spec.c). */
+/* The rows of a .npy or .csv table, the pixels of a picture or the pictures of a folder, whichever the bytes say it is
+ * (spec_rows.c). */
 mgn_status mgn_rows_read(const char *path, mgn_matrix *matrix);
+/* The same as a target; a large .npy stays in its file. */
+mgn_status mgn_target_parse_rows(const char *path, mgn_target **target);
+/* cifar:FILE and images:DIR with their options, `text` being what follows the colon. */
+mgn_status mgn_target_parse_cifar(const char *spec, const char *text, mgn_target_kind kind, mgn_target **target);
+mgn_status mgn_target_parse_images(const char *spec, const char *text, mgn_target_kind kind, mgn_target **target);
+/* A finite target of the rows of `matrix` (moved), also after a failure. */
+mgn_status mgn_target_take_rows(const char *label, mgn_matrix *matrix, mgn_target **target);
+/* What stands between `text` and the next of `stops`, copied; *text moves behind it. NULL: out of memory (spec.c). */
+char *mgn_spec_part(const char **text, const char *stops);
 
 #endif

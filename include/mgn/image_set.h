@@ -3,6 +3,7 @@
 #define MGN_IMAGE_SET_H
 
 #include <mgn/data.h>
+#include <mgn/image.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -37,6 +38,35 @@ MGN_API mgn_status mgn_idx_parse(const void *bytes, size_t size, const char *lab
  *  `part`-labels-idx1-ubyte[.gz] where that file is there too. Errors: those of mgn_idx_read; FORMAT (labels of another
  *  number than pictures). */
 MGN_API mgn_status mgn_mnist_read(const char *folder, const char *part, mgn_image_set *set);
+
+/** Reads a binary batch of CIFAR-10: records of 3073 bytes, a label 0..9 and the red, green and blue planes of 32 x 32.
+ *  Errors: IO; FORMAT (a length that is no whole number of records, a label above 9, with its record); ARGUMENT; MEMORY. */
+MGN_API mgn_status mgn_cifar_read(const char *path, mgn_image_set *set);
+/** The same from memory; `label` is what error sentences call the bytes. */
+MGN_API mgn_status mgn_cifar_parse(const void *bytes, size_t size, const char *label, mgn_image_set *set);
+
+/** How a folder's pictures become a set. All zero: RGB in the shape of the first picture. */
+typedef struct mgn_folder_options {
+    int64_t width, height; /**< both, or neither */
+    int64_t channels;      /**< 1: luma alone; 3 or 0: RGB, grey pictures with three equal channels */
+} mgn_folder_options;
+
+/** Reads the JPEG and PNG files of a folder (by their endings .jpg, .jpeg, .png; hidden ones and folders in it are left
+ *  out) in the order of their names' bytes, upright, each resized to one shape by the mean over the area that a pixel
+ *  covers. Alpha is left out. `options` may be NULL.
+ *  Errors: IO (no such folder, none in it, one that cannot be read); FORMAT (a damaged one); ARGUMENT; MEMORY;
+ *  INTERRUPTED. */
+MGN_API mgn_status mgn_folder_read(const char *path, const mgn_folder_options *options, mgn_image_set *set);
+
+/** Takes the colour from an RGB set: all three channels become the luma .299 R + .587 G + .114 B, rounded. Sets of one
+ *  channel stay as they are. */
+MGN_API void mgn_image_set_make_grey(mgn_image_set *set);
+
+/** Rows of height * width * channels numbers (3 channels or 1) as pictures in a grid on white, `across` to a line, each
+ *  pixel as zoom x zoom ones: 8-bit RGB. Numbers are clipped to [0, 1].
+ *  Errors: ARGUMENT (sizes that make no picture, rows of another length), NUMERIC (a NaN), MEMORY. */
+MGN_API mgn_status mgn_image_grid(const mgn_matrix *rows, int64_t height, int64_t width, int64_t across, int64_t zoom,
+                                  mgn_image **grid);
 
 #ifdef __cplusplus
 }

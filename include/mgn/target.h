@@ -26,8 +26,13 @@ typedef enum mgn_density {
  *    checkerboard                     uniform on 8 of the 16 squares of side 2 in [-4, 4]^2
  *    moons[:noise=.1]                 two half circles of radius 1, each normal noise apart
  *    spirals[:noise=.1]               two arms of one and a half turns, out to radius pi
+ *    cifar:FILE[;grey]                the pictures of a binary batch of CIFAR-10, 3072 numbers in [0, 1] each; grey: with
+ *                                     three equal channels
+ *    images:DIR[;size=WxH][;grey][;luma]   the pictures of a folder, in the shape of the first of them or in the given
+ *                                     one; grey: with three equal channels; luma: with one (see <mgn/image_set.h>)
  *    FILE                             the rows of a .npy or .csv table, the pixels of a picture in [0, 1]^3, or the
- *                                     pictures of an IDX file (also gzip), one a row in [0, 1]^(height width)
+ *                                     pictures of an IDX file (also gzip), one a row in [0, 1]^(height width); a folder
+ *                                     is images:FILE. The rows of a .npy above 64 MiB stay in the file
  *  A name wins over a file of that name; ./moons is the file. The caller destroys `target`.
  *  Errors: ARGUMENT, in one sentence with the offending part; those of the readers for files. */
 MGN_API mgn_status mgn_target_parse(const char *spec, mgn_target **target);
@@ -46,7 +51,13 @@ MGN_API void mgn_target_destroy(mgn_target *target);
 MGN_API const char *mgn_target_label(const mgn_target *target);
 MGN_API int64_t mgn_target_dimension(const mgn_target *target);
 MGN_API mgn_density mgn_target_density(const mgn_target *target);
-/** The rows of a finite target, (*n, d), borrowed; NULL and 0 for the others. */
+/** The number of rows of a finite target; 0 for the others. */
+MGN_API int64_t mgn_target_count(const mgn_target *target);
+/** Takes rows that are still in their file into memory: all of them, or `most` > 0 of them by the keyed shuffle of
+ *  mgn_target_sample. Nothing happens to other targets. Losses and the node form of sampling need it.
+ *  Errors: NUMERIC (a value that is no finite float), IO, MEMORY. */
+MGN_API mgn_status mgn_target_hold(mgn_target *target, int64_t most, uint64_t seed);
+/** The rows of a finite target that are in memory, (*n, d), borrowed; NULL and 0 for the others. */
 MGN_API const float *mgn_target_rows(const mgn_target *target, int64_t *n);
 /** Its Gaussian or mixture, borrowed (one component for a Gaussian); NULL for the others. */
 MGN_API const mgn_mixture *mgn_target_mixture(const mgn_target *target);
