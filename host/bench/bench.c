@@ -72,6 +72,7 @@ static mgn_status choose(mgn_bench_list *list, const char *filter) {
     mgn_bench_add_steps(list);
     mgn_bench_add_maps(list);
     mgn_bench_add_products(list);
+    mgn_bench_add_clouds(list);
     mgn_bench_add_compiles(list);
     if (list->count > MGN_BENCH_MOST)
         return mgn_fail(MGN_ERR_UNSUPPORTED, "there are %d benchmarks, %d were expected at most", list->count,
@@ -84,7 +85,7 @@ static mgn_status choose(mgn_bench_list *list, const char *filter) {
     return mgn_fail(
         MGN_ERR_ARGUMENT,
         "no benchmark contains '%.100s' in its name, op, model, loss or size; the names are op, step, step-unfused, "
-        "apply, gemm and compile",
+        "apply, gemm, cloud and compile",
         filter);
 }
 

@@ -64,6 +64,7 @@ void mgn_bench_add_ops(mgn_bench_list *list);
 void mgn_bench_add_steps(mgn_bench_list *list);
 void mgn_bench_add_maps(mgn_bench_list *list);
 void mgn_bench_add_products(mgn_bench_list *list);
+void mgn_bench_add_clouds(mgn_bench_list *list);
 void mgn_bench_add_compiles(mgn_bench_list *list);
 
 mgn_status mgn_bench_measure_limits(mgn_bench *bench);

@@ -17,7 +17,7 @@ typedef struct step_case {
     int64_t batch, rows;
 } step_case;
 
-enum { PLANE_ROWS = 10000, COLOUR_ROWS = 2073600 }; /* a picture of 1920 x 1080 */
+enum { PLANE_ROWS = 10000, COLOUR_ROWS = 2073600 /* a picture of 1920 x 1080 */, DIGIT_SIDE = 28 };
 
 #define PLANE_CASES(loss)                                                                     \
     {"cmgn", 2, 2, 2, loss, 32, PLANE_ROWS}, {"cmgn", 2, 2, 2, loss, PLANE_ROWS, PLANE_ROWS}, \
@@ -30,14 +30,26 @@ static const step_case step_cases[] = {
     PLANE_CASES("nll"),
     PLANE_CASES("kl"),
     {"cmgn", 3, 3, 2, "kl", COLOUR_ROWS / 4, COLOUR_ROWS},
+    {"cmgn", DIGIT_SIDE *DIGIT_SIDE, 512, 32, "mse", 256, 256},
+    {"cmgn", DIGIT_SIDE *DIGIT_SIDE, 512, 32, "sinkhorn", 256, 256},
 };
 
 /* ---- data ---- */
 
+/* Pictures of digits, from -1 to 1 and mostly -1, and noise. */
+static void fill_digit(const step_case *c, int64_t i, uint64_t *random, float *x, float *y) {
+    for (int j = 0; j < c->d; j++) {
+        x[j] = (float)mgn_host_normal(5, 0, (uint64_t)(i * c->d + j));
+        y[j] = mgn_bench_uniform(random, 0, 1) < 0.19 ? (float)mgn_bench_uniform(random, -1, 1) : -1;
+    }
+}
+
 /* For losses with targets: the gradient field (4 a^3 + b / 2, 1/2 + a / 2 + 3 b - b^2) on the unit square. Else in the
  * plane a correlated Gaussian, and colours that lie along the greys. */
 static void fill_row(const step_case *c, int64_t i, uint64_t *random, float *x, float *y) {
-    if (y) {
+    if (c->d > 3) {
+        fill_digit(c, i, random, x, y);
+    } else if (y) {
         double a = mgn_bench_uniform(random, 0, 1), b = mgn_bench_uniform(random, 0, 1);
         x[0] = (float)a, x[1] = (float)b;
         y[0] = (float)(4 * a * a * a + 0.5 * b), y[1] = (float)(0.5 + 0.5 * a + 3 * b - b * b);
@@ -51,7 +63,7 @@ static void fill_row(const step_case *c, int64_t i, uint64_t *random, float *x, 
 }
 
 static mgn_status make_samples(const step_case *c, int64_t rows, mgn_samples *samples) {
-    bool pairs = mgn_loss_needs_pairs(c->loss);
+    bool pairs = mgn_loss_needs_pairs(c->loss) || mgn_loss_needs_samples(c->loss);
     float *x = mgn_alloc((size_t)rows, (size_t)c->d * sizeof *x),
           *y = pairs ? mgn_alloc((size_t)rows, (size_t)c->d * sizeof *y) : NULL;
     *samples = (mgn_samples){x, y, rows};
@@ -91,6 +103,7 @@ static void configure(const step_case *c, mgn_train_config *config) {
     *config =
         (mgn_train_config){.optimizer = {.kind = "adam", .lr = 1e-3}, .batch = c->batch, .epochs = 1, .real = MGN_F32};
     snprintf(config->loss.kind, sizeof config->loss.kind, "%s", c->loss);
+    config->loss.sinkhorn = (mgn_sinkhorn_config){.blur = 0.05, .scaling = 0.9};
     if (c->d != 3) return;
     config->loss.mean = mean;
     config->loss.covariance = covariance;
@@ -111,6 +124,7 @@ static mgn_status make_model(const step_case *c, mgn_model **model) {
 static mgn_status train(const step_case *c, mgn_device *device, int64_t rows, epochs *e, mgn_train_result *result) {
     mgn_train_config config;
     mgn_model *model = NULL;
+    mgn_target *target = NULL;
     mgn_samples samples;
     configure(c, &config);
     if (e) {
@@ -120,8 +134,14 @@ static mgn_status train(const step_case *c, mgn_device *device, int64_t rows, ep
     }
     mgn_status status = make_samples(c, rows, &samples);
     if (status == MGN_OK) status = make_model(c, &model);
-    if (status == MGN_OK) status = mgn_train(model, device, &samples, &config, result);
+    const bool pairs = mgn_loss_needs_pairs(c->loss);
+    if (status == MGN_OK && mgn_loss_needs_samples(c->loss))
+        status = mgn_target_create_rows(samples.y, rows, c->d, &target);
+    config.loss.target = target;
+    const mgn_samples given = {samples.x, pairs ? samples.y : NULL, samples.n};
+    if (status == MGN_OK) status = mgn_train(model, device, &given, &config, result);
     if (e && status == MGN_ERR_INTERRUPTED && !mgn_interrupted()) status = MGN_OK; /* enough samples */
+    mgn_target_destroy(target);
     mgn_model_destroy(model);
     free_samples(&samples);
     return status;

@@ -22,6 +22,8 @@ static const struct {
      "model type mpixel:1 ms:1 median_ms:1 mpixel_s:1 disturbed"},
     {"gemm", ">gemm m|>k|>n|>us|>median|>GFLOP/s|>peer's|>ratio|peer|note",
      "m:0 k:0 n:0 us:1 median_us:1 gflops:1 peer_gflops:1 ratio:3 peer disturbed"},
+    {"cloud", "cloud|>points|>d|>scaling|>k|>ms|>median|>passes|>result|note",
+     "what points:0 d:0 scaling:1 k:0 ms:1 median_ms:1 passes:0 result:5 disturbed"},
     {"compile", "compile|loss|start|>ms|>median|note", "model loss start ms:2 median_ms:2 disturbed"},
 };
 
