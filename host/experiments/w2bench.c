@@ -94,7 +94,7 @@ static bool pass_on(void *context, const mgn_train_report *report) {
 static mgn_status train(const mgn_run *run, void *data, const mgn_trial *trial, mgn_model **model, int64_t *steps) {
     const bench *b = data;
     progress p = {.config = run->config};
-    mgn_train_result result = {0};
+    mgn_semidual_result result = {0};
     snprintf(p.label, sizeof p.label, "semi-dual, d=%lld", (long long)b->d);
     const mgn_train_config config = {
         .optimizer = {.kind = "adam", .lr = 0.02},
@@ -108,7 +108,7 @@ static mgn_status train(const mgn_run *run, void *data, const mgn_trial *trial, 
     MGN_TRY(mgn_model_create(&trial->model, run->config->seed, model));
     MGN_TRY(mgn_semidual_start(*model, &b->learn, run->config->seed));
     const mgn_status status = mgn_semidual(*model, run->device, &b->learn, &config, &result);
-    *steps += result.steps;
+    *steps += result.train.steps;
     return status;
 }
 

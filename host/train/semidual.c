@@ -1,11 +1,14 @@
-/* The semi-dual solver: one plan is a whole step, in which a batch of the target's conjugate points takes a Newton step,
- * and the parameters one of the optimizer. The points are kept between steps: parameters move little from one visit to the
- * next, so one step from where a point was is nearly exact, and costs no more than the gradient by the parameters does.
+/* The semi-dual solver: epochs of rounds on a part of the rows, and a judge that sees rows which training does not.
  *
- * Training goes in rounds on a part of the rows. Before each of them rows of x are paired with neighbouring conjugate points,
- * and batches are batches of pairs. How old a point gets is what bounds the learning rate; so the first half of the epochs,
- * where parameters move fast, stays with the same part, small enough to come round often, and the second half, where they
- * settle, goes through all rows. */
+ * Conjugate points are kept between steps (train/semidual_step.c): parameters move little from one visit of a row to the
+ * next, so one Newton step from where a point was is nearly exact, and costs no more than the gradient by the parameters
+ * does. How old a point gets is what bounds the learning rate; so training goes in rounds on a part of the rows, whose points
+ * are solved for first. Then rows of x are paired with neighbouring conjugate points, and batches are batches of pairs.
+ *
+ * J on the training rows keeps falling while the map gets worse, and where conjugate points run off it is no longer J. So
+ * after each epoch the mean of its parameters, which is quieter than the last of them, is judged by J on rows held out, with
+ * every conjugate solved for; the best one is what is kept, and where J rises for good training goes back to it and on in
+ * smaller steps. */
 #include <mgn/semidual.h>
 
 #include <math.h>
@@ -15,257 +18,245 @@
 #include "core/random.h"
 #include "model/model.h"
 #include "train/semidual.h"
+#include "train/semidual_step.h"
 
-/* A round is so many batches at most: its rows' points are never older than it. */
-enum { ROUND = 48, MOST_SWEEPS = 10 };
-/* Mean residual, in units of the target's spread, above which points are renewed before a round. */
-static const double stale = 0.05;
-/* Of each Newton step: least damping, and the length that steps are cut to, in units of the source's spread. */
-static const double damping = 1e-3, longest = 1;
+/* Batches of a round at most: its rows' points are never older than it. */
+enum { ROUND = 48 };
+/* Rows of either cloud held out: one of HELD_PART, from FEWEST_HELD to MOST_HELD; none where that would be a larger part. */
+enum { HELD_PART = 20, FEWEST_HELD = 32, MOST_HELD = 8192 };
+/* Ways back after which training stops. */
+enum { MOST_RETURNS = 6 };
+/* Residuals, in units of the target's spread: above the first a pair is left out of a step, above the second a point is
+ * solved for before a round, and the third is what the judge asks for. */
+static const double useless = 0.1, stale = 0.05, judged = 1e-3;
+/* The rise of J on the rows held out, in units of both spreads and a dimension, that is no chance: 2 % of L2-UVP. */
+static const double rise = 0.01;
+/* The part of the pairs left out that is worth a word. */
+static const double noteworthy = 1e-3;
 
 typedef struct solver {
     mgn_model *model;
     mgn_device *device;
     const mgn_train_config *config;
-    mgn_optimizer_shape shape;
     mgn_frame frame;
-    int64_t n, m, d, count;      /* rows of the clouds, dimension, parameters */
-    int64_t rounds;              /* of an epoch */
-    int64_t pairs, batch, steps; /* pairs of a round, of a step; steps of a round */
-    double residual;             /* mean |g(z) - y| in the last round, before Newton steps */
-    mgn_clouds clouds;           /* in the frame; the solver's own rows */
-    float *conjugate;            /* (m, d) */
-    mgn_plan *plan, *newton;     /* a step; its Newton step alone */
-    mgn_tensor *newton_sums;     /* of the latter */
-    mgn_tensor *x, *y, *points, *parameters, *lr, *sums, *state; /* the plan's own */
-    int64_t *x_order, *y_order;                                  /* (n), (m): rows of an epoch first */
-    float *staged;                                               /* (pairs, d) */
-    double *values;                                              /* (count) */
+    mgn_semidual_step step;
+    mgn_conjugates *conjugates;
+    int64_t n, m, d, count;            /* rows to train on, dimension, parameters */
+    int64_t held_n, held_m;            /* rows held out; they follow the others in `clouds` */
+    int64_t rounds;                    /* of an epoch */
+    double residual;                   /* mean |g(z) - y| in the last round, before Newton steps */
+    mgn_clouds clouds;                 /* in the frame; the solver's own rows */
+    float *conjugate;                  /* a point for each row of y */
+    int64_t *x_order, *y_order, *held; /* row numbers: those of an epoch first; those held out */
+    float *staged;                     /* (pairs, d) */
+    double *work;                      /* a number for each row of the larger cloud */
+    double *values, *mean, *best;      /* (count) each: as read, of the epoch, of the epoch that was best */
+    double *parts, *lowest_parts;      /* J row by row, on those held out: of the epoch, and where it was lowest */
+    double best_value, lowest;         /* J of the best, and the lowest seen, in the frame */
+    double factor;                     /* of the learning rate */
+    mgn_semidual_result *result;
 } solver;
 
-/* ---- the step as a graph ---- */
-
-typedef struct step_nodes {
-    mgn_node *x, *y, *points, *parameters, *lr, *sums, *state;
-    mgn_node *index, *batch_y, *batch_points; /* of this step */
-} step_nodes;
-
-/* One Newton step of rows z towards g(z) = y, damped by the residual r: (J + (damping + |r| / 10) I)^-1 r. A step that does not
- * lower |r| is cut to a quarter; a row whose matrix is not positive definite to rounding stays. `residual` gets the mean |r|
- * before the step. */
-static mgn_node *newton(const mgn_model *model, mgn_node *parameters, mgn_node *z, mgn_node *y, mgn_node **residual) {
-    const int64_t rows = mgn_node_shape(z).dim[0], d = mgn_node_shape(z).dim[1];
-    const mgn_shape column = MGN_SHAPE(rows, 1);
-    mgn_graph *graph = mgn_node_graph(z);
-    mgn_node *g = mgn_model_forward(model, parameters, z), *r = mgn_sub(g, y);
-    mgn_node *before = mgn_sum(mgn_square(r), 2), *off = mgn_sqrt(mgn_shift(before, 1e-20));
-    mgn_node *shift = mgn_reshape(mgn_shift(mgn_scale(off, 0.1), damping), MGN_SHAPE(rows, 1, 1));
-    mgn_node *matrix = mgn_add(mgn_row_jacobian(g, z), mgn_mul(shift, mgn_identity(graph, d)));
-    mgn_node *step = mgn_reshape(mgn_spd_solve(matrix, mgn_reshape(r, MGN_SHAPE(rows, d, 1))), MGN_SHAPE(rows, d));
-    mgn_node *length = mgn_sqrt(mgn_shift(mgn_sum(mgn_square(step), 2), 1e-20));
-    mgn_node *cut = mgn_minimum(mgn_div(mgn_constant(graph, longest), length), mgn_constant(graph, 1));
-    mgn_node *is_number = mgn_reshape(mgn_greater(mgn_constant(graph, 1e30), length), column);
-    step = mgn_select(is_number, mgn_mul(step, mgn_reshape(cut, column)), mgn_constant(graph, 0));
-    mgn_node *ahead = mgn_model_forward(model, parameters, mgn_sub(z, step));
-    mgn_node *after = mgn_sum(mgn_square(mgn_sub(ahead, y)), 2);
-    mgn_node *factor = mgn_select(mgn_greater(before, after), mgn_constant(graph, 1), mgn_constant(graph, 0.25));
-    *residual = mgn_mean(off, -1);
-    return mgn_sub(z, mgn_mul(step, mgn_reshape(factor, column)));
-}
-
-/* The inputs, and a batch of target rows with their points. */
-static void build_inputs(const solver *s, mgn_graph *graph, step_nodes *in) {
-    const mgn_shape rows = MGN_SHAPE(s->pairs, s->d);
-    *in = (step_nodes){.y = mgn_input(graph, "y", MGN_REAL, rows),
-                       .points = mgn_input(graph, "conjugate points", MGN_REAL, rows),
-                       .parameters = mgn_input(graph, "parameters", MGN_REAL, MGN_SHAPE(s->count)),
-                       .sums = mgn_input(graph, "sums", MGN_REAL, MGN_SHAPE(2)),
-                       .state = mgn_input(graph, "random state", MGN_INDEX, MGN_SHAPE(4))};
-    in->index = mgn_shuffle(in->state, s->pairs, s->batch, s->steps, s->batch);
-    in->batch_y = mgn_gather_rows(in->y, in->index);
-    in->batch_points = mgn_gather_rows(in->points, in->index);
-}
-
-static void assign(const solver *s, const step_nodes *in, mgn_node *next, mgn_node *value, mgn_node *residual) {
-    mgn_node *moved = mgn_scatter_rows(mgn_sub(next, in->batch_points), in->index, s->pairs);
-    mgn_assign(in->points, mgn_add(in->points, moved));
-    mgn_assign(in->sums, mgn_add(in->sums, mgn_stack((mgn_node *[]){value, residual}, 2, 0)));
-    mgn_assign(in->state, mgn_advance(in->state, 1));
-}
-
-static mgn_status build_newton(const solver *s, mgn_graph *graph, step_nodes *in) {
-    mgn_node *residual = NULL;
-    build_inputs(s, graph, in);
-    mgn_node *next = newton(s->model, in->parameters, in->batch_points, in->batch_y, &residual);
-    assign(s, in, next, residual, residual);
-    return mgn_graph_status(graph);
-}
-
-static mgn_status build_step(const solver *s, mgn_graph *graph, step_nodes *in) {
-    mgn_node *gradient = NULL, *residual = NULL, *vectors[MGN_MOST_OPTIMIZER_VECTORS] = {NULL};
-    build_inputs(s, graph, in);
-    in->x = mgn_input(graph, "x", MGN_REAL, MGN_SHAPE(s->pairs, s->d));
-    in->lr = mgn_input(graph, "learning rate", MGN_REAL, MGN_SCALAR);
-    mgn_node *scalars = mgn_input(graph, "optimizer scalars", MGN_REAL, MGN_SHAPE(MGN_MAX(s->shape.scalars, 1)));
-    for (int i = 0; i < s->shape.vectors; i++)
-        vectors[i] = mgn_input(graph, "optimizer vector", MGN_REAL, MGN_SHAPE(s->count));
-    mgn_node *x = mgn_gather_rows(in->x, in->index);
-    mgn_node *next = mgn_detach(newton(s->model, in->parameters, in->batch_points, in->batch_y, &residual));
-    mgn_node *loss = mgn_sub(mgn_mean(mgn_model_potential(s->model, in->parameters, x), -1),
-                             mgn_mean(mgn_model_potential(s->model, in->parameters, next), -1));
-    MGN_TRY(mgn_graph_status(graph));
-    MGN_TRY(mgn_grad(loss, &in->parameters, 1, &gradient));
-    mgn_optimizer_update(&s->config->optimizer, in->parameters, gradient, in->lr, vectors, scalars);
-    assign(s, in, next, mgn_add(loss, mgn_mean(mgn_sum(mgn_mul(next, in->batch_y), 2), -1)), residual);
-    return mgn_graph_status(graph);
-}
-
-/* Shares rows, points and parameters with the step. */
-static mgn_status compile_newton(solver *s) {
-    mgn_graph *graph;
-    step_nodes in;
-    MGN_TRY(mgn_graph_create(&graph));
-    mgn_status status = build_newton(s, graph, &in);
-    if (status == MGN_OK) {
-        const mgn_binding bindings[] = {{in.y, s->y}, {in.points, s->points}, {in.parameters, s->parameters}};
-        status = mgn_plan_compile(graph, s->device, s->config->real, bindings, MGN_COUNT(bindings), &s->newton);
-    }
-    if (status == MGN_OK) s->newton_sums = mgn_plan_tensor(s->newton, in.sums);
-    mgn_graph_destroy(graph);
-    return status;
-}
-
-static mgn_status compile(solver *s) {
-    mgn_graph *graph;
-    step_nodes in;
-    MGN_TRY(mgn_graph_create(&graph));
-    mgn_status status = build_step(s, graph, &in);
-    if (status == MGN_OK) { status = mgn_plan_compile(graph, s->device, s->config->real, NULL, 0, &s->plan); }
-    if (status == MGN_OK) {
-        s->x = mgn_plan_tensor(s->plan, in.x);
-        s->y = mgn_plan_tensor(s->plan, in.y);
-        s->points = mgn_plan_tensor(s->plan, in.points);
-        s->parameters = mgn_plan_tensor(s->plan, in.parameters);
-        s->lr = mgn_plan_tensor(s->plan, in.lr);
-        s->sums = mgn_plan_tensor(s->plan, in.sums);
-        s->state = mgn_plan_tensor(s->plan, in.state);
-    }
-    mgn_graph_destroy(graph);
-    return status == MGN_OK ? compile_newton(s) : status;
-}
-
-/* ---- running ---- */
+/* ---- rounds ---- */
 
 /* Brings the rows of a round to the front where there are more. */
 static void draw_rows(const solver *s, int64_t epoch, int64_t round, int64_t *order, int64_t n) {
-    if (n == s->pairs) return;
-    const bool stays = epoch < s->config->epochs / 2;
-    const int64_t first = stays ? 0 : round * (n - s->pairs) / MGN_MAX(s->rounds - 1, 1);
-    const mgn_host_shuffle shuffle = mgn_host_shuffle_start(s->config->seed, stays ? 0 : (uint32_t)epoch, (uint32_t)n);
-    for (int64_t i = 0; i < s->pairs; i++) order[i] = mgn_host_shuffle_at(&shuffle, (uint32_t)(first + i));
+    const int64_t pairs = s->step.pairs;
+    if (n == pairs) return;
+    const int64_t first = round * (n - pairs) / MGN_MAX(s->rounds - 1, 1);
+    const mgn_host_shuffle shuffle = mgn_host_shuffle_start(s->config->seed, (uint32_t)epoch, (uint32_t)n);
+    for (int64_t i = 0; i < pairs; i++) order[i] = mgn_host_shuffle_at(&shuffle, (uint32_t)(first + i));
 }
 
 static mgn_status write_rows(solver *s, const float *rows, const int64_t *order, mgn_tensor *tensor) {
-    for (int64_t i = 0; i < s->pairs; i++)
+    for (int64_t i = 0; i < s->step.pairs; i++)
         memcpy(s->staged + i * s->d, rows + order[i] * s->d, (size_t)s->d * sizeof *rows);
     return mgn_tensor_write(tensor, MGN_F32, s->staged);
 }
 
-/* Newton steps of all points of the round, until they are where they belong or nothing helps. */
-static mgn_status renew(solver *s) {
-    double sums[2];
-    for (int sweep = 0; s->residual > stale && sweep < MOST_SWEEPS && !mgn_interrupted(); sweep++) {
-        MGN_TRY(mgn_tensor_write(s->newton_sums, MGN_F64, (double[2]){0}));
-        MGN_TRY(mgn_plan_run(s->newton, (uint64_t)s->steps));
-        MGN_TRY(mgn_tensor_read(s->newton_sums, MGN_F64, sums));
-        s->residual = sums[1] / (double)s->steps;
+/* Takes the conjugate points over; one that is not a number starts again. */
+static mgn_status keep_points(solver *s) {
+    MGN_TRY(mgn_tensor_read(s->step.points, MGN_F32, s->staged));
+    for (int64_t i = 0; i < s->step.pairs; i++) {
+        float *point = s->conjugate + s->y_order[i] * s->d;
+        memcpy(point, s->staged + i * s->d, (size_t)s->d * sizeof *point);
+        bool finite = true;
+        for (int64_t j = 0; j < s->d; j++) finite = finite && isfinite(point[j]);
+        if (!finite) memset(point, 0, (size_t)s->d * sizeof *point);
     }
     return MGN_OK;
 }
 
-/* Takes the conjugate points over. */
-static mgn_status keep_points(solver *s) {
-    MGN_TRY(mgn_tensor_read(s->points, MGN_F32, s->staged));
-    for (int64_t i = 0; i < s->pairs * s->d; i++)
-        if (!isfinite(s->staged[i]))
-            return mgn_fail(MGN_ERR_NUMERIC,
-                            "training diverged: a conjugate point is not finite; a lower learning rate "
-                            "than %g may help",
-                            s->config->optimizer.lr);
-    for (int64_t i = 0; i < s->pairs; i++)
-        memcpy(s->conjugate + s->y_order[i] * s->d, s->staged + i * s->d, (size_t)s->d * sizeof *s->staged);
-    return MGN_OK;
+/* The points of a round's rows are solved for. */
+static mgn_status renew(solver *s) {
+    int64_t unsolved;
+    MGN_TRY(mgn_tensor_read(s->step.parameters, MGN_F64, s->values));
+    MGN_TRY(mgn_conjugates_set(s->conjugates, s->values));
+    return mgn_conjugates_solve(s->conjugates, s->clouds.y, s->conjugate, s->y_order, s->step.pairs,
+                                stale * s->frame.y_unit, s->work, &unsolved);
 }
 
 /* The rows of a round, as pairs of neighbours. */
 static mgn_status begin_round(solver *s, int64_t epoch, int64_t round) {
-    if (epoch >= s->config->epochs / 2 && s->rounds > 1) s->residual = INFINITY; /* other rows, of unknown age */
+    mgn_semidual_step *step = &s->step;
+    if (s->rounds > 1) s->residual = INFINITY; /* other rows, of unknown age */
     draw_rows(s, epoch, round, s->x_order, s->n);
     draw_rows(s, epoch, round, s->y_order, s->m);
-    if (s->residual > stale) {
-        MGN_TRY(write_rows(s, s->clouds.y, s->y_order, s->y));
-        MGN_TRY(write_rows(s, s->conjugate, s->y_order, s->points));
-        MGN_TRY(renew(s));
-        MGN_TRY(keep_points(s));
-    }
-    mgn_pair_rows(s->clouds.x, s->x_order, s->conjugate, s->y_order, s->pairs, s->d);
-    MGN_TRY(write_rows(s, s->clouds.x, s->x_order, s->x));
-    MGN_TRY(write_rows(s, s->clouds.y, s->y_order, s->y));
-    return write_rows(s, s->conjugate, s->y_order, s->points);
+    if (!(s->residual <= stale * s->frame.y_unit)) MGN_TRY(renew(s));
+    mgn_pair_rows(s->clouds.x, s->x_order, s->conjugate, s->y_order, step->pairs, s->d);
+    MGN_TRY(write_rows(s, s->clouds.x, s->x_order, step->x));
+    MGN_TRY(write_rows(s, s->clouds.y, s->y_order, step->y));
+    return write_rows(s, s->conjugate, s->y_order, step->points);
 }
 
+/* ---- epochs ---- */
+
+/* One epoch; its mean J, which may be anything where training diverges, and the mean of its parameters. */
 static mgn_status run_epoch(solver *s, int64_t epoch, double lr, double *value) {
-    double sums[2];
+    mgn_semidual_step *step = &s->step;
+    double sums[MGN_STEP_SUMS], left_out = 0;
+    memset(s->values, 0, (size_t)s->count * sizeof *s->values);
     *value = 0;
-    MGN_TRY(mgn_tensor_write(s->lr, MGN_F64, &lr));
+    MGN_TRY(mgn_tensor_write(step->average, MGN_F64, s->values));
+    MGN_TRY(mgn_tensor_write(step->lr, MGN_F64, &lr));
     for (int64_t round = 0; round < s->rounds && !mgn_interrupted(); round++) {
         MGN_TRY(begin_round(s, epoch, round));
-        MGN_TRY(mgn_tensor_write(s->sums, MGN_F64, (double[2]){0}));
-        MGN_TRY(mgn_plan_run(s->plan, (uint64_t)s->steps));
-        MGN_TRY(mgn_tensor_read(s->sums, MGN_F64, sums));
-        s->residual = sums[1] / (double)s->steps;
-        *value += sums[0] / (double)(s->steps * s->rounds);
-        if (!isfinite(*value) || !isfinite(s->residual))
-            return mgn_fail(MGN_ERR_NUMERIC,
-                            "training diverged: the semidual loss became %g in epoch %lld of %lld; a lower learning "
-                            "rate than %g may help",
-                            *value, (long long)(epoch + 1), (long long)s->config->epochs, lr);
+        MGN_TRY(mgn_tensor_write(step->sums, MGN_F64, (double[MGN_STEP_SUMS]){0}));
+        MGN_TRY(mgn_plan_run(step->plan, (uint64_t)step->steps));
+        MGN_TRY(mgn_tensor_read(step->sums, MGN_F64, sums));
         MGN_TRY(keep_points(s));
+        s->residual = sums[MGN_SUM_RESIDUAL] / (double)step->steps;
+        *value += sums[MGN_SUM_VALUE] / (double)(step->steps * s->rounds);
+        left_out += sums[MGN_SUM_LEFT_OUT];
+        if (!isfinite(s->residual)) break;
     }
+    MGN_TRY(mgn_tensor_read(step->average, MGN_F64, s->mean));
+    for (int64_t i = 0; i < s->count; i++) s->mean[i] /= (double)(step->steps * s->rounds);
+    s->result->left_out = left_out / (double)(step->steps * s->rounds * step->batch);
     return MGN_OK;
 }
 
-static mgn_status run_epochs(solver *s, mgn_train_result *result) {
+static double mean_of(const double *values, int64_t count) {
+    double sum = 0;
+    for (int64_t i = 0; i < count; i++) sum += values[i];
+    return sum / (double)count;
+}
+
+/* J of `parameters` on the rows held out, and what each of them gives to it: those of x, then those of y. A row whose
+ * conjugate is not found counts with the most that phi*(y) can be if the point is within ten spreads of where it was looked
+ * for: phi is convex. NaN, or infinite: they are no good. */
+static mgn_status judge(solver *s, const double *parameters, double *parts, double *value) {
+    const float *x = s->clouds.x + s->n * s->d, *y = s->clouds.y, *z = s->conjugate;
+    const double far = 10 * s->frame.x_unit * sqrt((double)s->d), most = judged * s->frame.y_unit;
+    double *residual = s->work, *to = parts + s->held_n;
+    int64_t unsolved;
+    MGN_TRY(mgn_conjugates_set(s->conjugates, parameters));
+    MGN_TRY(mgn_conjugates_potential(s->conjugates, x, s->held_n, parts));
+    MGN_TRY(mgn_conjugates_solve(s->conjugates, y, s->conjugate, s->held, s->held_m, most, residual, &unsolved));
+    MGN_TRY(mgn_conjugates_potential(s->conjugates, z + s->m * s->d, s->held_m, to));
+    for (int64_t i = 0; i < s->held_m; i++) {
+        const int64_t row = s->m + i;
+        to[i] = -to[i];
+        for (int64_t j = 0; j < s->d; j++) to[i] += (double)z[row * s->d + j] * (double)y[row * s->d + j];
+        if (!(residual[i] <= most)) to[i] += far * residual[i];
+    }
+    *value = mean_of(parts, s->held_n) + mean_of(to, s->held_m);
+    return MGN_OK;
+}
+
+/* The standard error of the difference of two J's, by what each row held out gives to either. */
+static double doubt(const solver *s, const double *a, const double *b) {
+    const int64_t rows[2] = {s->held_n, s->held_m};
+    double sum = 0;
+    for (int which = 0; which < 2; which++) {
+        const double n = (double)rows[which];
+        double first = 0, second = 0;
+        for (int64_t i = 0; i < rows[which]; i++) {
+            first += a[i] - b[i];
+            second += (a[i] - b[i]) * (a[i] - b[i]);
+        }
+        sum += fmax(second / n - first / n * (first / n), 0) / n;
+        a += rows[which];
+        b += rows[which];
+    }
+    return sqrt(sum);
+}
+
+static bool all_finite(const double *values, int64_t count) {
+    for (int64_t i = 0; i < count; i++)
+        if (!isfinite(values[i])) return false;
+    return true;
+}
+
+/* Training goes on from the best parameters, with an optimizer that remembers nothing, in steps of half the size. */
+static mgn_status go_back(solver *s) {
+    mgn_semidual_step *step = &s->step;
+    s->factor /= 2;
+    s->result->returns++;
+    s->residual = INFINITY;
+    memset(s->values, 0, (size_t)s->count * sizeof *s->values);
+    MGN_TRY(mgn_tensor_write(step->scalars, MGN_F64, s->values));
+    for (int i = 0; i < step->shape.vectors; i++) MGN_TRY(mgn_tensor_write(step->vectors[i], MGN_F64, s->values));
+    return mgn_tensor_write(step->parameters, MGN_F64, s->best);
+}
+
+/* The epoch's parameters are kept unless J is higher than the lowest seen by more than chance may do: noise would otherwise
+ * choose among epochs that differ by less than it, while later ones have learned more. Without rows held out J of the
+ * epoch tells. */
+static mgn_status judge_epoch(solver *s, int64_t epoch, double value) {
+    const bool finite = isfinite(value) && all_finite(s->mean, s->count);
+    const double margin = rise * (double)s->d * s->frame.x_unit * s->frame.y_unit;
+    double found = finite ? value : NAN, chance = 0;
+    if (finite && s->held_m) {
+        MGN_TRY(judge(s, s->mean, s->parts, &found));
+        chance = doubt(s, s->parts, s->lowest_parts);
+    }
+    if (mgn_interrupted() && !isfinite(found)) return MGN_OK;
+    if (!(found < s->lowest + margin)) return go_back(s);
+    if (!(found < s->lowest + chance)) return MGN_OK;
+    memcpy(s->best, s->mean, (size_t)s->count * sizeof *s->best);
+    s->best_value = found;
+    s->result->best_epoch = epoch + 1;
+    if (!(found < s->lowest)) return MGN_OK;
+    s->lowest = found;
+    memcpy(s->lowest_parts, s->parts, (size_t)(s->held_n + s->held_m) * sizeof *s->parts);
+    return MGN_OK;
+}
+
+static mgn_status run_epochs(solver *s) {
     const mgn_train_config *config = s->config;
     const double start = mgn_now();
-    const int64_t steps = s->rounds * s->steps;
+    mgn_train_result *result = &s->result->train;
     mgn_schedule_state schedule = {0};
     double value, loss = 0;
-    for (int64_t epoch = 0; epoch < config->epochs; epoch++) {
-        const double lr =
-            config->optimizer.lr * mgn_schedule_factor(&config->schedule, &schedule, epoch, config->epochs, loss);
+    for (int64_t epoch = 0; epoch < config->epochs && s->result->returns < MOST_RETURNS; epoch++) {
+        const double lr = s->factor * config->optimizer.lr *
+                          mgn_schedule_factor(&config->schedule, &schedule, epoch, config->epochs, loss);
         MGN_TRY(run_epoch(s, epoch, lr, &value));
+        MGN_TRY(judge_epoch(s, epoch, value));
         loss = mgn_frame_value(&s->frame, value);
-        *result = (mgn_train_result){loss, (epoch + 1) * steps, mgn_now() - start, result->compile_seconds};
+        result->steps += s->rounds * s->step.steps;
+        result->seconds = mgn_now() - start;
+        result->loss = mgn_frame_value(&s->frame, s->best_value);
         const mgn_train_report report = {epoch + 1, config->epochs, result->steps, loss, lr, result->seconds};
         const bool go_on = !config->report || config->report(config->context, &report);
         if (!go_on || mgn_interrupted())
             return mgn_fail(MGN_ERR_INTERRUPTED, "stopped after epoch %lld of %lld", (long long)(epoch + 1),
                             (long long)config->epochs);
     }
-    if (s->residual > 0.05)
-        mgn_note("semidual: conjugate points were still %.2g of the target's spread off; more epochs may help",
-                 s->residual);
+    if (s->result->best_epoch == 0 && s->result->returns)
+        return mgn_fail(MGN_ERR_NUMERIC,
+                        "training diverged: in %lld epochs J on rows held out never fell below that of the start; a "
+                        "lower learning rate than %g may help",
+                        (long long)config->epochs, config->optimizer.lr);
     return MGN_OK;
 }
 
-/* The parameters into the model, unless one is not finite. */
-static mgn_status keep(solver *s) {
-    MGN_TRY(mgn_tensor_read(s->parameters, MGN_F64, s->values));
-    for (int64_t i = 0; i < s->count; i++)
-        if (!isfinite(s->values[i])) return mgn_fail(MGN_ERR_NUMERIC, "a parameter became infinite or NaN");
-    memcpy(mgn_model_values(s->model), s->values, (size_t)s->count * sizeof *s->values);
-    return MGN_OK;
+/* ---- life ---- */
+
+static int64_t rows_held(int64_t rows) {
+    const int64_t held = MGN_MIN(rows / HELD_PART, MOST_HELD);
+    return held < FEWEST_HELD ? 0 : held;
 }
 
 static mgn_status check(solver *s, const mgn_clouds *clouds) {
@@ -283,64 +274,104 @@ static mgn_status check(solver *s, const mgn_clouds *clouds) {
         return mgn_fail(MGN_ERR_ARGUMENT,
                         "the semi-dual needs a convex potential in closed form; %s of %lld layers has none",
                         mgn_model_get_config(s->model)->kind, (long long)mgn_model_get_config(s->model)->layers);
-    const int64_t least = MGN_MIN(s->n, s->m);
-    s->batch = config->batch ? MGN_MIN(config->batch, least) : least;
-    s->pairs = least / s->batch > ROUND ? ROUND * s->batch : least;
-    s->rounds = (least + s->pairs - 1) / s->pairs;
-    s->steps = s->pairs / s->batch;
+    return mgn_optimizer_check(&config->optimizer, &s->step.shape);
+}
+
+/* How many rows are held out, make a round, and a step. */
+static void divide(solver *s, const mgn_clouds *clouds) {
+    const int64_t held = MGN_MIN(rows_held(clouds->n), rows_held(clouds->m));
+    s->held_n = held ? rows_held(clouds->n) : 0;
+    s->held_m = held ? rows_held(clouds->m) : 0;
+    s->n = clouds->n - s->held_n;
+    s->m = clouds->m - s->held_m;
+    const int64_t least = MGN_MIN(s->n, s->m), batch = s->config->batch ? MGN_MIN(s->config->batch, least) : least;
+    s->step.batch = batch;
+    s->step.pairs = least / batch > ROUND ? ROUND * batch : least;
+    s->step.steps = s->step.pairs / batch;
+    s->rounds = (least + s->step.pairs - 1) / s->step.pairs;
     s->residual = INFINITY; /* before the first round nothing is known */
-    return mgn_optimizer_check(&config->optimizer, &s->shape);
+    s->result->held = s->held_m;
 }
 
 static mgn_status allocate(solver *s) {
-    s->values = mgn_alloc((size_t)s->count, sizeof *s->values);
+    const size_t count = (size_t)s->count;
+    const int64_t held = MGN_MAX(s->held_n + s->held_m, 1);
+    s->values = mgn_alloc(count, sizeof *s->values);
+    s->mean = mgn_alloc(count, sizeof *s->mean);
+    s->best = mgn_alloc(count, sizeof *s->best);
     s->x_order = mgn_alloc((size_t)s->n, sizeof *s->x_order);
     s->y_order = mgn_alloc((size_t)s->m, sizeof *s->y_order);
-    s->staged = mgn_alloc_aligned((size_t)s->pairs, (size_t)s->d * sizeof *s->staged);
-    if (!s->values || !s->x_order || !s->y_order || !s->staged) return MGN_ERR_MEMORY;
+    s->held = mgn_alloc((size_t)MGN_MAX(s->held_m, 1), sizeof *s->held);
+    s->work = mgn_alloc((size_t)MGN_MAX(s->step.pairs, s->held_m), sizeof *s->work);
+    s->parts = mgn_alloc((size_t)held, sizeof *s->parts);
+    s->lowest_parts = mgn_alloc((size_t)held, sizeof *s->lowest_parts);
+    s->staged = mgn_alloc_aligned((size_t)s->step.pairs, (size_t)s->d * sizeof *s->staged);
+    if (!s->values || !s->mean || !s->best || !s->x_order || !s->y_order || !s->held || !s->work || !s->staged ||
+        !s->parts || !s->lowest_parts)
+        return MGN_ERR_MEMORY;
     for (int64_t i = 0; i < s->n; i++) s->x_order[i] = i;
     for (int64_t i = 0; i < s->m; i++) s->y_order[i] = i;
+    for (int64_t i = 0; i < s->held_m; i++) s->held[i] = s->m + i;
     return MGN_OK;
 }
 
-static mgn_status train(solver *s, const mgn_clouds *clouds, mgn_train_result *result) {
-    const double start = mgn_now();
+/* Plans, the state that training starts from, and what the start is worth. */
+static mgn_status prepare(solver *s) {
     const uint64_t seed = s->config->seed;
     const uint32_t state[4] = {(uint32_t)seed, (uint32_t)(seed >> 32), 0, 0};
+    mgn_semidual_step *step = &s->step;
+    step->model = s->model;
+    step->config = s->config;
+    step->d = s->d;
+    step->count = s->count;
+    step->x_unit = s->frame.x_unit;
+    step->y_unit = s->frame.y_unit;
+    step->tolerance = useless * s->frame.y_unit;
+    MGN_TRY(mgn_semidual_step_compile(step, s->device));
+    MGN_TRY(mgn_conjugates_create(step, s->device, MGN_MAX(step->pairs, s->held_m), &s->conjugates));
+    MGN_TRY(mgn_tensor_write(step->parameters, MGN_F64, s->best));
+    MGN_TRY(mgn_tensor_write(step->state, MGN_U32, state));
+    s->factor = 1;
+    s->best_value = s->lowest = INFINITY;
+    if (s->held_m == 0) return MGN_OK;
+    MGN_TRY(judge(s, s->best, s->lowest_parts, &s->best_value));
+    if (isfinite(s->best_value)) s->lowest = s->best_value;
+    return MGN_OK;
+}
+
+static mgn_status train(solver *s, const mgn_clouds *clouds) {
+    const double start = mgn_now();
     MGN_TRY(check(s, clouds));
+    divide(s, clouds);
     MGN_TRY(mgn_frame_find(s->model, clouds, &s->frame));
-    MGN_TRY(mgn_frame_rows(&s->frame, clouds, &s->clouds, &s->conjugate));
+    MGN_TRY(mgn_frame_rows(&s->frame, clouds, s->config->seed, &s->clouds, &s->conjugate));
     MGN_TRY(allocate(s));
-    MGN_TRY(compile(s));
     mgn_frame_enter(&s->frame, s->model);
-    mgn_status status = mgn_tensor_write(s->parameters, MGN_F64, mgn_model_values(s->model));
-    if (status == MGN_OK) status = mgn_tensor_write(s->state, MGN_U32, state);
-    result->compile_seconds = mgn_now() - start;
-    if (status == MGN_OK) status = run_epochs(s, result);
-    if (status == MGN_OK)
-        status = keep(s);
-    else if (status == MGN_ERR_INTERRUPTED)
-        keep(s); /* the interruption is what is reported */
+    memcpy(s->best, mgn_model_values(s->model), (size_t)s->count * sizeof *s->best);
+    mgn_status status = prepare(s);
+    s->result->train.compile_seconds = mgn_now() - start;
+    if (status == MGN_OK) status = run_epochs(s);
+    memcpy(mgn_model_values(s->model), s->best, (size_t)s->count * sizeof *s->best);
     mgn_frame_leave(&s->frame, s->model);
     return status;
 }
 
 mgn_status mgn_semidual(mgn_model *model, mgn_device *device, const mgn_clouds *clouds, const mgn_train_config *config,
-                        mgn_train_result *result) {
+                        mgn_semidual_result *result) {
+    mgn_semidual_result own = {0};
     solver s = {.model = model,
                 .device = device,
                 .config = config,
-                .n = clouds->n,
-                .m = clouds->m,
                 .d = mgn_model_get_config(model)->d,
-                .count = mgn_model_parameter_count(model)};
-    mgn_train_result own = {0};
-    const mgn_status status = train(&s, clouds, &own);
+                .count = mgn_model_parameter_count(model),
+                .result = &own};
+    const mgn_status status = train(&s, clouds);
     if (result) *result = own;
-    mgn_plan_destroy(s.newton);
-    mgn_plan_destroy(s.plan);
-    void *const blocks[] = {(float *)s.clouds.x, (float *)s.clouds.y, s.conjugate, s.frame.block, s.values,
-                            s.x_order,           s.y_order,           s.staged};
+    mgn_conjugates_destroy(s.conjugates);
+    mgn_plan_destroy(s.step.plan);
+    void *const blocks[] = {
+        (float *)s.clouds.x, (float *)s.clouds.y, s.conjugate, s.frame.block, s.values, s.mean, s.best,
+        s.x_order,           s.y_order,           s.held,      s.work,        s.staged};
     for (size_t i = 0; i < MGN_COUNT(blocks); i++) mgn_free(blocks[i]);
     return status;
 }
@@ -362,14 +393,25 @@ mgn_status mgn_semidual_clouds(const mgn_samples *samples, const mgn_target *tar
 mgn_status mgn_train_semidual(mgn_model *model, mgn_device *device, const mgn_samples *samples,
                               const mgn_train_config *config, mgn_train_result *result) {
     mgn_clouds clouds;
+    mgn_semidual_result own = {0};
     float *drawn = NULL;
     if (config->loss.cost_weight != 0)
         return mgn_fail(MGN_ERR_UNSUPPORTED,
                         "the loss semidual finds the map of least cost; no cost can be added to it");
     mgn_status status = mgn_semidual_clouds(samples, config->loss.target, mgn_model_get_config(model)->d, config->seed,
                                             &clouds, &drawn);
-    if (status == MGN_OK) status = mgn_semidual(model, device, &clouds, config, result);
+    if (status == MGN_OK) status = mgn_semidual(model, device, &clouds, config, &own);
     mgn_free(drawn);
+    *result = own.train;
+    if (own.left_out > noteworthy)
+        mgn_note(
+            "semidual: conjugate points of %.2g %% of the pairs were not found in the last epoch; they were left out",
+            100 * own.left_out);
+    if (own.returns)
+        mgn_note(
+            "semidual: J on rows held out rose %d times, from where training went back; a lower learning rate than "
+            "%g may help",
+            own.returns, config->optimizer.lr);
     return status;
 }
 

@@ -9,6 +9,7 @@ typedef struct mgn_frame {
     double *block;           /* owns what the pointers below point into */
     double *x_mean, *y_mean; /* (d) */
     double x_scale, y_scale;
+    double x_unit, y_unit; /* the clouds' spreads inside, root of the mean variance a coordinate: 1 in a frame */
     int64_t d;
     double *a, *b; /* the affine optimal map of the frame's moments, x' -> a x' + b: (d, d), (d) */
     bool is_identity;
@@ -16,8 +17,10 @@ typedef struct mgn_frame {
 
 /* Clouds of zero mean and unit variance a coordinate, on average. The caller frees frame->block. */
 mgn_status mgn_frame_find(const mgn_model *model, const mgn_clouds *clouds, mgn_frame *frame);
-/* Copies of the rows in the frame, and what the affine map's inverse makes of y; the caller frees all three. */
-mgn_status mgn_frame_rows(const mgn_frame *frame, const mgn_clouds *clouds, mgn_clouds *rows, float **conjugate);
+/* Copies of the rows in the frame, in an order drawn by `seed`, and what the affine map's inverse makes of y; the caller
+ * frees all three. */
+mgn_status mgn_frame_rows(const mgn_frame *frame, const mgn_clouds *clouds, uint64_t seed, mgn_clouds *rows,
+                          float **conjugate);
 /* A model in the clouds' coordinates becomes the same map in the frame, and back. */
 void mgn_frame_enter(const mgn_frame *frame, mgn_model *model);
 void mgn_frame_leave(const mgn_frame *frame, mgn_model *model);

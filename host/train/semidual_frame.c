@@ -26,9 +26,12 @@ static mgn_status find(const mgn_model *model, const mgn_clouds *clouds, double 
     double *x_covariance = work, *y_covariance = work + d * d, *zero = work + 2 * d * d;
     MGN_TRY(mgn_moments(clouds->x, clouds->n, d, false, frame->x_mean, x_covariance));
     MGN_TRY(mgn_moments(clouds->y, clouds->m, d, false, frame->y_mean, y_covariance));
+    frame->x_unit = spread(x_covariance, d);
+    frame->y_unit = spread(y_covariance, d);
     if (model->kind->substitute) {
-        frame->x_scale = spread(x_covariance, d);
-        frame->y_scale = spread(y_covariance, d);
+        frame->x_scale = frame->x_unit;
+        frame->y_scale = frame->y_unit;
+        frame->x_unit = frame->y_unit = 1;
         for (int64_t i = 0; i < d * d; i++) {
             x_covariance[i] /= frame->x_scale * frame->x_scale;
             y_covariance[i] /= frame->y_scale * frame->y_scale;
@@ -58,9 +61,13 @@ mgn_status mgn_frame_find(const mgn_model *model, const mgn_clouds *clouds, mgn_
     return status;
 }
 
-static float *framed(const float *rows, int64_t n, int64_t d, const double *mean, double scale) {
+static float *framed(const float *rows, int64_t n, int64_t d, const double *mean, double scale, uint64_t seed) {
     float *out = mgn_alloc_aligned((size_t)n, (size_t)d * sizeof *out);
-    for (int64_t i = 0; out && i < n * d; i++) out[i] = (float)(((double)rows[i] - mean[i % d]) / scale);
+    const mgn_host_shuffle order = mgn_host_shuffle_start(seed, 0, (uint32_t)n);
+    for (int64_t i = 0; out && i < n; i++) {
+        const float *row = rows + (int64_t)mgn_host_shuffle_at(&order, (uint32_t)i) * d;
+        for (int64_t j = 0; j < d; j++) out[i * d + j] = (float)(((double)row[j] - mean[j]) / scale);
+    }
     return out;
 }
 
@@ -83,12 +90,15 @@ static mgn_status start_conjugates(const mgn_frame *frame, const float *y, int64
     return status;
 }
 
-mgn_status mgn_frame_rows(const mgn_frame *frame, const mgn_clouds *clouds, mgn_clouds *rows, float **conjugate) {
+mgn_status mgn_frame_rows(const mgn_frame *frame, const mgn_clouds *clouds, uint64_t seed, mgn_clouds *rows,
+                          float **conjugate) {
+    const uint64_t other =
+        seed ^ UINT64_C(0x9e3779b97f4a7c15); /* the clouds' orders have nothing to do with each other */
     const int64_t d = frame->d;
     rows->n = clouds->n;
     rows->m = clouds->m;
-    rows->x = framed(clouds->x, clouds->n, d, frame->x_mean, frame->x_scale);
-    rows->y = framed(clouds->y, clouds->m, d, frame->y_mean, frame->y_scale);
+    rows->x = framed(clouds->x, clouds->n, d, frame->x_mean, frame->x_scale, seed);
+    rows->y = framed(clouds->y, clouds->m, d, frame->y_mean, frame->y_scale, other);
     *conjugate = mgn_alloc_aligned((size_t)clouds->m, (size_t)d * sizeof **conjugate);
     if (!rows->x || !rows->y || !*conjugate) return MGN_ERR_MEMORY;
     return start_conjugates(frame, rows->y, rows->m, *conjugate);
