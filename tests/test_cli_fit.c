@@ -75,6 +75,36 @@ static const char *text(const cJSON *object, const char *key) {
     return value;
 }
 
+/* The start knows the data's scale and place: in other units, and far from 0, every kind learns the same. */
+START_TEST(units_and_place_change_nothing) {
+    static const char *const kinds[] = {"icnn", "icgn", "cgradnet", "mgradnet", "cmgn", "mmgn", "dicnn"};
+    static float x[2 * N], y[2 * N];
+    mgn_test_random random = MGN_TEST_RANDOM();
+    make_inputs();
+    for (int i = 0; i < N; i++) {
+        const double a = mgn_test_normal(&random), b = mgn_test_normal(&random);
+        x[2 * i] = (float)(1e3 + 1e6 * a);
+        x[2 * i + 1] = (float)(1e7 + 1e6 * b);
+        y[2 * i] = (float)(-3e3 + 1e-3 * (2 * a + b / 2));
+        y[2 * i + 1] = (float)(1e-3 * (tanh(b) + b + a / 2));
+    }
+    save_rows("far_x.npy", x, N, 2);
+    save_rows("far_y.npy", y, N, 2);
+    for (size_t k = 0; k < MGN_COUNT(kinds); k++) {
+        char near[160], far[160];
+        snprintf(near, sizeof near, "fit --source x.npy --target y.npy --paired --model %s -o near --epochs 30",
+                 kinds[k]);
+        snprintf(far, sizeof far, "fit --source far_x.npy --target far_y.npy --paired --model %s -o far --epochs 30",
+                 kinds[k]);
+        cJSON *one = run_json(near), *other = run_json(far);
+        const double here = number(one, "loss"), there = number(other, "loss") * 1e6;
+        ck_assert_msg(there < 2 * here + 0.3, "%s: loss %g, and %g in other units", kinds[k], here, there);
+        cJSON_Delete(one);
+        cJSON_Delete(other);
+    }
+}
+END_TEST
+
 START_TEST(gaussian_to_gaussian_is_found) {
     make_inputs();
     cJSON *o = run_json("fit --source " GAUSSIAN " --target normal:2 -o map --epochs 60 --seed 4");
@@ -253,6 +283,7 @@ int main(void) {
     Suite *suite = suite_create("cli_fit");
     TCase *good = tcase_create("good input"), *bad = tcase_create("bad input");
     tcase_add_test(good, gaussian_to_gaussian_is_found);
+    tcase_add_test(good, units_and_place_change_nothing);
     tcase_add_test(good, pairs_are_learned_to_the_end);
     tcase_add_test(good, points_without_a_density_are_matched);
     tcase_add_test(good, points_are_met_by_sinkhorn);

@@ -41,8 +41,8 @@ typedef struct fit_job {
 /* Reads the specifications, chooses what was left open, and draws the rows. */
 mgn_status fit_prepare(fit_job *job);
 
-/* Gives a random model the affine part that is optimal between the two means and covariances, and small weights; leaves
- * models alone whose kind has no such part. */
+/* Gives a random model the affine part that is optimal between the two means and covariances, and small weights; a model
+ * whose kind has no such part, a frame in which that affine map is the identity. */
 mgn_status fit_start_affine(const fit_job *job, mgn_model *model);
 
 /* Trains every start and keeps the best. After an interruption the job is_stopped and has what was learned. */

@@ -2,9 +2,11 @@
  *
  * From N(0, 1) weights most runs of a few thousand steps end where units are saturated, with images far from the target.
  * The affine map already has the right mean and spread, V^T V is its matrix, and units that start small bend it from
- * there. */
+ * there. Kinds without V get a frame instead, in which that map is the identity and both clouds have variance 1; so do the
+ * others where the data's scale or place is far from 1. */
 #include "fit.h"
 
+#include <math.h>
 #include <string.h>
 
 #include <mgn/ot.h>
@@ -12,8 +14,10 @@
 #include "core/core.h"
 #include "train/semidual.h"
 
-/* How small the weights of the units start, compared with N(0, 1). */
-static const double start_of_weights = 0.1;
+/* How small the weights of the units start, compared with N(0, 1); the least eigenvalue of a frame's map, of its largest;
+ * and how far from 1 spreads may be, and means from 0 in spreads, where V needs no frame. */
+static const double start_of_weights = 0.1, least_stretch = 1e-3, usual = 16;
+enum { MOST_WHOLE = 256 }; /* dimensions beyond get a diagonal frame */
 
 /* The parameter of that label and shape (d, d), or -1. */
 static int64_t find_square(const mgn_parameter *parameters, size_t count, const char *label, int64_t d) {
@@ -35,8 +39,8 @@ static mgn_status set_quadratic(const fit_job *j, const double *mean, const doub
     return status;
 }
 
-/* Every kind's last parameter is added to g: moves the image of `mean` to the target's mean. */
-static mgn_status set_offset(const fit_job *j, mgn_model *model, const double *mean) {
+/* What is missing from the image of `mean` to the target's mean. */
+static mgn_status find_miss(const fit_job *j, const mgn_model *model, const double *mean, double *miss) {
     const int64_t d = j->d;
     mgn_map *map = NULL;
     float *x = mgn_alloc((size_t)d, sizeof *x);
@@ -44,10 +48,90 @@ static mgn_status set_offset(const fit_job *j, mgn_model *model, const double *m
     for (int64_t i = 0; i < d; i++) x[i] = (float)mean[i];
     mgn_status status = mgn_map_create(model, j->device, MGN_F32, &map);
     if (status == MGN_OK) status = mgn_map_apply(map, x, 1, x);
-    double *offset = mgn_model_values(model) + mgn_model_parameter_count(model) - d;
-    for (int64_t i = 0; i < d && status == MGN_OK; i++) offset[i] += j->mean[i] - (double)x[i];
+    for (int64_t i = 0; i < d && status == MGN_OK; i++) miss[i] = j->mean[i] - (double)x[i];
     mgn_map_destroy(map);
     mgn_free(x);
+    return status;
+}
+
+/* Kinds with V end in an offset that is added to g: moves the image of `mean` to the target's mean. */
+static mgn_status set_offset(const fit_job *j, mgn_model *model, const double *mean) {
+    double *miss = mgn_alloc((size_t)j->d, sizeof *miss);
+    double *offset = mgn_model_values(model) + mgn_model_parameter_count(model) - j->d;
+    if (!miss) return MGN_ERR_MEMORY;
+    const mgn_status status = find_miss(j, model, mean, miss);
+    for (int64_t i = 0; i < j->d && status == MGN_OK; i++) offset[i] += miss[i];
+    mgn_free(miss);
+    return status;
+}
+
+/* ---- frames ---- */
+
+/* Eigenvalues of the map between the moments, and their vectors: those of the axes where it is taken for diagonal. */
+static mgn_status find_stretch(const fit_job *j, const double *mean, const double *covariance, double *values,
+                               double *vectors) {
+    const int64_t d = j->d;
+    double most = 0;
+    if (d <= MOST_WHOLE) {
+        double *a = mgn_alloc((size_t)(d + 1), (size_t)d * sizeof *a);
+        if (!a) return MGN_ERR_MEMORY;
+        mgn_status status = mgn_bures_map(mean, covariance, j->mean, j->covariance, d, a, a + d * d);
+        if (status == MGN_OK) status = mgn_symmetric_eigen(a, d, values, vectors);
+        mgn_free(a);
+        MGN_TRY(status);
+    } else {
+        for (int64_t i = 0; i < d; i++) {
+            const double from = covariance[i * (d + 1)];
+            values[i] = from > 0 ? sqrt(fmax(j->covariance[i * (d + 1)], 0) / from) : 0;
+        }
+    }
+    for (int64_t i = 0; i < d; i++) most = fmax(most, values[i]);
+    for (int64_t i = 0; i < d; i++) values[i] = most > 0 ? fmax(values[i], least_stretch * most) : 1;
+    return MGN_OK;
+}
+
+/* matrix = B^(1/2), B being the stretch; the mean variance a coordinate of B^(1/2) x. */
+static double root_of(int64_t d, const double *values, const double *vectors, const double *covariance,
+                      double *matrix) {
+    double trace = 0;
+    for (int64_t k = 0; k < d; k++) {
+        double along = 0; /* variance along vector k */
+        if (d > MOST_WHOLE) {
+            matrix[k] = sqrt(values[k]);
+            trace += values[k] * covariance[k * (d + 1)];
+            continue;
+        }
+        for (int64_t p = 0; p < d; p++)
+            for (int64_t q = 0; q < d; q++) {
+                const double product = vectors[k * d + p] * vectors[k * d + q];
+                matrix[p * d + q] += sqrt(values[k]) * product;
+                along += product * covariance[p * d + q];
+            }
+        trace += values[k] * along;
+    }
+    return trace > 0 ? trace / (double)d : 1;
+}
+
+/* x' = s B^(1/2) (x - mean) and y' = s B^(-1/2) (y - its mean) have the same covariance, of mean variance 1: the map between
+ * the moments is the identity there, and g(x) = its mean + B^(1/2) f(x') / s. */
+static mgn_status set_frame(const fit_job *j, mgn_model *model, const double *mean, const double *covariance) {
+    const int64_t d = j->d, entries = d > MOST_WHOLE ? d : d * d;
+    double *work = mgn_alloc((size_t)(2 * entries + 3 * d), sizeof *work);
+    if (!work) return MGN_ERR_MEMORY;
+    double *matrix = work, *vectors = work + entries, *values = vectors + entries, *offset = values + d;
+    double *miss = offset + d;
+    mgn_status status = find_stretch(j, mean, covariance, values, vectors);
+    if (status == MGN_OK) {
+        const double variance = root_of(d, values, vectors, covariance, matrix);
+        for (int64_t i = 0; i < entries; i++) matrix[i] /= sqrt(variance);
+        memcpy(offset, j->mean, (size_t)d * sizeof *offset);
+        const mgn_model_frame frame = {mean, matrix, offset, variance, d > MOST_WHOLE};
+        status = mgn_model_set_frame(model, &frame);
+        if (status == MGN_OK) status = find_miss(j, model, mean, miss);
+        for (int64_t i = 0; i < d && status == MGN_OK; i++) offset[i] += miss[i];
+        if (status == MGN_OK) status = mgn_model_set_frame(model, &frame);
+    }
+    mgn_free(work);
     return status;
 }
 
@@ -62,24 +146,55 @@ static mgn_status start_semidual(const fit_job *j, mgn_model *model) {
     return status;
 }
 
-mgn_status fit_start_affine(const fit_job *j, mgn_model *model) {
-    if (strcmp(j->training.loss.kind, "semidual") == 0 && strcmp(j->shape.kind, "dicnn") == 0)
-        return start_semidual(j, model);
+/* Small weights, of a kind with V. */
+static void shrink_weights(mgn_model *model) {
+    const mgn_parameter *parameters;
+    const size_t count = mgn_model_parameters(model, &parameters);
+    for (size_t i = 0; i < count; i++) {
+        if (*parameters[i].label != 'W') continue;
+        double *weights = mgn_model_values(model) + parameters[i].offset;
+        for (int64_t k = 0; k < mgn_shape_count(parameters[i].shape); k++) weights[k] *= start_of_weights;
+    }
+}
+
+static double spread(const double *covariance, int64_t d) {
+    double trace = 0;
+    for (int64_t i = 0; i < d; i++) trace += covariance[i * (d + 1)];
+    return sqrt(trace / (double)d);
+}
+
+/* Whether units made for numbers around 1 would see nothing of the rows, or make nothing of the target's size. */
+static bool is_unusual(const fit_job *j, const double *mean, const double *covariance) {
+    const double from = spread(covariance, j->d), to = spread(j->covariance, j->d);
+    double place = 0;
+    for (int64_t i = 0; i < j->d; i++) place = fmax(place, fabs(mean[i]));
+    return from > usual || from < 1 / usual || to > usual || to < 1 / usual || place > usual * from;
+}
+
+static mgn_status start_affine(const fit_job *j, mgn_model *model, const double *mean, const double *covariance) {
     const mgn_parameter *parameters;
     const size_t count = mgn_model_parameters(model, &parameters);
     const int64_t d = j->d, V = find_square(parameters, count, "V", d);
     const mgn_shape last = parameters[count - 1].shape;
-    if (V < 0 || last.rank != 1 || last.dim[0] != d) return MGN_OK;
-    double *values = mgn_model_values(model), *moments = mgn_alloc((size_t)(d + d * d), sizeof *moments);
+    if (V < 0 || last.rank != 1 || last.dim[0] != d) return set_frame(j, model, mean, covariance);
+    double *root = mgn_model_values(model) + parameters[V].offset;
+    shrink_weights(model);
+    if (is_unusual(j, mean, covariance)) {
+        for (int64_t i = 0; i < d * d; i++) root[i] = i % (d + 1) == 0;
+        return set_frame(j, model, mean, covariance);
+    }
+    MGN_TRY(set_quadratic(j, mean, covariance, root));
+    return set_offset(j, model, mean);
+}
+
+mgn_status fit_start_affine(const fit_job *j, mgn_model *model) {
+    const int64_t d = j->d;
+    if (strcmp(j->training.loss.kind, "semidual") == 0 && strcmp(j->shape.kind, "dicnn") == 0)
+        return start_semidual(j, model);
+    double *moments = mgn_alloc((size_t)(d + d * d), sizeof *moments);
     if (!moments) return MGN_ERR_MEMORY;
     mgn_status status = mgn_moments(j->x.values, j->rows, d, false, moments, moments + d);
-    if (status == MGN_OK) status = set_quadratic(j, moments, moments + d, values + parameters[V].offset);
-    for (size_t i = 0; i < count && status == MGN_OK; i++) {
-        if (*parameters[i].label != 'W') continue;
-        double *weights = values + parameters[i].offset;
-        for (int64_t k = 0; k < mgn_shape_count(parameters[i].shape); k++) weights[k] *= start_of_weights;
-    }
-    if (status == MGN_OK) status = set_offset(j, model, moments);
+    if (status == MGN_OK) status = start_affine(j, model, moments, moments + d);
     mgn_free(moments);
     return status;
 }

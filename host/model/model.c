@@ -191,6 +191,7 @@ mgn_status mgn_model_create(const mgn_model_config *config, uint64_t seed, mgn_m
 void mgn_model_destroy(mgn_model *model) {
     if (!model) return;
     mgn_free(model->values);
+    mgn_free(model->frame_block);
     mgn_free(model);
 }
 
@@ -198,8 +199,12 @@ mgn_status mgn_model_clone(const mgn_model *model, mgn_model **copy) {
     mgn_model *m = NULL;
     MGN_TRY(mgn_model_allocate(&model->config, &m));
     memcpy(m->values, model->values, (size_t)model->list.total * sizeof *m->values);
-    *copy = m;
-    return MGN_OK;
+    const mgn_status status = mgn_model_set_frame(m, mgn_model_get_frame(model));
+    if (status == MGN_OK)
+        *copy = m;
+    else
+        mgn_model_destroy(m);
+    return status;
 }
 
 const mgn_model_config *mgn_model_get_config(const mgn_model *model) { return &model->config; }
@@ -228,7 +233,8 @@ size_t mgn_model_parameters(const mgn_model *model, const mgn_parameter **parame
 
 /* ---- graphs ---- */
 
-/* The kind's function of the named views of the flat vector, of which the weights are scaled down to the bound. */
+/* The kind's function of the named views of the flat vector, of which the weights are scaled down to the bound; x is in the
+ * frame. */
 static mgn_node *with_views(const mgn_model *model, mgn_node *flat, mgn_node *x, mgn_model_function *function) {
     if (!flat || !x) return NULL;
     mgn_node *views[MGN_MOST_PARAMETERS];
@@ -238,7 +244,8 @@ static mgn_node *with_views(const mgn_model *model, mgn_node *flat, mgn_node *x,
         views[i] = mgn_reshape(mgn_slice(flat, 0, p->offset, mgn_shape_count(p->shape)), p->shape);
     }
     if (config->lipschitz > 0) {
-        mgn_node *factor = mgn_lipschitz_factor(model->kind->bound(config, views), config->lipschitz);
+        const double inside = config->lipschitz / (model->frame_block ? model->frame_bound : 1);
+        mgn_node *factor = mgn_lipschitz_factor(model->kind->bound(config, views), inside);
         for (size_t i = 0; i < model->list.count; i++)
             if (model->list.role[i] == MGN_WEIGHT || model->list.role[i] == MGN_ROLE_V)
                 views[i] = mgn_mul(views[i], factor);
@@ -247,11 +254,15 @@ static mgn_node *with_views(const mgn_model *model, mgn_node *flat, mgn_node *x,
 }
 
 mgn_node *mgn_model_forward(const mgn_model *model, mgn_node *flat, mgn_node *x) {
-    return with_views(model, flat, x, model->kind->forward);
+    if (!model->frame_block || !x) return with_views(model, flat, x, model->kind->forward);
+    return mgn_frame_outside(model, with_views(model, flat, mgn_frame_inside(model, x), model->kind->forward));
 }
 
 bool mgn_model_has_potential(const mgn_model *model) { return model->kind->has_potential(&model->config); }
 
 mgn_node *mgn_model_potential(const mgn_model *model, mgn_node *flat, mgn_node *x) {
-    return mgn_model_has_potential(model) ? with_views(model, flat, x, model->kind->potential) : NULL;
+    if (!mgn_model_has_potential(model)) return NULL;
+    if (!model->frame_block || !x) return with_views(model, flat, x, model->kind->potential);
+    mgn_node *phi = with_views(model, flat, mgn_frame_inside(model, x), model->kind->potential);
+    return phi ? mgn_frame_potential(model, phi, x) : NULL;
 }

@@ -84,7 +84,16 @@ struct mgn_model {
     const mgn_model_kind_info *kind;
     mgn_parameter_list list;
     double *values;
+    double *frame_block; /* what the frame points into; NULL: no frame */
+    mgn_model_frame frame;
+    double frame_bound; /* factor |A|^2: what the frame multiplies Jacobians by at most */
 };
+
+/* x in the frame, the map of the frame's rows f outside again, and the potential from phi of the frame's rows. For models
+ * that have a frame (frame.c). */
+mgn_node *mgn_frame_inside(const mgn_model *model, mgn_node *x);
+mgn_node *mgn_frame_outside(const mgn_model *model, mgn_node *f);
+mgn_node *mgn_frame_potential(const mgn_model *model, mgn_node *phi, mgn_node *x);
 
 /* The parameters that a configuration has, before anything is allocated for them. Errors: ARGUMENT. */
 mgn_status mgn_model_describe(const mgn_model_config *config, const mgn_model_kind_info **kind,

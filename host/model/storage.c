@@ -12,11 +12,11 @@ static const char *const v_names[] = {[MGN_V_ORTHOGONAL] = "orthogonal", [MGN_V_
 
 static const char *const scale_names[] = {"non-negative", "signed"};
 
-/* Everything the metadata may hold. An entry of another name may change what the tensors mean: it is refused. "scales" and
- * "lipschitz" stand only in the files of models that have them, so that other files are those of earlier versions; the
- * recipe of a training is a note that says nothing of the map. */
-static const char *const keys[] = {"format",     "model",   "d",      "h",         "layers",
-                                   "activation", "v_start", "scales", "lipschitz", "recipe"};
+/* Everything the metadata may hold. An entry of another name may change what the tensors mean: it is refused. "scales",
+ * "lipschitz" and "frame" stand only in the files of models that have them, so that other files are those of earlier
+ * versions; the recipe of a training is a note that says nothing of the map. */
+static const char *const keys[] = {"format",  "model",  "d",         "h",     "layers", "activation",
+                                   "v_start", "scales", "lipschitz", "frame", "recipe"};
 
 static mgn_status set_number(mgn_safetensors *file, const char *key, int64_t value) {
     char text[24];
@@ -37,6 +37,38 @@ static mgn_status add_parameters(mgn_safetensors *file, const mgn_model *model) 
     return status;
 }
 
+/* The frame's tensors; its factor is in the metadata. */
+typedef struct frame_tensor {
+    const char *label;
+    mgn_shape shape;
+    const double *values;
+} frame_tensor;
+
+enum { FRAME_TENSORS = 3 };
+
+static void list_frame(int64_t d, const mgn_model_frame *f, frame_tensor list[FRAME_TENSORS]) {
+    list[0] = (frame_tensor){"frame.shift", MGN_SHAPE(d), f->shift};
+    list[1] = (frame_tensor){"frame.matrix", f->is_diagonal ? MGN_SHAPE(d) : MGN_SHAPE(d, d), f->matrix};
+    list[2] = (frame_tensor){"frame.offset", MGN_SHAPE(d), f->offset};
+}
+
+static mgn_status add_real(mgn_safetensors *file, const char *key, double value) {
+    char text[32];
+    snprintf(text, sizeof text, "%.17g", value);
+    return mgn_safetensors_set(file, key, text);
+}
+
+/* In double: parameters are rounded on their way to a file, but a place 1e6 from 0 has too few digits for that. */
+static mgn_status add_frame(mgn_safetensors *file, const mgn_model *model) {
+    const mgn_model_frame *frame = mgn_model_get_frame(model);
+    frame_tensor list[FRAME_TENSORS];
+    if (!frame) return MGN_OK;
+    list_frame(model->config.d, frame, list);
+    for (int i = 0; i < FRAME_TENSORS; i++)
+        MGN_TRY(mgn_safetensors_add(file, list[i].label, MGN_F64, list[i].shape, list[i].values));
+    return add_real(file, "frame", frame->factor);
+}
+
 static mgn_status fill_file(mgn_safetensors *file, const mgn_model *model) {
     MGN_TRY(mgn_safetensors_set(file, "format", "mgn-map-1"));
     MGN_TRY(mgn_safetensors_set(file, "model", model->kind->label));
@@ -46,12 +78,9 @@ static mgn_status fill_file(mgn_safetensors *file, const mgn_model *model) {
     MGN_TRY(mgn_safetensors_set(file, "activation", mgn_activation_name(model->config.activation)));
     MGN_TRY(mgn_safetensors_set(file, "v_start", v_names[model->config.v]));
     if (model->config.signed_scales) MGN_TRY(mgn_safetensors_set(file, "scales", scale_names[1]));
-    if (model->config.lipschitz > 0) {
-        char text[32];
-        snprintf(text, sizeof text, "%.17g", model->config.lipschitz);
-        MGN_TRY(mgn_safetensors_set(file, "lipschitz", text));
-    }
-    return add_parameters(file, model);
+    if (model->config.lipschitz > 0) MGN_TRY(add_real(file, "lipschitz", model->config.lipschitz));
+    MGN_TRY(add_parameters(file, model));
+    return add_frame(file, model);
 }
 
 mgn_status mgn_model_prepare(const mgn_model *model, const char *path, mgn_output_file **written) {
@@ -120,19 +149,25 @@ static mgn_status check_keys(const mgn_safetensors *file, const char *path) {
     return MGN_OK;
 }
 
+/* `value` stays as it is where the metadata has no such entry. */
+static mgn_status get_positive(const mgn_safetensors *file, const char *path, const char *key, double *value) {
+    const char *text = mgn_safetensors_get(file, key);
+    if (!text) return MGN_OK;
+    char *end;
+    *value = strtod(text, &end);
+    if (end == text || *end || !isfinite(*value) || *value <= 0)
+        return mgn_fail(MGN_ERR_FORMAT, "%s: metadata '%s' should be a positive number, '%.40s' found", path, key,
+                        text);
+    return MGN_OK;
+}
+
 /* What not every model has. */
 static mgn_status read_options(const mgn_safetensors *file, const char *path, mgn_model_config *config) {
-    const char *scales = mgn_safetensors_get(file, "scales"), *bound = mgn_safetensors_get(file, "lipschitz");
+    const char *scales = mgn_safetensors_get(file, "scales");
     size_t choice = 0;
     if (scales) MGN_TRY(get_choice(path, "scales", scales, scale_names, MGN_COUNT(scale_names), &choice));
     config->signed_scales = choice == 1;
-    if (!bound) return MGN_OK;
-    char *end;
-    config->lipschitz = strtod(bound, &end);
-    if (end == bound || *end || !isfinite(config->lipschitz) || config->lipschitz <= 0)
-        return mgn_fail(MGN_ERR_FORMAT, "%s: metadata 'lipschitz' should be a positive number, '%.40s' found", path,
-                        bound);
-    return MGN_OK;
+    return get_positive(file, path, "lipschitz", &config->lipschitz);
 }
 
 static mgn_status read_config(const mgn_safetensors *file, const char *path, mgn_model_config *config) {
@@ -159,9 +194,10 @@ static mgn_status read_config(const mgn_safetensors *file, const char *path, mgn
 /* The file's tensors must be those of the architecture, each with its shape. */
 static mgn_status check_tensors(const mgn_safetensors *file, const char *path, const mgn_model_config *config,
                                 const mgn_parameter_list *list) {
-    if (file->tensor_count != list->count)
+    const size_t expected = list->count + (mgn_safetensors_get(file, "frame") ? FRAME_TENSORS : 0);
+    if (file->tensor_count != expected)
         return mgn_fail(MGN_ERR_FORMAT, "%s: %zu tensors were expected for this architecture, %zu found", path,
-                        list->count, file->tensor_count);
+                        expected, file->tensor_count);
     for (size_t i = 0; i < list->count; i++) {
         const mgn_parameter *p = &list->items[i];
         const mgn_stored_tensor *t = mgn_safetensors_find(file, p->label);
@@ -187,6 +223,30 @@ static void read_parameters(const mgn_safetensors *file, mgn_model *model) {
     }
 }
 
+/* The frame, where the metadata has its factor. */
+static mgn_status read_frame(const mgn_safetensors *file, const char *path, mgn_model *model) {
+    const int64_t d = model->config.d;
+    const mgn_stored_tensor *matrix = mgn_safetensors_find(file, "frame.matrix");
+    mgn_model_frame frame = {.factor = 0, .is_diagonal = matrix && matrix->shape.rank == 1};
+    frame_tensor list[FRAME_TENSORS];
+    MGN_TRY(get_positive(file, path, "frame", &frame.factor));
+    if (frame.factor == 0) return MGN_OK;
+    list_frame(d, &frame, list);
+    for (int i = 0; i < FRAME_TENSORS; i++) {
+        const mgn_stored_tensor *t = mgn_safetensors_find(file, list[i].label);
+        bool same = t && t->dtype == MGN_F64 && t->shape.rank == list[i].shape.rank;
+        for (int a = 0; same && a < t->shape.rank; a++) same = t->shape.dim[a] == list[i].shape.dim[a];
+        if (!same)
+            return mgn_fail(MGN_ERR_FORMAT, "%s: the frame needs a tensor '%s' of doubles, of %d dimensions of %lld",
+                            path, list[i].label, list[i].shape.rank, (long long)d);
+        list[i].values = t->data;
+    }
+    frame.shift = list[0].values;
+    frame.matrix = list[1].values;
+    frame.offset = list[2].values;
+    return mgn_model_set_frame(model, &frame);
+}
+
 /* Nothing of the size that the metadata claims is allocated before the tensors bear it out. */
 static mgn_status build(const mgn_safetensors *file, const char *path, mgn_model **model) {
     mgn_model_config config = {0};
@@ -200,8 +260,14 @@ static mgn_status build(const mgn_safetensors *file, const char *path, mgn_model
     else
         status = mgn_fail(MGN_ERR_FORMAT, "%s: %s", path, mgn_last_error());
     if (status == MGN_OK) status = mgn_model_allocate(&config, model);
-    if (status == MGN_OK) read_parameters(file, *model);
     mgn_free(list);
+    MGN_TRY(status);
+    read_parameters(file, *model);
+    status = read_frame(file, path, *model);
+    if (status != MGN_OK) {
+        mgn_model_destroy(*model);
+        *model = NULL;
+    }
     return status;
 }
 

@@ -28,7 +28,7 @@ static mgn_status find(const mgn_model *model, const mgn_clouds *clouds, double 
     MGN_TRY(mgn_moments(clouds->y, clouds->m, d, false, frame->y_mean, y_covariance));
     frame->x_unit = spread(x_covariance, d);
     frame->y_unit = spread(y_covariance, d);
-    if (model->kind->substitute) {
+    if (model->kind->substitute && !mgn_model_get_frame(model)) {
         frame->x_scale = frame->x_unit;
         frame->y_scale = frame->y_unit;
         frame->x_unit = frame->y_unit = 1;

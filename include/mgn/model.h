@@ -62,6 +62,23 @@ MGN_API int64_t mgn_model_parameter_count(const mgn_model *model);
 MGN_API double *mgn_model_values(mgn_model *model);
 MGN_API size_t mgn_model_parameters(const mgn_model *model, const mgn_parameter **parameters);
 
+/** A frame that the map is seen through: g(x) = offset + factor A^T f(A (x - shift)), f being the map that the parameters
+ *  make. It is fixed, not learned; gradients of convex functions stay that. It brings data of any scale and place to where
+ *  the units of every kind bend. */
+typedef struct mgn_model_frame {
+    const double *shift;  /**< (d) */
+    const double *matrix; /**< A (d, d), or (d) where it is diagonal */
+    const double *offset; /**< (d) */
+    double factor;        /**< positive */
+    bool is_diagonal;
+} mgn_model_frame;
+
+/** Copies the frame, or takes it away (NULL). A Lipschitz bound holds for the map with its frame. Errors: ARGUMENT (numbers
+ *  that are not finite, or a factor that is not positive), MEMORY. */
+MGN_API mgn_status mgn_model_set_frame(mgn_model *model, const mgn_model_frame *frame);
+/** NULL where there is none; valid until the frame is set again. */
+MGN_API const mgn_model_frame *mgn_model_get_frame(const mgn_model *model);
+
 /** g(x) row by row: `flat` (parameter count), x (n, d) -> (n, d). */
 MGN_API mgn_node *mgn_model_forward(const mgn_model *model, mgn_node *flat, mgn_node *x);
 /** phi(x), (n, d) -> (n), with grad phi = g, where it has a closed form; NULL elsewhere (mgn_map_potential integrates
