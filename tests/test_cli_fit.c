@@ -134,7 +134,7 @@ END_TEST
 
 START_TEST(pairs_are_learned_to_the_end) {
     make_inputs();
-    cJSON *o = run_json("fit -s x.npy -t y.npy --paired -o map --model mmgn --width 2 --layers 2 --holdout .25 "
+    cJSON *o = run_json("fit -s x.npy -t y.npy --paired -o map --model mmgn --width 2 --layers 2 --hold-out .25 "
                         "--optimizer gauss-newton --epochs 200 --restarts 6 --seed 1");
     const cJSON *recipe = cJSON_GetObjectItem(o, "recipe");
     ck_assert_str_eq(text(recipe, "loss"), "mse");
@@ -146,7 +146,7 @@ START_TEST(pairs_are_learned_to_the_end) {
     const double best = number(o, "heldout_loss"), start = number(recipe, "kept");
     cJSON_Delete(o);
     /* the best of several starts is at least as good as the first alone, and the one that was kept says which it was */
-    o = run_json("fit -s x.npy -t y.npy --paired -o first --model mmgn --width 2 --layers 2 --holdout .25 "
+    o = run_json("fit -s x.npy -t y.npy --paired -o first --model mmgn --width 2 --layers 2 --hold-out .25 "
                  "--optimizer gauss-newton --epochs 200 --seed 1");
     ck_assert_double_le(best, number(o, "heldout_loss"));
     ck_assert(start >= 1 && start <= 6);
@@ -159,7 +159,7 @@ END_TEST
 
 START_TEST(points_without_a_density_are_matched) {
     make_inputs();
-    cJSON *o = run_json("fit -s x.npy -t y.npy -o map --loss kl --epochs 300 --lr .02 --holdout 0");
+    cJSON *o = run_json("fit -s x.npy -t y.npy -o map --loss kl --epochs 300 --lr .02 --hold-out 0");
     ck_assert_double_lt(number(o, "loss"), 0.02);
     ck_assert_double_lt(number(o, "sliced_w2"), number(o, "sliced_w2_before") / 4);
     ck_assert_double_eq(number(cJSON_GetObjectItem(o, "recipe"), "batch"), 4096);
@@ -252,7 +252,7 @@ static const refusal refusals[] = {
     {FIT "--loss nll --paired", 2, "--paired is for the losses mse and l1"},
     {FIT "--paired", 2, "x.npy has 400 and normal:2 has 0"},
     {"fit -s x.npy -t same.npy --paired -o map", 2, "x.npy has 400 and same.npy has 4"},
-    {"fit -s wide.npy -t normal:3 -o map --holdout .5", 2, "at least 2 rows to learn from"},
+    {"fit -s wide.npy -t normal:3 -o map --hold-out .5", 2, "at least 2 rows to learn from"},
     {"fit -s x.npy -t same.npy -o map --loss kl", 2, "singular"},
     {FIT "--loss monge-ampere", 2, "x.npy"},
     {FIT "--loss mixture-kl --activation relu", 2, "--activation: 'relu'"},

@@ -15,8 +15,9 @@ static mgn_status check_paths(const cli_command *command, const fit_options *o) 
     if (!o->target)
         return mgn_fail(MGN_ERR_ARGUMENT, "--target is missing: what the map leads to; mgn fit %s", command->usage);
     if (!o->out) return mgn_fail(MGN_ERR_ARGUMENT, "-o is missing: where the map goes; mgn fit %s", command->usage);
-    const char *const inputs[] = {o->source, o->target};
-    MGN_TRY(cli_check_apart(o->out, inputs, MGN_COUNT(inputs)));
+    const char *const inputs[] = {o->source, o->target, o->out};
+    MGN_TRY(cli_check_apart(o->out, inputs, 2));
+    MGN_TRY(cli_training_check(&o->control, inputs, MGN_COUNT(inputs)));
     return cli_check_writable(o->out);
 }
 
@@ -28,7 +29,7 @@ static mgn_status parse(const cli_command *command, int argc, char **argv, fit_o
                        .floor = 0.01,
                        .blur = 0.05,
                        .scaling = 0.9,
-                       .holdout = 0.1};
+                       .control = {.retries = 5}};
     const cli_option options[] = {
         {"source", 's', CLI_TEXT, "S", "what the map starts from: a table, a picture or a distribution (required)",
          &o->source, 0, 0},
@@ -75,13 +76,16 @@ static mgn_status parse(const cli_command *command, int argc, char **argv, fit_o
         {"floor", 0, CLI_REAL, "F", "smallest fraction of the learning rate (default .01)", &o->floor, 0, 1},
         {"samples", 0, CLI_LONG, "N", "rows to take of S (default all of a file, 10000 of a distribution)", &o->samples,
          2, 1000000000},
-        {"holdout", 0, CLI_REAL, "F", "fraction of the rows kept for the figures (default .1)", &o->holdout, 0, 0.9},
+        {"hold-out", 0, CLI_TEXT, "F|FILE",
+         "fraction of the rows kept for the figures and --patience, or a table of others (default .1)", &o->hold_out, 0,
+         0},
         {"start", 0, CLI_CHOICE, "affine|random",
          "near the affine map between the means and covariances, or from N(0, 1) weights (default affine)", &o->start,
          0, 0},
         {"restarts", 0, CLI_LONG, "N", "random starts, the best of which is kept (default 1)", &o->restarts, 1, 100000},
         {"real", 0, CLI_CHOICE, "f32|f64", "what to compute in (default f32; f64 for optimizers of second order)",
          &o->real, 0, 0},
+        CLI_TRAINING_OPTIONS(o->control),
     };
     MGN_TRY(cli_parse(command, argc, argv, options, MGN_COUNT(options), &o->common));
     return o->common.help ? MGN_OK : check_paths(command, o);
@@ -167,6 +171,9 @@ static mgn_status print_json(const fit_job *j) {
     add_figure(object, "sliced_w2", j->sliced);
     add_figure(object, "uvp", j->uvp);
     cJSON_AddBoolToObject(object, "stopped", j->is_stopped);
+    cJSON_AddNumberToObject(object, "epochs", (double)j->result.epochs);
+    cJSON_AddNumberToObject(object, "best_epoch", (double)j->result.best_epoch);
+    cJSON_AddNumberToObject(object, "rollbacks", (double)j->result.rollbacks);
     cJSON_AddNumberToObject(object, "train_s", j->result.seconds);
     cJSON_AddNumberToObject(object, "compile_s", j->result.compile_seconds);
     return cli_print_json(object);
@@ -192,11 +199,27 @@ static mgn_status print_text(const fit_job *j) {
     row(table, "sliced W2^2 to the target, before", j->sliced_before);
     row(table, "  after", j->sliced);
     row(table, "L2-UVP to the optimal map, %", j->uvp);
+    if (j->result.best_epoch > 0) {
+        cli_table_cell(table, "best of %lld epochs", (long long)j->result.epochs);
+        cli_table_cell(table, "%lld", (long long)j->result.best_epoch);
+    }
+    if (j->result.rollbacks > 0) {
+        cli_table_cell(table, "rollbacks");
+        cli_table_cell(table, "%lld", (long long)j->result.rollbacks);
+    }
     cli_table_cell(table, "steps");
     cli_table_cell(table, "%lld", (long long)j->result.steps);
     cli_table_cell(table, "seconds");
     cli_table_cell(table, "%.3f", j->result.seconds);
     return cli_table_print(table);
+}
+
+static mgn_status stopped(const fit_job *j) {
+    const cli_training *t = &j->options.control;
+    const char *checkpoint = t->checkpoint ? t->checkpoint : t->resume;
+    return mgn_fail(MGN_ERR_INTERRUPTED, "stopped after %lld steps; %s holds what was learned until then%s%s",
+                    (long long)j->result.steps, j->options.out, checkpoint ? "; to go on: --resume " : "",
+                    checkpoint ? checkpoint : "");
 }
 
 mgn_status cmd_fit(const cli_command *command, int argc, char **argv) {
@@ -210,9 +233,7 @@ mgn_status cmd_fit(const cli_command *command, int argc, char **argv) {
     if (status == MGN_OK) status = fit_judge(&j);
     if (status == MGN_OK && !j.is_stopped) status = write_map(&j);
     if (status == MGN_OK) status = j.options.common.json ? print_json(&j) : print_text(&j);
-    if (status == MGN_OK && j.is_stopped)
-        status = mgn_fail(MGN_ERR_INTERRUPTED, "stopped after %lld steps; %s holds what was learned until then",
-                          (long long)j.result.steps, j.options.out);
+    if (status == MGN_OK && j.is_stopped) status = stopped(&j);
     fit_free(&j);
     return status;
 }

@@ -9,20 +9,17 @@
 
 #include "cli.h"
 #include "core/parse.h"
-#include "core/random.h"
 #include "experiments/experiments.h"
 #include "model/model.h"
 
 enum {
-    USUAL_SAMPLES = 10000,
     USUAL_EPOCHS = 100,
     SEMIDUAL_EPOCHS = 20,
     USUAL_BATCH = 256,
     MOMENTS_BATCH = 4096, /* of losses that estimate a covariance from each batch */
     POINTS_BATCH = 512,   /* of losses between clouds of points */
     MOST_POINTS = 4096,   /* such a loss is measured on */
-    DIRECTIONS = 256,
-    STREAM = 0x66697473 /* sets the order of the rows apart from other random numbers under the same seed */
+    DIRECTIONS = 256
 };
 
 /* Apart from the source's, so that two draws from one distribution differ. */
@@ -172,40 +169,6 @@ static mgn_status set_training(fit_job *j) {
     return mgn_optimizer_check(&t->optimizer, &(mgn_optimizer_shape){0});
 }
 
-/* ---- rows ---- */
-
-/* Both tables in one random order, so that what is held out is like the rest. */
-static void shuffle_rows(fit_job *j) {
-    const int64_t d = j->d;
-    for (int64_t i = j->x.rows - 1; i > 0; i--) {
-        const double u = mgn_host_uniform(j->options.common.seed, STREAM, (uint64_t)i);
-        const int64_t k = MGN_MIN((int64_t)(u * (double)(i + 1)), i);
-        for (int64_t c = 0; c < d; c++) {
-            float *tables[] = {j->x.values, j->y.values};
-            for (size_t t = 0; t < MGN_COUNT(tables) && tables[t]; t++) {
-                const float swap = tables[t][i * d + c];
-                tables[t][i * d + c] = tables[t][k * d + c];
-                tables[t][k * d + c] = swap;
-            }
-        }
-    }
-}
-
-static mgn_status draw_rows(fit_job *j) {
-    const fit_options *o = &j->options;
-    const int64_t count = mgn_target_count(j->source), n = o->samples ? o->samples : count ? count : USUAL_SAMPLES;
-    MGN_TRY(cli_target_rows(j->source, n, o->common.seed, &j->x));
-    if (o->paired) MGN_TRY(cli_target_rows(j->target, n, o->common.seed, &j->y)); /* the same rows */
-    shuffle_rows(j);
-    j->held = (int64_t)(o->holdout * (double)n);
-    j->rows = n - j->held;
-    if (j->rows < 2)
-        return mgn_fail(MGN_ERR_ARGUMENT,
-                        "at least 2 rows to learn from were expected; %s gives %lld, %lld of which are held out",
-                        mgn_target_label(j->source), (long long)n, (long long)j->held);
-    return MGN_OK;
-}
-
 /* The last batch of an epoch is made as large as the others where a covariance is estimated from it. */
 static void even_batches(fit_job *j) {
     mgn_train_config *t = &j->training;
@@ -223,11 +186,12 @@ mgn_status fit_prepare(fit_job *j) {
     MGN_TRY(cli_check_dimension(j->target, mgn_target_label(j->source), j->d));
     MGN_TRY(set_model(j));
     MGN_TRY(set_loss(j));
-    MGN_TRY(draw_rows(j));
+    MGN_TRY(fit_draw_rows(j));
     MGN_TRY(cli_open_device(&o->common, &j->device));
     MGN_TRY(set_training(j));
     even_batches(j);
-    return MGN_OK;
+    if (!j->held || !mgn_loss_needs_samples(j->training.loss.kind)) return MGN_OK;
+    return cli_target_rows(j->target, MGN_MIN(j->held, MOST_POINTS), o->common.seed ^ target_seed, &j->like);
 }
 
 /* ---- training ---- */
@@ -281,15 +245,30 @@ static mgn_status measure(const fit_job *j, mgn_model *model, double *loss) {
     return mgn_measure_loss(&j->training.loss, j->device, model, &samples, loss);
 }
 
+/* Those whose loss is measured while training; NULL where there are none. Clouds of points are compared with as many. */
+static const mgn_samples *held_out_rows(const fit_job *j, mgn_samples *rows) {
+    if (!j->held) return NULL;
+    *rows = samples_of(j, j->rows, j->held);
+    if (!mgn_loss_needs_samples(j->training.loss.kind)) return rows;
+    rows->n = MGN_MIN(rows->n, j->like.rows);
+    rows->y = j->like.values;
+    return rows;
+}
+
 /* One start. A model whose loss became infinite is no failure while others may do better. */
 static mgn_status train_start(fit_job *j, int64_t start, mgn_model **model, mgn_train_result *result, double *loss) {
     const mgn_samples samples = samples_of(j, 0, j->rows);
     const uint64_t seed = j->options.common.seed + (uint64_t)start;
     mgn_train_config training = j->training;
+    mgn_samples held_out;
+    char label[32];
     training.seed = seed;
     training.report = show_progress;
     training.context = j;
     j->kept = start + 1; /* for the progress */
+    snprintf(label, sizeof label, "start-%lld", (long long)start + 1);
+    MGN_TRY(cli_training_control(&j->options.control, label, j->options.restarts == 1, &j->paths, &training.control));
+    if (training.control.patience > 0 || training.control.log) training.control.held_out = held_out_rows(j, &held_out);
     MGN_TRY(mgn_model_create(&j->shape, seed, model));
     if (strcmp(j->options.start, "affine") == 0) MGN_TRY(fit_start_affine(j, *model));
     mgn_status status = mgn_train(*model, j->device, &samples, &training, result);
@@ -399,6 +378,7 @@ mgn_status fit_judge(fit_job *j) {
 void fit_free(fit_job *j) {
     mgn_matrix_free(&j->x);
     mgn_matrix_free(&j->y);
+    mgn_matrix_free(&j->like);
     mgn_free(j->mean);
     mgn_free(j->covariance);
     mgn_model_destroy(j->model);

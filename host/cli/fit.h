@@ -8,6 +8,7 @@
 #include "core/progress.h"
 #include "options.h"
 #include "rows.h"
+#include "training.h"
 
 /* The command line; zeros and NULL are what `fit_complete` fills in. */
 typedef struct fit_options {
@@ -16,7 +17,9 @@ typedef struct fit_options {
     const char *model, *activation, *loss, *optimizer, *schedule, *start, *real;
     bool paired, squared, signed_scales;
     int64_t h, layers, samples, batch, epochs, every, restarts;
-    double cost_weight, lr, weight_decay, momentum, clip, gamma, floor, holdout, blur, scaling, reach, lipschitz;
+    const char *hold_out; /* a fraction, or rows of their own */
+    cli_training control;
+    double cost_weight, lr, weight_decay, momentum, clip, gamma, floor, blur, scaling, reach, lipschitz;
 } fit_options;
 
 typedef struct fit_job {
@@ -25,6 +28,7 @@ typedef struct fit_job {
     int64_t d;
     double *mean, *covariance; /* of the target */
     mgn_matrix x, y;           /* y: pairs only. Rows to learn from, then those held out */
+    mgn_matrix like;           /* samples of the target, which rows held out are compared with while training */
     int64_t rows, held;        /* of the one and of the other */
     mgn_model_config shape;
     mgn_train_config training;
@@ -32,6 +36,7 @@ typedef struct fit_job {
     mgn_model *model;
     mgn_train_result result; /* of the model that was kept */
     mgn_progress progress;
+    cli_training_paths paths;
     int64_t kept; /* which start, from 1 */
     bool is_stopped;
     /* figures; NaN where there is none */
@@ -40,6 +45,9 @@ typedef struct fit_job {
 
 /* Reads the specifications, chooses what was left open, and draws the rows. */
 mgn_status fit_prepare(fit_job *job);
+
+/* Draws the rows to learn from and those held out. */
+mgn_status fit_draw_rows(fit_job *job);
 
 /* Gives a random model the affine part that is optimal between the two means and covariances, and small weights; a model
  * whose kind has no such part, a frame in which that affine map is the identity. */

@@ -116,14 +116,21 @@ static const cli_command commands[] = {
      "these "
      "moments, the squared sliced Wasserstein distance to T before and after, and L2-UVP where both are Gaussians.\n"
      "\n"
-     "MAP has the recipe in its metadata. Ctrl-C stops, keeps what was learned, measures it, and exits with 1 (a "
-     "second "
-     "one leaves the measuring out). `mgn apply`, `mgn "
-     "eval` "
-     "and `mgn sample` use MAP.",
+     "MAP has the recipe in its metadata. Ctrl-C and SIGTERM stop, keep what was learned, measure it, and exit with 1 "
+     "(a second one leaves the measuring out). `mgn apply`, `mgn eval` and `mgn sample` use MAP.\n"
+     "\n"
+     "--checkpoint keeps the whole state of training in a file that is replaced as one piece: whatever stops the "
+     "process, a whole one stands there (a killed process may leave a .mgn-*.tmp beside it). The same command with "
+     "--resume ends with the map that it would have made without a stop, bit for bit; other rows, options or models "
+     "are "
+     "refused. With --restarts both take a directory. Where training diverges (a loss or parameter that is not finite, "
+     "or a loss beyond 10^4 times its start) it goes back to the last good epoch, at a quarter of the learning rate.",
      "mgn fit --source 'gaussian:mean=2,1;cov=1,-.8,-.8,1' --target normal:2 -o map.safetensors\n"
      "mgn fit -s data.npy -t normal:2 -o map.safetensors --model mmgn --width 8 --layers 4 --restarts 5\n"
-     "mgn fit -s x.npy -t y.npy --paired -o map.safetensors --optimizer gauss-newton --epochs 200\n",
+     "mgn fit -s x.npy -t y.npy --paired -o map.safetensors --optimizer gauss-newton --epochs 200\n"
+     "mgn fit -s x.npy -t normal:8 -o map.safetensors --epochs 5000 --checkpoint state.safetensors --log curve.csv\n"
+     "mgn fit -s x.npy -t normal:8 -o map.safetensors --epochs 5000 --resume state.safetensors --log curve.csv\n"
+     "mgn fit -s x.npy -t normal:8 -o map.safetensors --epochs 5000 --patience 50 --hold-out .2\n",
      0, 0, cmd_fit},
     {"eval", "judge a saved map over data", "MAP --data X [--truth Y] [options]",
      "X is a .npy or .csv table of one point a row, a picture, or a distribution such as normal:2. The map is monotone "

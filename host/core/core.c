@@ -186,3 +186,9 @@ void mgn_interrupt(void) { interrupted = 1; }
 bool mgn_interrupted(void) { return interrupted != 0; }
 
 void mgn_resume(void) { interrupted = 0; }
+
+uint64_t mgn_hash(uint64_t hash, const void *bytes, size_t count) {
+    const unsigned char *b = bytes;
+    for (size_t i = 0; i < count; i++) hash = (hash ^ b[i]) * 0x100000001b3u;
+    return hash;
+}

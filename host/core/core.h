@@ -47,6 +47,10 @@ char *mgn_arena_strdup(mgn_arena *arena, const char *text);
 /* The one place that reads the environment: MGN_DEVICE, MGN_THREADS, MGN_FUSE, MGN_SEED, ... NULL when unset or empty. */
 const char *mgn_environment(const char *name);
 
+/* FNV-1a, to be continued over several blocks; begins with MGN_HASH_START. Tells mistakes apart, not forgeries. */
+#define MGN_HASH_START UINT64_C(0xcbf29ce484222325)
+uint64_t mgn_hash(uint64_t hash, const void *bytes, size_t count);
+
 /* Seconds of a monotonic clock. */
 double mgn_now(void);
 

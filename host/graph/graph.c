@@ -95,12 +95,6 @@ static bool shape_is_valid(mgn_shape shape) {
 
 /* ---- nodes ---- */
 
-static uint64_t hash_bytes(uint64_t hash, const void *bytes, size_t count) {
-    const unsigned char *b = bytes;
-    for (size_t i = 0; i < count; i++) hash = (hash ^ b[i]) * 0x100000001b3u;
-    return hash;
-}
-
 static bool same_node(const mgn_node *n, mgn_op op, mgn_shape shape, mgn_node *const *in, int inputs,
                       const mgn_node_attributes *attributes) {
     if (n->op != op || n->inputs != inputs || !mgn_shape_equal(n->shape, shape)) return false;
@@ -136,9 +130,9 @@ mgn_node *mgn_node_new(mgn_graph *graph, mgn_op op, mgn_kind kind, mgn_shape sha
         return mgn_graph_fail(graph, "%s: the shape %s is not one a tensor can have (rank 0 to %d, sizes from 0)",
                               mgn_op_infos[op].label, mgn_shape_text(shape, text), MGN_MAX_RANK);
     for (int i = shape.rank; i < MGN_MAX_RANK; i++) shape.dim[i] = 0;
-    uint64_t hash = hash_bytes(0xcbf29ce484222325u, &op, sizeof op);
-    for (int i = 0; i < inputs; i++) hash = hash_bytes(hash, &in[i]->id, sizeof in[i]->id);
-    hash = hash_bytes(hash, attributes, sizeof *attributes) % MGN_NODE_BUCKETS;
+    uint64_t hash = mgn_hash(MGN_HASH_START, &op, sizeof op);
+    for (int i = 0; i < inputs; i++) hash = mgn_hash(hash, &in[i]->id, sizeof in[i]->id);
+    hash = mgn_hash(hash, attributes, sizeof *attributes) % MGN_NODE_BUCKETS;
     bool mergeable = op != MGN_OP_input;
     for (mgn_node *n = mergeable ? graph->buckets[hash] : NULL; n; n = n->next_equal_hash)
         if (same_node(n, op, shape, in, inputs, attributes)) return n;

@@ -55,7 +55,7 @@ static mgn_status run_rounds(mgn_model *model, mgn_device *device, clouds *c, co
         MGN_TRY(mgn_train(model, device, &pairs, &training, &step));
         result->steps += step.steps;
         result->seconds = mgn_now() - start;
-        const mgn_train_report report = {i + 1, rounds, result->steps, result->loss, 0, result->seconds};
+        const mgn_train_report report = {i + 1, rounds, result->steps, result->loss, 0, result->seconds, NAN, NAN};
         if (mgn_interrupted() || (config->report && !config->report(config->context, &report)))
             return mgn_fail(MGN_ERR_INTERRUPTED, "stopped after round %lld of %lld", (long long)(i + 1),
                             (long long)rounds);

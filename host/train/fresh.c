@@ -79,8 +79,9 @@ static mgn_status run_parts(fresh *f, mgn_train_result *result) {
     for (int64_t part = 0; part < PARTS; part++) {
         const int64_t first = config->epochs * part / PARTS, last = config->epochs * (part + 1) / PARTS;
         MGN_TRY(run_part(f, part, first, last, &lr, &loss));
-        *result = (mgn_train_result){loss, last, mgn_now() - start, result->compile_seconds};
-        const mgn_train_report report = {part + 1, PARTS, last, loss, lr, result->seconds};
+        *result = (mgn_train_result){
+            .loss = loss, .steps = last, .seconds = mgn_now() - start, .compile_seconds = result->compile_seconds};
+        const mgn_train_report report = {part + 1, PARTS, last, loss, lr, result->seconds, NAN, NAN};
         const bool go_on = !config->report || config->report(config->context, &report);
         if (!go_on || mgn_interrupted())
             return mgn_fail(MGN_ERR_INTERRUPTED, "stopped after epoch %lld of %d", (long long)(part + 1), PARTS);

@@ -321,7 +321,8 @@ static bool report(void *context, int64_t iteration, double f, double step) {
     w->result->loss = f - 0.5 * config->optimizer.weight_decay * mgn_dot(w->values, w->values, w->count);
     w->result->steps = iteration;
     w->result->seconds = mgn_now() - w->start;
-    const mgn_train_report report = {iteration, config->epochs, iteration, w->result->loss, step, w->result->seconds};
+    const mgn_train_report report = {iteration, config->epochs,     iteration, w->result->loss,
+                                     step,      w->result->seconds, NAN,       NAN};
     return !config->report || config->report(config->context, &report);
 }
 

@@ -238,7 +238,7 @@ static mgn_status run_epochs(solver *s) {
         result->steps += s->rounds * s->step.steps;
         result->seconds = mgn_now() - start;
         result->loss = mgn_frame_value(&s->frame, s->best_value);
-        const mgn_train_report report = {epoch + 1, config->epochs, result->steps, loss, lr, result->seconds};
+        const mgn_train_report report = {epoch + 1, config->epochs, result->steps, loss, lr, result->seconds, NAN, NAN};
         const bool go_on = !config->report || config->report(config->context, &report);
         if (!go_on || mgn_interrupted())
             return mgn_fail(MGN_ERR_INTERRUPTED, "stopped after epoch %lld of %lld", (long long)(epoch + 1),

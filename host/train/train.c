@@ -1,5 +1,5 @@
 /* The training loop of the first-order optimizers. A step is one plan; an epoch is that plan run as often as there are whole batches, and a second plan
- * once for the smaller last batch. The host waits for the device once an epoch, to read the loss. */
+ * once for the smaller last batch. The host waits for the device once an epoch, to read the loss and what session.h keeps. */
 #include <mgn/train.h>
 
 #include <math.h>
@@ -10,13 +10,16 @@
 #include "loss/sinkhorn.h"
 #include "train/second_order.h"
 #include "train/semidual.h"
+#include "train/session.h"
 
 /* A step on whole or on the last, smaller batches; with accumulation, one that only adds up or one that also updates. */
 enum { WHOLE, TAIL, SIZES };
 enum { UPDATE, GATHER, ROLES };
 
-/* Steps enqueued between two looks at the interrupt flag. */
+/* Steps enqueued between two looks at the interrupt flag; fewer where checkpoints are due by the clock, so that a look comes
+ * about as often as that. */
 enum { STEPS_PER_LOOK = 1024 };
+static const double seconds_per_look = 0.1;
 
 typedef struct trainer {
     mgn_model *model;
@@ -32,8 +35,11 @@ typedef struct trainer {
     mgn_tensor *x, *y;                      /* data */
     mgn_tensor *parameters, *vectors[MGN_MOST_OPTIMIZER_VECTORS], *scalars, *sum; /* sum: accumulated gradient */
     mgn_tensor *state, *lr, *loss; /* random state, learning rate, sum of the epoch's losses */
+    mgn_tensor *share;             /* one by the batches that this step accumulates; NULL without accumulation */
     mgn_plan *plans[SIZES][ROLES];
-    double *good, *latest; /* parameters where the loss is known to be finite, and after the last epoch */
+    int64_t look; /* steps to the next look */
+    char advice[64];
+    mgn_session session;
 } trainer;
 
 /* ---- tensors ---- */
@@ -100,6 +106,7 @@ static mgn_status make_state(trainer *t) {
         MGN_TRY(mgn_tensor_create(t->device, real, MGN_SHAPE(t->count), &t->vectors[i]));
     MGN_TRY(mgn_tensor_create(t->device, real, MGN_SHAPE(MGN_MAX(t->shape.scalars, 1)), &t->scalars));
     MGN_TRY(mgn_tensor_create(t->device, real, MGN_SHAPE(t->count), &t->sum));
+    if (t->accumulate > 1) MGN_TRY(mgn_tensor_create(t->device, real, MGN_SCALAR, &t->share));
     MGN_TRY(mgn_tensor_create(t->device, real, MGN_SCALAR, &t->lr));
     MGN_TRY(mgn_tensor_create(t->device, real, MGN_SCALAR, &t->loss));
     MGN_TRY(mgn_tensor_create(t->device, MGN_U32, MGN_SHAPE(4), &t->state));
@@ -112,7 +119,7 @@ static mgn_status make_state(trainer *t) {
 /* The inputs of a step, each bound to the tensor beside it. */
 typedef struct step_inputs {
     mgn_node *x, *y, *parameters, *vectors[MGN_MOST_OPTIMIZER_VECTORS], *scalars, *sum, *state, *lr, *loss;
-    mgn_node *target_rows, *target_state;
+    mgn_node *share, *target_rows, *target_state;
     mgn_binding bindings[16];
     size_t count;
 } step_inputs;
@@ -139,6 +146,7 @@ static void make_inputs(const trainer *t, mgn_graph *graph, step_inputs *in) {
     in->state = bound_input(graph, in, "random state", t->state);
     in->lr = bound_input(graph, in, "learning rate", t->lr);
     in->loss = bound_input(graph, in, "loss sum", t->loss);
+    in->share = bound_input(graph, in, "share of a batch", t->share);
 }
 
 /* The target's samples of this step: all of its rows, their next batch, or new ones. */
@@ -166,7 +174,7 @@ static mgn_status build_step(const trainer *t, mgn_graph *graph, step_inputs *in
     mgn_node *loss = mgn_loss(&t->losses, x, mgn_model_forward(t->model, in->parameters, x), y);
     MGN_TRY(mgn_graph_status(graph));
     MGN_TRY(mgn_grad(loss, &in->parameters, 1, &gradient));
-    if (t->accumulate > 1) gradient = mgn_add(in->sum, mgn_scale(gradient, 1.0 / (double)t->accumulate));
+    if (t->accumulate > 1) gradient = mgn_add(in->sum, mgn_mul(gradient, in->share));
     if (role == UPDATE) {
         mgn_optimizer_update(&t->config->optimizer, in->parameters, gradient, in->lr, in->vectors, in->scalars);
         if (t->accumulate > 1) mgn_assign(in->sum, mgn_broadcast(mgn_constant(graph, 0), MGN_SHAPE(t->count)));
@@ -200,89 +208,113 @@ static mgn_status compile_all(trainer *t) {
 
 /* ---- epochs ---- */
 
-static mgn_status run_times(mgn_plan *plan, int64_t times) {
-    for (int64_t done = 0; done < times && !mgn_interrupted(); done += STEPS_PER_LOOK)
-        MGN_TRY(mgn_plan_run(plan, (uint64_t)MGN_MIN(times - done, STEPS_PER_LOOK)));
+/* Batches of this epoch that are done: the random state counts them all. */
+static mgn_status count_batches(const trainer *t, int64_t *done) {
+    uint32_t state[4];
+    MGN_TRY(mgn_tensor_read(t->state, MGN_U32, state));
+    *done = (uint32_t)(state[2] - (uint32_t)((int64_t)t->session.state.point.epoch * t->batches));
     return MGN_OK;
 }
 
-static mgn_status run_batches(trainer *t) {
-    if (t->accumulate == 1) {
-        MGN_TRY(run_times(t->plans[WHOLE][UPDATE], t->batches - (t->tail ? 1 : 0)));
-        return t->tail ? mgn_plan_run(t->plans[TAIL][UPDATE], 1) : MGN_OK;
-    }
-    for (int64_t i = 0; i < t->batches && !mgn_interrupted(); i++) {
-        int size = t->tail && i == t->batches - 1 ? TAIL : WHOLE;
-        int role = (i + 1) % t->accumulate == 0 || i == t->batches - 1 ? UPDATE : GATHER;
-        MGN_TRY(mgn_plan_run(t->plans[size][role], 1));
+/* After `steps` steps that began at `start`; a checkpoint when it is time. */
+static mgn_status take_look(trainer *t, int64_t steps, double start) {
+    int64_t batch;
+    if (!mgn_session_is_timed(&t->session)) return MGN_OK;
+    MGN_TRY(mgn_device_finish(t->device));
+    const double fit = (double)steps * seconds_per_look / fmax(mgn_now() - start, 1e-9);
+    t->look = (int64_t)fmin(fmax(fit, 1), fmin(2.0 * (double)steps, STEPS_PER_LOOK * 1024.0));
+    if (!mgn_session_is_due(&t->session) || mgn_interrupted()) return MGN_OK;
+    MGN_TRY(count_batches(t, &batch));
+    return batch < t->batches ? mgn_session_write_middle(&t->session, batch) : MGN_OK;
+}
+
+static mgn_status run_times(trainer *t, mgn_plan *plan, int64_t times) {
+    for (int64_t done = 0; done < times && !mgn_interrupted();) {
+        const int64_t steps = MGN_MIN(times - done, t->look);
+        const double start = mgn_now();
+        const mgn_status status = mgn_plan_run(plan, (uint64_t)steps);
+        if (status == MGN_ERR_INTERRUPTED) return MGN_OK;
+        MGN_TRY(status);
+        done += steps;
+        MGN_TRY(take_look(t, steps, start));
     }
     return MGN_OK;
 }
 
-/* What may keep training from diverging. Differences of coordinates below the blur are lost where clouds are wider than
- * some thousand blurs. */
-static const char *advice(const trainer *t, char text[128]) {
-    const double lr = t->config->optimizer.lr;
-    if (mgn_loss_needs_samples(t->config->loss.kind))
-        snprintf(text, 128, "a lower learning rate than %g, or a larger blur than %g, may help", lr,
-                 t->losses.sinkhorn.blur);
+/* In the tensor's own type: nothing is converted, and so nothing allocated. */
+static mgn_status write_scalar(const trainer *t, mgn_tensor *tensor, double value) {
+    const float single = (float)value;
+    return mgn_tensor_write(tensor, t->config->real, t->config->real == MGN_F32 ? (const void *)&single : &value);
+}
+
+/* Batch `i` of an epoch, in which the last step may accumulate fewer. */
+static mgn_status run_accumulated(trainer *t, int64_t i, bool is_new) {
+    const int64_t first = i - i % t->accumulate, group = MGN_MIN(t->accumulate, t->batches - first);
+    const bool is_last = i == first + group - 1, is_tail = t->tail && i == t->batches - 1;
+    if (is_new || (i == first && group < t->accumulate)) MGN_TRY(write_scalar(t, t->share, 1.0 / (double)group));
+    return run_times(t, t->plans[is_tail ? TAIL : WHOLE][is_last ? UPDATE : GATHER], 1);
+}
+
+/* The batches from number `first` on. */
+static mgn_status run_batches(trainer *t, int64_t first) {
+    const int64_t whole = t->batches - (t->tail ? 1 : 0);
+    for (int64_t i = first; t->accumulate > 1 && i < t->batches && !mgn_interrupted(); i++)
+        MGN_TRY(run_accumulated(t, i, i == first));
+    if (t->accumulate > 1) return MGN_OK;
+    MGN_TRY(run_times(t, t->plans[WHOLE][UPDATE], whole - first));
+    return t->tail ? run_times(t, t->plans[TAIL][UPDATE], 1) : MGN_OK;
+}
+
+/* The loss at the start values, as the first batch has it. */
+static mgn_status run_first(trainer *t) {
+    double *first = &t->session.state.history.first;
+    if (t->accumulate > 1)
+        MGN_TRY(run_accumulated(t, 0, true));
     else
-        snprintf(text, 128, "a lower learning rate than %g may help", lr);
-    return text;
+        MGN_TRY(run_times(t, t->plans[WHOLE][UPDATE], 1));
+    MGN_TRY(mgn_tensor_read(t->loss, MGN_F64, first));
+    if (mgn_interrupted()) *first = NAN; /* perhaps it did not run */
+    return MGN_OK;
 }
 
-/* After an epoch whose loss was finite: it began at good parameters, and ends at ones that its last step made. */
-static mgn_status keep_parameters(trainer *t, int64_t epoch) {
-    size_t bytes = (size_t)t->count * sizeof *t->good;
-    memcpy(t->good, t->latest, bytes);
-    MGN_TRY(mgn_tensor_read(t->parameters, MGN_F64, t->latest));
-    bool finite = true;
-    for (int64_t i = 0; i < t->count; i++) finite = finite && isfinite(t->latest[i]);
-    if (finite) return MGN_OK;
-    memcpy(t->latest, t->good, bytes);
-    if (mgn_interrupted()) return MGN_OK;
-    char text[128];
-    return mgn_fail(MGN_ERR_NUMERIC, "training diverged: a parameter became infinite or NaN in epoch %lld of %lld; %s",
-                    (long long)(epoch + 1), (long long)t->config->epochs, advice(t, text));
-}
-
-/* One epoch; its mean loss. */
-static mgn_status run_epoch(trainer *t, int64_t epoch, double lr, double *loss) {
-    MGN_TRY(mgn_tensor_write(t->lr, MGN_F64, &lr));
-    MGN_TRY(mgn_tensor_write(t->loss, MGN_F64, &(double){0}));
-    MGN_TRY(run_batches(t));
+/* One epoch, or the rest of one, and what follows from its mean loss. */
+static mgn_status run_epoch(trainer *t) {
+    mgn_session *s = &t->session;
+    const double lr = mgn_session_lr(s);
+    int64_t first = (int64_t)s->state.point.batch, done;
     double sum;
+    MGN_TRY(write_scalar(t, t->lr, lr));
+    if (first == 0) MGN_TRY(write_scalar(t, t->loss, 0));
+    if (t->config->control.retries > 0 && isnan(s->state.history.first) && first == 0) {
+        MGN_TRY(run_first(t));
+        first++;
+    }
+    MGN_TRY(run_batches(t, first));
     MGN_TRY(mgn_tensor_read(t->loss, MGN_F64, &sum));
-    *loss = sum / (double)t->batches;
-    char text[128];
-    if (!mgn_interrupted() && !isfinite(*loss))
-        return mgn_fail(MGN_ERR_NUMERIC, "training diverged: the %s loss became %g in epoch %lld of %lld; %s",
-                        t->config->loss.kind, *loss, (long long)(epoch + 1), (long long)t->config->epochs,
-                        advice(t, text));
-    return MGN_OK;
+    if (!mgn_interrupted()) return mgn_session_epoch(s, sum / (double)t->batches, lr);
+    MGN_TRY(count_batches(t, &done));
+    if (done == t->batches) return mgn_session_epoch(s, sum / (double)t->batches, lr);
+    return mgn_session_interrupt(s, done, sum / (double)MGN_MAX(done, 1), lr);
 }
 
-static mgn_status run_epochs(trainer *t, mgn_train_result *result) {
-    const mgn_train_config *config = t->config;
-    mgn_schedule_state schedule = {0};
-    double start = mgn_now(), loss = 0;
-    int64_t steps_per_epoch = (t->batches + t->accumulate - 1) / t->accumulate;
-    for (int64_t epoch = 0; epoch < config->epochs; epoch++) {
-        double lr =
-            config->optimizer.lr * mgn_schedule_factor(&config->schedule, &schedule, epoch, config->epochs, loss);
-        MGN_TRY(run_epoch(t, epoch, lr, &loss));
-        MGN_TRY(keep_parameters(t, epoch));
-        mgn_train_report report = {epoch + 1, config->epochs,   (epoch + 1) * steps_per_epoch, loss,
-                                   lr,        mgn_now() - start};
-        result->loss = loss;
-        result->steps = report.steps;
-        result->seconds = report.seconds;
-        bool go_on = !config->report || config->report(config->context, &report);
-        if (!go_on || mgn_interrupted())
-            return mgn_fail(MGN_ERR_INTERRUPTED, "stopped after epoch %lld of %lld", (long long)(epoch + 1),
-                            (long long)config->epochs);
-    }
-    return MGN_OK;
+/* What may keep training from diverging, besides a lower learning rate. Differences of coordinates below the blur are lost
+ * where clouds are wider than some thousand blurs. */
+static const char *advice(trainer *t) {
+    if (!mgn_loss_needs_samples(t->config->loss.kind)) return " may help";
+    snprintf(t->advice, sizeof t->advice, ", or a larger blur than %g, may help", t->losses.sinkhorn.blur);
+    return t->advice;
+}
+
+static void list_state(trainer *t) {
+    mgn_train_state *state = &t->session.state;
+    mgn_state_add_tensor(state, "parameters", t->parameters);
+    static const char *const labels[MGN_MOST_OPTIMIZER_VECTORS] = {"optimizer.vector0", "optimizer.vector1"};
+    for (int i = 0; i < t->shape.vectors; i++) mgn_state_add_tensor(state, labels[i], t->vectors[i]);
+    mgn_state_add_tensor(state, "optimizer.scalars", t->scalars);
+    if (t->accumulate > 1) mgn_state_add_tensor(state, "gradient", t->sum);
+    mgn_state_add_tensor(state, "random", t->state);
+    mgn_state_add_tensor(state, "target.random", t->target_state);
+    mgn_state_add_tensor(state, "loss", t->loss);
 }
 
 /* ---- life ---- */
@@ -307,17 +339,17 @@ static mgn_status check_config(trainer *t, const mgn_samples *samples) {
     t->batches = (t->n + t->batch - 1) / t->batch;
     t->tail = t->n % t->batch;
     t->accumulate = MGN_MAX(config->accumulate, 1);
+    t->look = STEPS_PER_LOOK;
     return MGN_OK;
 }
 
 static void destroy(trainer *t) {
     for (int size = WHOLE; size < SIZES; size++)
         for (int role = UPDATE; role < ROLES; role++) mgn_plan_destroy(t->plans[size][role]);
-    mgn_tensor *tensors[] = {t->target_rows, t->target_state, t->x,   t->y,     t->parameters, t->vectors[0],
-                             t->vectors[1],  t->scalars,      t->sum, t->state, t->lr,         t->loss};
+    mgn_tensor *tensors[] = {t->target_rows, t->target_state, t->x,       t->y,   t->parameters,
+                             t->vectors[0],  t->vectors[1],   t->scalars, t->sum, t->state,
+                             t->lr,          t->loss,         t->share};
     for (size_t i = 0; i < MGN_COUNT(tensors); i++) mgn_tensor_destroy(tensors[i]);
-    mgn_free(t->good);
-    mgn_free(t->latest);
 }
 
 static mgn_status train(trainer *t, const mgn_samples *samples, mgn_train_result *result) {
@@ -327,21 +359,21 @@ static mgn_status train(trainer *t, const mgn_samples *samples, mgn_train_result
     MGN_TRY(check_config(t, samples));
     if (mgn_optimizer_is_second_order(t->config->optimizer.kind))
         return mgn_train_second_order(t->model, t->device, samples, t->config, result);
-    size_t bytes = (size_t)t->count * sizeof *t->good;
-    t->good = mgn_alloc((size_t)t->count, sizeof *t->good);
-    t->latest = mgn_alloc((size_t)t->count, sizeof *t->latest);
-    if (!t->good || !t->latest) return MGN_ERR_MEMORY;
-    memcpy(t->good, mgn_model_values(t->model), bytes);
-    memcpy(t->latest, t->good, bytes);
+    mgn_session *session = &t->session;
+    mgn_session_open(session, t->model, t->device, samples, t->config, result);
     MGN_TRY(mgn_upload_samples(t->device, t->config->real, samples, t->d, &t->x, &t->y));
     MGN_TRY(make_target(t, samples));
     MGN_TRY(make_state(t));
     MGN_TRY(compile_all(t));
+    list_state(t);
+    session->batches = t->batches;
+    session->accumulate = t->accumulate;
+    session->advice = advice(t);
+    mgn_status status = mgn_session_begin(session, &t->losses, t->parameters);
     result->compile_seconds = mgn_now() - start;
-    mgn_status status = run_epochs(t, result);
-    if (status == MGN_OK || status == MGN_ERR_INTERRUPTED || status == MGN_ERR_NUMERIC)
-        memcpy(mgn_model_values(t->model), status == MGN_ERR_NUMERIC ? t->good : t->latest, bytes);
-    return status;
+    if (mgn_session_is_timed(session)) t->look = 1;
+    while (status == MGN_OK && mgn_session_goes_on(session)) status = run_epoch(t);
+    return mgn_session_close(session, status, mgn_model_values(t->model));
 }
 
 mgn_status mgn_train(mgn_model *model, mgn_device *device, const mgn_samples *samples, const mgn_train_config *config,

@@ -17,15 +17,45 @@ typedef struct mgn_samples {
     int64_t n;
 } mgn_samples;
 
-/** After an epoch. Return false from the callback to stop (status INTERRUPTED). */
+/** After an epoch. Return false from the callback to stop (status INTERRUPTED). An epoch that was rolled back is reported
+ *  again when it has been repeated. */
 typedef struct mgn_train_report {
     int64_t epoch, epochs; /**< 1 .. epochs */
     int64_t steps;         /**< optimizer steps so far */
     double loss;           /**< mean over the epoch's batches, at the parameters before each step */
     double lr;
     double seconds;
+    double held_out; /**< loss of the rows held out, at the epoch's end; NaN where there are none */
+    double cost;     /**< E |x - g(x)|^2 of these rows, or with a log of the first rows learned from; NaN elsewhere */
 } mgn_train_report;
 typedef bool mgn_train_callback(void *context, const mgn_train_report *report);
+
+/** How a long training is kept, resumed, watched and stopped. All zero: none of it.
+ *
+ *  A checkpoint is a safetensors file with everything that the training's next bit depends on: parameters, the optimizer's
+ *  state, random state, place in the epoch, schedule, best parameters; in its metadata stand the options and a digest of
+ *  the rows. Going on from it ends with the same bits as a run that was never stopped, on the same device. It is written
+ *  beside its name and renamed, so that under the name there is always a whole one. */
+typedef struct mgn_train_control {
+    const char
+        *checkpoint; /**< file, replaced again and again, once more at the end and when interrupted; NULL: none */
+    double checkpoint_seconds; /**< between two of them, in the middle of epochs too; 0: see checkpoint_epochs */
+    int64_t checkpoint_epochs; /**< epochs between two of them; 0 with 0 seconds: every 60 seconds */
+    const char *resume;        /**< a checkpoint to go on from; the model's own parameters do not count then */
+    /** Learning curve, .csv or .jsonl: a line after every epoch with epoch, step, loss, held_out, lr, cost, seconds. With
+     *  `resume` it goes on after the checkpoint's epoch, later and torn lines being cut off. */
+    const char *log;
+    /** Rows whose loss is measured after every epoch; borrowed. `y`: their targets for losses of pairs; as many samples of
+     *  the target for sinkhorn (NULL: drawn). */
+    const mgn_samples *held_out;
+    /** > 0: stops after so many epochs without a lower loss (by 1e-4, relative) of the rows held out, or of training
+     *  where none are; the best parameters are kept, and MGN_SCHEDULE_PLATEAU looks at the same loss. */
+    int64_t patience;
+    /** > 0: where the loss, a parameter or the optimizer's state is not finite after an epoch, or the loss has grown
+     *  beyond 10^4 times what it was at the start (or what the data are like), training goes back to before the
+     *  epoch that led there, at a quarter of the learning rate; after so many times it ends with NUMERIC. First order. */
+    int64_t retries;
+} mgn_train_control;
 
 typedef struct mgn_train_config {
     mgn_loss_config loss;
@@ -38,6 +68,7 @@ typedef struct mgn_train_config {
     mgn_dtype real;             /**< MGN_F32 or MGN_F64 */
     mgn_train_callback *report; /**< optional */
     void *context;
+    mgn_train_control control;
 } mgn_train_config;
 
 typedef struct mgn_train_result {
@@ -45,10 +76,16 @@ typedef struct mgn_train_result {
     int64_t steps;  /**< optimizer steps */
     double seconds; /**< wall time of the epochs, compilation of plans excluded */
     double compile_seconds;
+    int64_t epochs;     /**< done; fewer than asked for after an early stop */
+    int64_t best_epoch; /**< with patience: after which the parameters are kept; else 0 */
+    double best;        /**< the loss that decided it */
+    int64_t rollbacks;  /**< how often the learning rate was lowered after a divergence */
 } mgn_train_result;
 
-/** Trains `model` in place. Errors: ARGUMENT; NUMERIC (loss not finite: names epoch and loss; the model keeps the last
- *  parameters at an epoch's start whose loss was finite); INTERRUPTED (the model keeps what was learned; `result` is filled); MEMORY; DEVICE. */
+/** Trains `model` in place. Errors: ARGUMENT (also a checkpoint of other rows, options or model: names the first
+ *  difference); NUMERIC (training diverged: names epoch, loss or parameter; the model and the checkpoint keep the last
+ *  state at an epoch's start whose loss was good); INTERRUPTED (the model and the checkpoint keep what was learned; `result` is filled); IO and
+ *  FORMAT (checkpoint, log); MEMORY; DEVICE. */
 MGN_API mgn_status mgn_train(mgn_model *model, mgn_device *device, const mgn_samples *samples,
                              const mgn_train_config *config, mgn_train_result *result);
 

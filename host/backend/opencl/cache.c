@@ -35,15 +35,6 @@ typedef struct file_header {
     uint64_t key_bytes, binary_bytes, checksum;
 } file_header;
 
-/* FNV-1a. */
-static uint64_t hash_bytes(uint64_t hash, const void *bytes, size_t count) {
-    const unsigned char *p = bytes;
-    for (size_t i = 0; i < count; i++) hash = (hash ^ p[i]) * 0x100000001b3u;
-    return hash;
-}
-
-static const uint64_t hash_start = 0xcbf29ce484222325u;
-
 /* The folder, or false when caching is off or there is none to use. */
 static bool cache_folder(char folder[PATH_MAX]) {
     const char *setting = mgn_environment("MGN_CACHE");
@@ -63,8 +54,8 @@ static bool cache_folder(char folder[PATH_MAX]) {
 static bool cache_path(const char *key, char folder[PATH_MAX], char path[PATH_MAX]) {
     if (!cache_folder(folder)) return false;
     const size_t bytes = strlen(key);
-    const uint64_t first = hash_bytes(hash_start, key, bytes);
-    const uint64_t second = hash_bytes(~hash_start, key, bytes);
+    const uint64_t first = mgn_hash(MGN_HASH_START, key, bytes);
+    const uint64_t second = mgn_hash(~MGN_HASH_START, key, bytes);
     const int length = snprintf(path, PATH_MAX, "%s/%016llx%016llx.clbin", folder, (unsigned long long)first,
                                 (unsigned long long)second);
     return length > 0 && length < PATH_MAX;
@@ -100,7 +91,7 @@ static unsigned char *read_body(int file, const file_header *header, const char 
     unsigned char *body = mgn_alloc(key_bytes + binary_bytes, 1);
     if (!body) return NULL;
     if (!read_all(file, body, key_bytes + binary_bytes) || memcmp(body, key, key_bytes) != 0 ||
-        hash_bytes(hash_start, body, key_bytes + binary_bytes) != header->checksum) {
+        mgn_hash(MGN_HASH_START, body, key_bytes + binary_bytes) != header->checksum) {
         mgn_free(body);
         return NULL;
     }
@@ -149,7 +140,7 @@ void mgn_cl_cache_store(const char *key, const unsigned char *binary, size_t byt
     if (file < 0) return;
     file_header header = {.key_bytes = strlen(key), .binary_bytes = bytes};
     memcpy(header.magic, magic_text, sizeof magic_text);
-    header.checksum = hash_bytes(hash_bytes(hash_start, key, (size_t)header.key_bytes), binary, bytes);
+    header.checksum = mgn_hash(mgn_hash(MGN_HASH_START, key, (size_t)header.key_bytes), binary, bytes);
     bool written = write_all(file, &header, sizeof header) && write_all(file, key, (size_t)header.key_bytes) &&
                    write_all(file, binary, bytes) && fsync(file) == 0;
     written = close(file) == 0 && written;
