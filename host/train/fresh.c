@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/core.h"
+#include "train/session.h"
 
 enum { PARTS = 100 };
 
@@ -111,6 +112,7 @@ mgn_status mgn_train_fresh(mgn_model *model, mgn_device *device, const mgn_targe
     if (config->epochs < 1 || config->batch < 1)
         return mgn_fail(MGN_ERR_ARGUMENT, "at least 1 step of at least 1 row was expected; %lld and %lld found",
                         (long long)config->epochs, (long long)config->batch);
+    MGN_TRY(mgn_session_refuse(config, "training on fresh samples"));
     f.values = mgn_alloc((size_t)f.count, sizeof *f.values);
     mgn_status status = f.values ? compile(&f, model, device, source) : MGN_ERR_MEMORY;
     const uint32_t state[4] = {(uint32_t)config->seed, (uint32_t)(config->seed >> 32), 0, 0};

@@ -101,6 +101,16 @@ static mgn_status check_control(const mgn_train_control *c) {
     return MGN_OK;
 }
 
+mgn_status mgn_session_refuse(const mgn_train_config *config, const char *what) {
+    const mgn_train_control *c = &config->control;
+    const char *asked = c->checkpoint || c->resume ? "checkpoints"
+                        : c->log                   ? "learning curves"
+                        : c->patience > 0          ? "patience"
+                                                   : NULL;
+    if (!asked) return MGN_OK;
+    return mgn_fail(MGN_ERR_UNSUPPORTED, "%s knows no %s; leave that option out", what, asked);
+}
+
 /* E |x|^2 (and of the targets), for losses in these units or in their root; 1 for losses in nats. */
 static double typical_loss(const mgn_session *s) {
     const char *kind = s->config->loss.kind;

@@ -54,6 +54,9 @@ mgn_status mgn_session_epoch(mgn_session *session, double loss, double lr);
 /* After `batch` batches of an epoch, of mean loss `loss` so far: the end, with the status INTERRUPTED. */
 mgn_status mgn_session_interrupt(mgn_session *session, int64_t batch, double loss, double lr);
 
+/* For loops that do none of this: fails where anything of it is asked for. `what` begins the sentence. */
+mgn_status mgn_session_refuse(const mgn_train_config *config, const char *what);
+
 /* Whether it is time for a checkpoint in the middle of an epoch, and writing it. */
 bool mgn_session_is_timed(const mgn_session *session);
 bool mgn_session_is_due(const mgn_session *session);
