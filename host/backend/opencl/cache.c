@@ -1,4 +1,4 @@
-/* Program binaries kept between processes.
+/* Program binaries, and the parameters that `mgn tune` found (tuning.c), kept between processes.
  *
  * Activation: on by default; MGN_CACHE=off turns it off. The folder is $XDG_CACHE_HOME/mgn, else ~/.cache/mgn; it may
  * be deleted at any time. Without a folder that can be written, every process compiles anew and nothing else changes.
@@ -51,7 +51,7 @@ static bool cache_folder(char folder[PATH_MAX]) {
     return length > 0 && length < PATH_MAX - 64;
 }
 
-static bool cache_path(const char *key, char folder[PATH_MAX], char path[PATH_MAX]) {
+static bool find_path(const char *key, char folder[PATH_MAX], char path[PATH_MAX]) {
     if (!cache_folder(folder)) return false;
     const size_t bytes = strlen(key);
     const uint64_t first = mgn_hash(MGN_HASH_START, key, bytes);
@@ -59,6 +59,11 @@ static bool cache_path(const char *key, char folder[PATH_MAX], char path[PATH_MA
     const int length = snprintf(path, PATH_MAX, "%s/%016llx%016llx.clbin", folder, (unsigned long long)first,
                                 (unsigned long long)second);
     return length > 0 && length < PATH_MAX;
+}
+
+bool mgn_cl_cache_path(const char *key, char path[PATH_MAX]) {
+    char folder[PATH_MAX];
+    return find_path(key, folder, path);
 }
 
 static bool read_all(int file, void *target, size_t bytes) {
@@ -101,7 +106,7 @@ static unsigned char *read_body(int file, const file_header *header, const char 
 
 unsigned char *mgn_cl_cache_load(const char *key, size_t *bytes) {
     char folder[PATH_MAX], path[PATH_MAX];
-    if (!cache_path(key, folder, path)) return NULL;
+    if (!find_path(key, folder, path)) return NULL;
     const int file = open(path, O_RDONLY | O_CLOEXEC);
     if (file < 0) return NULL;
     unsigned char *binary = NULL;
@@ -131,18 +136,20 @@ static bool make_folder(char *folder) {
     return mkdir(folder, 0700) == 0 || errno == EEXIST;
 }
 
-void mgn_cl_cache_store(const char *key, const unsigned char *binary, size_t bytes) {
+bool mgn_cl_cache_store(const char *key, const unsigned char *binary, size_t bytes) {
     char folder[PATH_MAX], path[PATH_MAX], temporary[PATH_MAX];
-    if (bytes == 0 || bytes >= MAX_FILE || !cache_path(key, folder, path) || !make_folder(folder)) return;
+    if (bytes == 0 || bytes >= MAX_FILE || !find_path(key, folder, path) || !make_folder(folder)) return false;
     const int length = snprintf(temporary, sizeof temporary, "%s/.new-XXXXXX", folder);
-    if (length < 0 || length >= PATH_MAX) return;
+    if (length < 0 || length >= PATH_MAX) return false;
     const int file = mkostemp(temporary, O_CLOEXEC);
-    if (file < 0) return;
+    if (file < 0) return false;
     file_header header = {.key_bytes = strlen(key), .binary_bytes = bytes};
     memcpy(header.magic, magic_text, sizeof magic_text);
     header.checksum = mgn_hash(mgn_hash(MGN_HASH_START, key, (size_t)header.key_bytes), binary, bytes);
     bool written = write_all(file, &header, sizeof header) && write_all(file, key, (size_t)header.key_bytes) &&
                    write_all(file, binary, bytes) && fsync(file) == 0;
     written = close(file) == 0 && written;
-    if (!written || rename(temporary, path) != 0) unlink(temporary);
+    written = written && rename(temporary, path) == 0;
+    if (!written) unlink(temporary);
+    return written;
 }

@@ -9,18 +9,16 @@
  * On GPUs:
  *   item          tiny products, an element per work-item
  *   tall          as above, a work-group per piece and element
- *   CLBlast       everything else; enqueued on the device's queue without waiting */
+ *   CLBlast       everything else; enqueued on the device's queue without waiting
+ *
+ * These rules hold where nothing was measured; what `mgn tune` measured goes before them (tuning.h). */
 #include "backend/opencl/opencl.h"
 
-#include <clblast_c.h>
 #include <stdio.h>
-#include <string.h>
 
 enum {
     STAGE = 256,        /* as in cl/matmul.cl */
     SHARED = 4096,      /* entries of a matrix that is worth reading again for every vector of rows */
-    TILE_BLOCK = 8,     /* as in cl/matmul.cl */
-    MOST_SPAN = 16,     /* columns of tiles that a work-item makes */
     TINY = 32 * 32 * 32 /* multiplications below which a call of CLBlast costs more than it saves */
 };
 
@@ -121,42 +119,23 @@ static mgn_status emit_pack(mgn_cl_builder *builder, const product *p, const cha
                        size, strides);
 }
 
-static mgn_status emit_tiled(mgn_cl_builder *builder, const product *p) {
-    /* As many sums as fit the registers: 32 of a whole vector, or 16 of half a one. */
-    const bool wide = builder->device->native_width >= 16;
-    const uint64_t rows = wide ? 12 : 6, vectors = wide ? 2 : 1;
-    const uint64_t columns = vectors * mgn_cl_lanes(builder->device, p->dtype);
+static mgn_status emit_tiled(mgn_cl_builder *builder, const product *p, const mgn_cl_tile *tile) {
+    const uint64_t columns = tile->vectors * mgn_cl_lanes(builder->device, p->dtype);
     char defines[96];
-    snprintf(defines, sizeof defines, "#define MGN_TILE_ROWS %llu\n#define MGN_TILE_VECTORS %llu\n",
-             (unsigned long long)rows, (unsigned long long)vectors);
+    snprintf(defines, sizeof defines, "#define MGN_TILE_ROWS %u\n#define MGN_TILE_VECTORS %u\n", tile->rows,
+             tile->vectors);
     mgn_cl_place a, b;
     uint64_t a_step, b_step;
-    MGN_TRY(emit_pack(builder, p, defines, true, rows, &a, &a_step));
+    MGN_TRY(emit_pack(builder, p, defines, true, tile->rows, &a, &a_step));
     MGN_TRY(emit_pack(builder, p, defines, false, columns, &b, &b_step));
-    const uint64_t blocks = p->batch * mgn_cl_ceil_div(mgn_cl_ceil_div(p->m, rows), TILE_BLOCK);
+    const uint64_t blocks = p->batch * mgn_cl_ceil_div(mgn_cl_ceil_div(p->m, tile->rows), tile->block);
     const uint64_t panels = mgn_cl_ceil_div(p->n, columns),
-                   enough = 8 * (uint64_t)builder->device->base.info.compute_units;
-    uint64_t span = MOST_SPAN;
+                   enough = tile->spread * (uint64_t)builder->device->base.info.compute_units;
+    uint64_t span = tile->span;
     while (span > 1 && blocks * mgn_cl_ceil_div(panels, span) < enough) span /= 2;
-    const uint64_t size[4] = {p->batch, p->m, p->n, p->k};
-    return mgn_cl_emit(builder, "matmul", p->dtype, defines, "tile", blocks * mgn_cl_ceil_div(panels, span), "pupupqu",
-                       a, a_step, b, b_step, p->out, size, span);
-}
-
-static mgn_status emit_on_cpu(mgn_cl_builder *builder, const product *p) {
-    const uint64_t lanes = mgn_cl_lanes(builder->device, p->dtype);
-    if (p->batch > 1 && p->k <= STAGE && p->k * p->n <= STAGE && (p->n < lanes || p->batch >= 4 * lanes))
-        return emit_batch_small(builder, p);
-    if (p->batch == 1 && p->m * p->n <= STAGE && p->k >= 256 && p->k / 4 > p->m + p->n) return emit_tall(builder, p);
-    if (p->batch == 1 && p->n == 1 && p->a_stride[2] == 1 && p->k >= 4 * lanes) return emit_dot_rows(builder, p, true);
-    if (p->batch == 1 && p->m == 1 && p->b_stride[1] == 1 && p->k >= 4 * lanes) return emit_dot_rows(builder, p, false);
-    /* Rows of b are whole vectors: nothing has to be gathered, and a of middling size is read from the cache. */
-    if (p->n >= lanes && p->b_stride[2] == 1 && p->k <= STAGE && p->m * p->k <= 8 * SHARED && p->n <= SHARED)
-        return emit_shared_small(builder, p, false);
-    const bool b_small = p->n <= 4 || p->n * p->k <= SHARED, a_small = p->m <= 4 || p->m * p->k <= SHARED;
-    if (b_small && (!a_small || p->m >= p->n)) return emit_shared_small(builder, p, true);
-    if (a_small) return emit_shared_small(builder, p, false);
-    return emit_tiled(builder, p);
+    const uint64_t size[4] = {p->batch, p->m, p->n, p->k}, plan[4] = {span, tile->block, tile->depth, 0};
+    return mgn_cl_emit(builder, "matmul", p->dtype, defines, "tile", blocks * mgn_cl_ceil_div(panels, span), "pupupqq",
+                       a, a_step, b, b_step, p->out, size, plan);
 }
 
 static mgn_status emit_item(mgn_cl_builder *builder, const product *p) {
@@ -166,20 +145,27 @@ static mgn_status emit_item(mgn_cl_builder *builder, const product *p) {
                        p->a_stride, p->b_stride);
 }
 
-/* Asks CLBlast how much temporary memory it wants: given some, it allocates none when it runs. */
-static mgn_status ask_temporary(mgn_cl_builder *builder, mgn_cl_product *p) {
-    /* Batches have no such entry point. */
-    if (p->batch > 1) return MGN_OK;
-    const CLBlastTranspose ta = p->transpose_a ? CLBlastTransposeYes : CLBlastTransposeNo;
-    const CLBlastTranspose tb = p->transpose_b ? CLBlastTransposeYes : CLBlastTransposeNo;
-    const size_t a_ld = p->transpose_a ? p->m : p->k, b_ld = p->transpose_b ? p->k : p->n;
-    const CLBlastStatusCode code =
-        p->dtype == MGN_F64
-            ? CLBlastDGemmTempBufferSize(CLBlastLayoutRowMajor, ta, tb, p->m, p->n, p->k, p->a_at, a_ld, p->b_at, b_ld,
-                                         p->out_at, p->n, &builder->device->queue, &p->temporary_bytes)
-            : CLBlastSGemmTempBufferSize(CLBlastLayoutRowMajor, ta, tb, p->m, p->n, p->k, p->a_at, a_ld, p->b_at, b_ld,
-                                         p->out_at, p->n, &builder->device->queue, &p->temporary_bytes);
-    return mgn_cl_check(builder->device, code, "asking CLBlast about a product of %zu x %zu x %zu", p->m, p->k, p->n);
+/* What was tuned for the device, read at the first product; NULL for nothing. */
+static const mgn_cl_tuning *tuning_of(mgn_cl_device *device) {
+    if (device->tuning_read) return device->tuning;
+    device->tuning_read = true;
+    mgn_cl_tuning *tuning = mgn_alloc(1, sizeof *tuning);
+    cJSON *json = tuning ? mgn_cl_tuning_load(&device->base.info, tuning) : NULL;
+    if (json)
+        device->tuning = tuning;
+    else
+        mgn_free(tuning);
+    cJSON_Delete(json);
+    return device->tuning;
+}
+
+/* Gives CLBlast the parameters tuned for it, before its first product. Its own ones do where it refuses them. */
+static void give_tuned(mgn_cl_device *device) {
+    if (device->tuning_given || device->forced) return;
+    device->tuning_given = true;
+    const mgn_cl_tuning *tuning = tuning_of(device);
+    if (tuning && tuning->has_blast && mgn_cl_blast_give(device, &tuning->blast) != MGN_OK)
+        mgn_note("the parameters tuned for CLBlast are not used: %s", mgn_last_error());
 }
 
 static mgn_status emit_clblast(mgn_cl_builder *builder, const product *p) {
@@ -200,57 +186,92 @@ static mgn_status emit_clblast(mgn_cl_builder *builder, const product *p) {
         .transpose_a = builder->call->attributes.matmul.transpose_a,
         .transpose_b = builder->call->attributes.matmul.transpose_b,
     };
-    MGN_TRY(ask_temporary(builder, &made));
+    give_tuned(builder->device);
+    MGN_TRY(mgn_cl_product_ask(builder->device, &made));
     return mgn_cl_emit_product(builder, &made);
 }
 
-static mgn_status emit_on_gpu(mgn_cl_builder *builder, const product *p) {
-    if (p->batch == 1 && p->m * p->n <= STAGE && p->k >= 4096) return emit_tall(builder, p);
+/* ---- which way ---- */
+
+static mgn_cl_route usual_on_cpu(const mgn_cl_device *device, const product *p) {
+    const uint64_t lanes = mgn_cl_lanes(device, p->dtype);
+    if (p->batch > 1 && p->k <= STAGE && p->k * p->n <= STAGE && (p->n < lanes || p->batch >= 4 * lanes))
+        return MGN_CL_batch_small;
+    if (p->batch == 1 && p->m * p->n <= STAGE && p->k >= 256 && p->k / 4 > p->m + p->n) return MGN_CL_tall;
+    if (p->batch == 1 && p->n == 1 && p->a_stride[2] == 1 && p->k >= 4 * lanes) return MGN_CL_dot_rows;
+    if (p->batch == 1 && p->m == 1 && p->b_stride[1] == 1 && p->k >= 4 * lanes) return MGN_CL_dot_columns;
+    /* Rows of b are whole vectors: nothing has to be gathered, and a of middling size is read from the cache. */
+    if (p->n >= lanes && p->b_stride[2] == 1 && p->k <= STAGE && p->m * p->k <= 8 * SHARED && p->n <= SHARED)
+        return MGN_CL_shared_columns;
+    const bool b_small = p->n <= 4 || p->n * p->k <= SHARED, a_small = p->m <= 4 || p->m * p->k <= SHARED;
+    if (b_small && (!a_small || p->m >= p->n)) return MGN_CL_shared_rows;
+    if (a_small) return MGN_CL_shared_columns;
+    return MGN_CL_tile;
+}
+
+static mgn_cl_route usual_on_gpu(const product *p) {
+    if (p->batch == 1 && p->m * p->n <= STAGE && p->k >= 4096) return MGN_CL_tall;
     const bool thin = p->m <= 4 || p->n <= 4 || p->k <= 8;
-    if (thin || p->m * p->n * p->k <= TINY) return emit_item(builder, p);
-    return emit_clblast(builder, p);
+    return thin || p->m * p->n * p->k <= TINY ? MGN_CL_item : MGN_CL_clblast;
+}
+
+static mgn_cl_choice usual_choice(const mgn_cl_device *device, const product *p) {
+    /* As many sums as fit the registers: 32 of a whole vector, or 16 of half a one. */
+    const bool wide = device->native_width >= 16;
+    return (mgn_cl_choice){
+        .route = device->vectors ? usual_on_cpu(device, p) : usual_on_gpu(p),
+        .tile = {.rows = wide ? 12 : 6, .vectors = wide ? 2 : 1, .depth = 256, .block = 8, .span = 16, .spread = 8},
+    };
+}
+
+/* Whether a way can make this product, on kernels that this device has. */
+static bool possible(const mgn_cl_device *device, const product *p, mgn_cl_route route) {
+    if (p->m == 0 || p->n == 0 || p->k == 0) return false;
+    switch (route) {
+    case MGN_CL_item: return !device->vectors;
+    case MGN_CL_batch_small: return device->vectors && p->k <= STAGE && p->n <= STAGE / p->k;
+    case MGN_CL_shared_rows:
+    case MGN_CL_shared_columns:
+    case MGN_CL_tile: return device->vectors;
+    case MGN_CL_dot_rows:
+        return device->vectors && p->batch == 1 && p->n == 1 && p->a_stride[2] == 1 && p->b_stride[1] == 1;
+    case MGN_CL_dot_columns:
+        return device->vectors && p->batch == 1 && p->m == 1 && p->b_stride[1] == 1 && p->a_stride[2] == 1;
+    case MGN_CL_tall: return p->batch == 1 && p->m <= STAGE && p->n <= STAGE / p->m;
+    case MGN_CL_clblast: return true;
+    default: return false;
+    }
+}
+
+mgn_cl_choice mgn_cl_usual_choice(const mgn_cl_device *device, const mgn_call *call) {
+    const product p = product_of(call);
+    return usual_choice(device, &p);
+}
+
+bool mgn_cl_route_possible(const mgn_cl_device *device, const mgn_call *call, mgn_cl_route route) {
+    const product p = product_of(call);
+    return possible(device, &p, route);
+}
+
+static mgn_cl_choice choose(mgn_cl_device *device, const product *p) {
+    if (device->forced) return *device->forced;
+    const mgn_cl_tuning *tuning = p->dtype == MGN_F32 && p->batch == 1 ? tuning_of(device) : NULL;
+    const mgn_cl_tuned_shape *shape = tuning ? mgn_cl_tuned_nearest(tuning, p->m, p->n, p->k) : NULL;
+    return shape && possible(device, p, shape->choice.route) ? shape->choice : usual_choice(device, p);
 }
 
 mgn_status mgn_cl_emit_matmul(mgn_cl_builder *builder) {
     const product p = product_of(builder->call);
-    return builder->device->vectors ? emit_on_cpu(builder, &p) : emit_on_gpu(builder, &p);
-}
-
-mgn_status mgn_cl_product_run(mgn_cl_device *device, const mgn_cl_product *p, cl_event *end) {
-    const CLBlastTranspose ta = p->transpose_a ? CLBlastTransposeYes : CLBlastTransposeNo;
-    const CLBlastTranspose tb = p->transpose_b ? CLBlastTransposeYes : CLBlastTransposeNo;
-    const size_t a_ld = p->transpose_a ? p->m : p->k, b_ld = p->transpose_b ? p->k : p->n;
-    const bool f64 = p->dtype == MGN_F64;
-    CLBlastStatusCode code;
-    if (p->batch > 1 && f64)
-        code = CLBlastDgemmStridedBatched(CLBlastLayoutRowMajor, ta, tb, p->m, p->n, p->k, 1, p->a, p->a_at, a_ld,
-                                          p->a_stride, p->b, p->b_at, b_ld, p->b_stride, 0, p->out, p->out_at, p->n,
-                                          p->m * p->n, p->batch, &device->queue, end);
-    else if (p->batch > 1)
-        code = CLBlastSgemmStridedBatched(CLBlastLayoutRowMajor, ta, tb, p->m, p->n, p->k, 1, p->a, p->a_at, a_ld,
-                                          p->a_stride, p->b, p->b_at, b_ld, p->b_stride, 0, p->out, p->out_at, p->n,
-                                          p->m * p->n, p->batch, &device->queue, end);
-    else if (f64)
-        code = CLBlastDgemmWithTempBuffer(CLBlastLayoutRowMajor, ta, tb, p->m, p->n, p->k, 1, p->a, p->a_at, a_ld, p->b,
-                                          p->b_at, b_ld, 0, p->out, p->out_at, p->n, &device->queue, end, p->temporary);
-    else
-        code = CLBlastSgemmWithTempBuffer(CLBlastLayoutRowMajor, ta, tb, p->m, p->n, p->k, 1, p->a, p->a_at, a_ld, p->b,
-                                          p->b_at, b_ld, 0, p->out, p->out_at, p->n, &device->queue, end, p->temporary);
-    return mgn_cl_check(device, code, "matmul by CLBlast, %zu x %zu x %zu", p->m, p->k, p->n);
-}
-
-/* Into a result of its own: what lies in the operands at this time is not to be changed. */
-mgn_status mgn_cl_product_warm(mgn_cl_device *device, const mgn_cl_product *p) {
-    const double begin = mgn_now();
-    mgn_cl_product trial = *p;
-    const size_t bytes = p->batch * p->m * p->n * mgn_dtype_size(p->dtype);
-    cl_int code;
-    trial.out_at = 0;
-    trial.out = clCreateBuffer(device->context, CL_MEM_READ_WRITE, bytes, NULL, &code);
-    MGN_TRY(mgn_cl_check(device, code, "creating a buffer of %zu bytes", bytes));
-    mgn_status status = mgn_cl_product_run(device, &trial, NULL);
-    if (status == MGN_OK) status = mgn_cl_check(device, clFinish(device->queue), "matmul by CLBlast");
-    clReleaseMemObject(trial.out);
-    mgn_cl_note_build(device, mgn_now() - begin);
-    return status;
+    const mgn_cl_choice choice = choose(builder->device, &p);
+    switch (choice.route) {
+    case MGN_CL_item: return emit_item(builder, &p);
+    case MGN_CL_batch_small: return emit_batch_small(builder, &p);
+    case MGN_CL_shared_rows:
+    case MGN_CL_shared_columns: return emit_shared_small(builder, &p, choice.route == MGN_CL_shared_rows);
+    case MGN_CL_dot_rows:
+    case MGN_CL_dot_columns: return emit_dot_rows(builder, &p, choice.route == MGN_CL_dot_rows);
+    case MGN_CL_tall: return emit_tall(builder, &p);
+    case MGN_CL_tile: return emit_tiled(builder, &p, &choice.tile);
+    default: return emit_clblast(builder, &p);
+    }
 }

@@ -4,6 +4,8 @@
  *   errors.c     OpenCL error codes as sentences
  *   memory.c     buffers and blocking copies
  *   cache.c      program binaries on disk
+ *   tuning.c     which way products go and with which parameters, as measured by `mgn tune`
+ *   clblast.c    calls of CLBlast, and its parameters
  *   kernels.c    the only place that builds programs and creates kernels
  *   program.c    a list of calls as a list of launches; running it
  *   row_program.c row_print.c row_rows.c row_shared.c
@@ -20,7 +22,10 @@
 #define CL_TARGET_OPENCL_VERSION 120
 #include <CL/cl.h>
 
+#include <limits.h>
+
 #include "backend/backend.h"
+#include "backend/opencl/tuning.h"
 #include "core/core.h"
 
 /* A built program of one kernel family, dtype and set of defines. Kept until the device is closed. */
@@ -41,8 +46,11 @@ typedef struct mgn_cl_device {
     int native_width;       /* floats in a hardware vector */
     cl_device_fp_config fp; /* of single precision */
     mgn_cl_unit *units;
-    double build_seconds; /* spent in compilers so far */
-    bool build_noted;     /* the user has been told */
+    double build_seconds;  /* spent in compilers so far */
+    bool build_noted;      /* the user has been told */
+    mgn_cl_tuning *tuning; /* what was tuned for this device, read when the first product is lowered; or NULL */
+    bool tuning_read, tuning_given; /* CLBlast has been given its part */
+    const mgn_cl_choice *forced;    /* the tuner's: every product goes this way */
     /* At most two batches of MGN_CL_BATCH commands are in flight, so that a host that runs far ahead does not fill its
      * memory with commands: `batch_end` is the last command of the batch before the one being enqueued. */
     cl_event batch_end;
@@ -83,8 +91,10 @@ mgn_status mgn_cl_memory_read(mgn_device *device, const mgn_memory *memory, size
 
 /* The binary stored under `key`, allocated; NULL when there is none that can be trusted. */
 unsigned char *mgn_cl_cache_load(const char *key, size_t *bytes);
-/* Stores a binary; failing costs time in the next process and nothing else. */
-void mgn_cl_cache_store(const char *key, const unsigned char *binary, size_t bytes);
+/* Stores a binary. False: it could not; that costs time in the next process and nothing else. */
+bool mgn_cl_cache_store(const char *key, const unsigned char *binary, size_t bytes);
+/* The file of a key, which need not exist. False when nothing is kept. */
+bool mgn_cl_cache_path(const char *key, char path[PATH_MAX]);
 
 /* ---- kernels.c ---- */
 
@@ -108,7 +118,7 @@ void mgn_cl_note_build(mgn_cl_device *device, double seconds);
 
 /* ---- program.c: what the op families emit launches with ---- */
 
-/* A real product handed to CLBlast (gemm.c). */
+/* A real product handed to CLBlast (clblast.c). */
 typedef struct mgn_cl_product {
     mgn_dtype dtype;
     size_t batch, m, n, k;
@@ -206,9 +216,20 @@ mgn_status mgn_cl_emit_unorm8(mgn_cl_builder *builder);
 /* Sums (outer, n, inner) over n in a fixed order; also the end of a product cut along k. */
 mgn_status mgn_cl_emit_sum(mgn_cl_builder *builder, mgn_dtype dtype, mgn_cl_place from, mgn_cl_place to, uint64_t outer,
                            uint64_t n, uint64_t inner);
+/* Which way a product goes when nothing was tuned, and whether it can go a way at all (gemm.c). */
+mgn_cl_choice mgn_cl_usual_choice(const mgn_cl_device *device, const mgn_call *call);
+bool mgn_cl_route_possible(const mgn_cl_device *device, const mgn_call *call, mgn_cl_route route);
+
+/* ---- clblast.c ---- */
+
+/* Asks CLBlast how much temporary memory it wants: given some, it allocates none when it runs. */
+mgn_status mgn_cl_product_ask(mgn_cl_device *device, mgn_cl_product *product);
 /* Enqueues a product; `end` may be NULL. */
 mgn_status mgn_cl_product_run(mgn_cl_device *device, const mgn_cl_product *product, cl_event *end);
 /* Has CLBlast compile what the product needs. */
 mgn_status mgn_cl_product_warm(mgn_cl_device *device, const mgn_cl_product *product);
+
+/* Makes CLBlast use these parameters on this device from now on, in the whole process. Errors: DEVICE. */
+mgn_status mgn_cl_blast_give(mgn_cl_device *device, const mgn_cl_blast *blast);
 
 #endif
