@@ -31,6 +31,7 @@ mgn_status cmd_gmm(const cli_command *command, int argc, char **argv);
 mgn_status cmd_recolor(const cli_command *command, int argc, char **argv);
 mgn_status cmd_sample(const cli_command *command, int argc, char **argv);
 mgn_status cmd_sinkhorn(const cli_command *command, int argc, char **argv);
+mgn_status cmd_tune(const cli_command *command, int argc, char **argv);
 mgn_status cmd_w2(const cli_command *command, int argc, char **argv);
 
 #endif

@@ -1,6 +1,7 @@
 /* `mgn devices`: every device, and which one the other commands take. */
 #include <string.h>
 
+#include "backend/opencl/tuning.h"
 #include "cli.h"
 
 enum { MAX_DEVICES = 64 };
@@ -10,6 +11,14 @@ static const char *purpose(const mgn_device_info *info, const char *chosen) {
     if (strcmp(info->spec, "cpu") == 0) return taken ? "default; reference" : "reference and fallback";
     if (taken) return "default";
     return info->is_cpu ? "on request (shares the host's cores)" : "on request";
+}
+
+/* Whether `mgn tune` left something for the device. */
+static bool is_tuned(const mgn_device_info *info) {
+    if (strncmp(info->spec, "opencl", 6) != 0) return false;
+    cJSON *kept = mgn_cl_tuning_load(info, NULL);
+    cJSON_Delete(kept);
+    return kept != NULL;
 }
 
 static mgn_status print_json(const mgn_device_info *infos, size_t count, const char *chosen) {
@@ -25,6 +34,7 @@ static mgn_status print_json(const mgn_device_info *infos, size_t count, const c
         cJSON_AddNumberToObject(row, "compute_units", info->compute_units);
         cJSON_AddBoolToObject(row, "is_cpu", info->is_cpu);
         cJSON_AddBoolToObject(row, "has_f64", info->has_f64);
+        cJSON_AddBoolToObject(row, "tuned", is_tuned(info));
         cJSON_AddBoolToObject(row, "default", strcmp(info->spec, chosen) == 0);
         cJSON_AddStringToObject(row, "used_for", purpose(info, chosen));
         cJSON_AddItemToArray(list, row);
@@ -35,7 +45,7 @@ static mgn_status print_json(const mgn_device_info *infos, size_t count, const c
 }
 
 static mgn_status print_text(const mgn_device_info *infos, size_t count, const char *chosen) {
-    cli_table *table = cli_table_create("device|name|platform|version|>memory|>units|float64|used");
+    cli_table *table = cli_table_create("device|name|platform|version|>memory|>units|float64|tuned|used");
     for (size_t i = 0; i < count; i++) {
         const mgn_device_info *info = &infos[i];
         cli_table_cell(table, "%s", info->spec);
@@ -45,6 +55,7 @@ static mgn_status print_text(const mgn_device_info *infos, size_t count, const c
         cli_table_cell(table, "%.1f GiB", (double)info->memory_bytes / 0x1p30);
         cli_table_cell(table, "%d", info->compute_units);
         cli_table_cell(table, "%s", info->has_f64 ? "yes" : "no");
+        cli_table_cell(table, "%s", is_tuned(info) ? "yes" : strcmp(info->spec, "cpu") == 0 ? "-" : "no");
         cli_table_cell(table, "%s", purpose(info, chosen));
     }
     return cli_table_print(table);

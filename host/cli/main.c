@@ -82,6 +82,21 @@ static const cli_command commands[] = {
      "mgn bench --filter step --seconds 1\n"
      "mgn bench --filter tanh --device opencl --json\n",
      0, 0, cmd_bench},
+    {"tune", "find the fastest way of multiplying matrices on an OpenCL device", "[options]",
+     "Measures, for a list of shapes, the ways in which a product of matrices can be made on the device: the own kernels "
+     "with tiles drawn at random, and CLBlast with its parameters. Only ways whose result equals the reference product "
+     "count, and only what beats the untuned way side by side is kept. From then on every command on this device goes "
+     "by it, for products whose sizes lie within a factor of two of a measured shape's.\n"
+     "\n"
+     "What was found is a file in the cache folder (~/.cache/mgn), for this device, driver and version of CLBlast; "
+     "MGN_CACHE=off leaves it aside, and so does a driver that changed. Another way may add in another order: results "
+     "change by rounding where parameters come or go. Ctrl-C ends the search and keeps the best found, and exits with "
+     "1. A build of CLBlast cannot be stopped, and takes seconds.",
+     "mgn tune\n"
+     "mgn tune --device opencl:0:0 --seconds 300 --shape 256x512x784,10000x64x784\n"
+     "mgn tune --show --json\n"
+     "mgn tune --reset\n",
+     0, 0, cmd_tune},
     {"devices", "list the devices, and which one the commands take", "[options]",
      "Shows what --device and MGN_DEVICE may name: the CPU backend and every OpenCL device, with its driver, its "
      "memory and whether it has float64.",

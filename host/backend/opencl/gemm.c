@@ -159,6 +159,12 @@ static const mgn_cl_tuning *tuning_of(mgn_cl_device *device) {
     return device->tuning;
 }
 
+void mgn_cl_tuning_forget(mgn_cl_device *device) {
+    mgn_free(device->tuning);
+    device->tuning = NULL;
+    device->tuning_read = device->tuning_given = false;
+}
+
 /* Gives CLBlast the parameters tuned for it, before its first product. Its own ones do where it refuses them. */
 static void give_tuned(mgn_cl_device *device) {
     if (device->tuning_given || device->forced) return;

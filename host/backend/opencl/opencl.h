@@ -219,6 +219,8 @@ mgn_status mgn_cl_emit_sum(mgn_cl_builder *builder, mgn_dtype dtype, mgn_cl_plac
 /* Which way a product goes when nothing was tuned, and whether it can go a way at all (gemm.c). */
 mgn_cl_choice mgn_cl_usual_choice(const mgn_cl_device *device, const mgn_call *call);
 bool mgn_cl_route_possible(const mgn_cl_device *device, const mgn_call *call, mgn_cl_route route);
+/* Has what is kept for the device read again. */
+void mgn_cl_tuning_forget(mgn_cl_device *device);
 
 /* ---- clblast.c ---- */
 

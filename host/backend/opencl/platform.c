@@ -135,7 +135,7 @@ static void close_device(mgn_device *handle) {
     }
     mgn_cl_units_release(device);
     if (device->context) clReleaseContext(device->context);
-    mgn_free(device->tuning);
+    mgn_cl_tuning_forget(device);
     mgn_free(device);
 }
 
