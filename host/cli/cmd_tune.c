@@ -22,7 +22,8 @@ static mgn_status parse_shapes(const char *text, mgn_tune_shape *shapes, size_t 
         const char *parts[3] = {strsep(&rest, "x"), strsep(&rest, "x"), strsep(&rest, "x")};
         if (*count == most) return mgn_fail(MGN_ERR_ARGUMENT, "--shape: at most %zu shapes were expected", most);
         if (length >= sizeof word || !parts[2] || rest)
-            return mgn_fail(MGN_ERR_ARGUMENT, "--shape: sizes as in 256x512x784 were expected, '%.80s' found", word);
+            return mgn_fail(MGN_ERR_ARGUMENT, "--shape: sizes as in 256x512x784 were expected, '%.*s' found",
+                            (int)MGN_MIN(length, 80), at);
         int64_t *sizes[3] = {&shapes[*count].m, &shapes[*count].n, &shapes[*count].k};
         for (int i = 0; i < 3; i++) MGN_TRY(mgn_parse_integer("--shape", parts[i], 1, most_size, sizes[i]));
         at = comma ? comma + 1 : NULL;

@@ -18,6 +18,8 @@ enum { MOST_SHAPES = MGN_CL_TUNED_MOST, MOST_PLAIN_WORK = 1 << 28 };
 
 /* A challenger has to be faster by this factor. */
 static const double margin = 1.02, blast_margin = 1.05;
+/* Other tiles may still win where the best one so far takes less than so many times as long as another way. */
+static const double tile_chance = 2;
 /* Shares of the budget: for the comparison at the end, and for CLBlast on CPU devices. */
 static const double final_share = 0.1, blast_share = 1.0 / 3;
 /* Seconds that the first compilation of CLBlast's kernels is taken to last. */
@@ -37,6 +39,8 @@ typedef struct shape_search {
     mgn_tune_product product;
     mgn_cl_choice usual, best; /* `best` is an own way, or CLBlast untouched */
     double usual_seconds, best_seconds, spent;
+    mgn_cl_choice tile; /* the best one so far, whether it is the best way or not */
+    double tile_seconds;
 } shape_search;
 
 typedef struct search {
@@ -95,7 +99,12 @@ static double attempt(search *s, shape_search *shape, const mgn_cl_choice *choic
 }
 
 static void try_choice(search *s, shape_search *shape, const mgn_cl_choice *choice) {
-    const double seconds = attempt(s, shape, choice, shape->best_seconds);
+    const bool tile = choice->route == MGN_CL_tile;
+    const double seconds = attempt(s, shape, choice, tile ? shape->tile_seconds : shape->best_seconds);
+    if (tile && seconds < shape->tile_seconds) {
+        shape->tile = *choice;
+        shape->tile_seconds = seconds;
+    }
     if (seconds < shape->best_seconds) {
         shape->best = *choice;
         shape->best_seconds = seconds;
@@ -111,6 +120,8 @@ static mgn_status measure_usual(search *s, shape_search *shape) {
     const mgn_tune_shape p = shape->product.shape;
     shape->usual = shape->best = mgn_cl_usual_choice(s->device, &shape->product.call);
     shape->usual_seconds = shape->best_seconds = attempt(s, shape, &shape->usual, INFINITY);
+    shape->tile = shape->usual;
+    shape->tile_seconds = shape->usual.route == MGN_CL_tile ? shape->usual_seconds : INFINITY;
     if (isfinite(shape->usual_seconds)) {
         tell(s, shape, "untuned", shape->usual_seconds);
         return MGN_OK;
@@ -135,15 +146,16 @@ static void try_ways(search *s, shape_search *shape) {
     }
 }
 
-/* A tile for the shape on which the least time was spent. Tiles that are far behind another way are left alone. */
+/* A tile for the shape on which the least time was spent. Where tiles are far behind another way they are left alone. */
 static bool try_tile(search *s) {
     shape_search *next = NULL;
     for (size_t i = 0; i < s->count; i++) {
         shape_search *shape = &s->shapes[i];
-        if (shape->best.route == MGN_CL_tile && (!next || shape->spent < next->spent)) next = shape;
+        if (shape->tile_seconds < tile_chance * shape->best_seconds && (!next || shape->spent < next->spent))
+            next = shape;
     }
     if (!next) return false;
-    const mgn_cl_choice choice = {MGN_CL_tile, mgn_tune_draw_tile(&s->random, &next->best.tile)};
+    const mgn_cl_choice choice = {MGN_CL_tile, mgn_tune_draw_tile(&s->random, &next->tile.tile)};
     try_choice(s, next, &choice);
     return true;
 }
