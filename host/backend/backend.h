@@ -40,6 +40,12 @@ typedef union mgn_attributes {
         bool transpose_a, transpose_b; /* a is (k, m), b is (n, k) */
     } matmul;
     struct {
+        int64_t n, channels, height, width;           /* images x (n, channels, height, width) */
+        int64_t filters, kernel_height, kernel_width; /* w (filters, channels, kernel_height, kernel_width) */
+        int64_t out_height, out_width;                /* y (n, filters, out_height, out_width) */
+        int64_t stride, padding;
+    } conv; /* conv: x, w -> y; conv_transpose: y, w -> x; conv_kernel_gradient: x, y -> w. See graph/conv.c */
+    struct {
         int64_t batch, d, columns;
     } spd; /* a (batch, d, d); solve: b and out (batch, d, columns).
                                                   Only (a + a^T) / 2 counts. Not positive definite: NaN */

@@ -89,6 +89,21 @@ static bool sizes_cloud(mgn_check_case *c, int variant) {
     return true;
 }
 
+/* A batch of CIFAR's images and one filter bank; a small one; in the middle of a deeper network; with a stride. */
+static bool sizes_conv(mgn_check_case *c, int variant) {
+    static const int64_t images[VARIANTS] = {64, 2, 16, 64}, channels[VARIANTS] = {3, 1, 64, 3},
+                         sides[VARIANTS] = {32, 8, 16, 32}, filters[VARIANTS] = {32, 4, 64, 32},
+                         kernels[VARIANTS] = {5, 3, 3, 5};
+    const int64_t n = images[variant], k = kernels[variant], side = sides[variant], step = variant == 3 ? 2 : 1;
+    const mgn_shape x = MGN_SHAPE(n, channels[variant], side, side), w = MGN_SHAPE(filters[variant], x.dim[1], k, k);
+    const mgn_shape y = MGN_SHAPE(n, w.dim[0], (side - 1) / step + 1, (side - 1) / step + 1);
+    c->stride = step, c->padding = k / 2;
+    c->shape = c->op == MGN_OP_conv ? y : c->op == MGN_OP_conv_transpose ? x : w;
+    input(c, MGN_REAL, c->op == MGN_OP_conv_transpose ? y : x);
+    input(c, MGN_REAL, c->op == MGN_OP_conv_kernel_gradient ? y : w);
+    return true;
+}
+
 /* Numbers made of a state: uniform, normal, shuffle; advance has one size. */
 static bool sizes_random(mgn_check_case *c, int variant) {
     if (variant > 1 || (variant == 1 && c->op == MGN_OP_advance)) return false;
@@ -128,6 +143,12 @@ static double flops(const mgn_check_case *c) {
     case MGN_OP_max:
     case MGN_OP_scatter_rows: return count;
     case MGN_OP_matmul: return 2 * count * (double)c->shape.dim[1];
+    case MGN_OP_conv: return 2 * (double)mgn_shape_count(c->shape) * (double)mgn_shape_count(c->in[1].shape) / others;
+    case MGN_OP_conv_transpose:
+        return 2 * count * (double)mgn_shape_count(c->in[1].shape) / (double)c->in[0].shape.dim[1];
+    case MGN_OP_conv_kernel_gradient:
+        return 2 * (double)mgn_shape_count(c->in[1].shape) * (double)mgn_shape_count(c->shape) /
+               (double)c->shape.dim[0];
     case MGN_OP_softmin: return others * (3 * count + power * (double)c->in[0].shape.dim[0]);
     case MGN_OP_gibbs: return others * (5 * count + power * (double)c->in[0].shape.dim[0]);
     case MGN_OP_softmin_dense: return (3 + power) * count;

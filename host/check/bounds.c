@@ -110,12 +110,25 @@ static void describe_matmul(const mgn_check_case *c, mgn_attributes *a) {
     a->matmul.transpose_b = c->transpose_b;
 }
 
+static void describe_conv(const mgn_check_case *c, mgn_attributes *a) {
+    const bool by_image = c->op == MGN_OP_conv_transpose, by_kernel = c->op == MGN_OP_conv_kernel_gradient;
+    const mgn_shape x = by_image ? c->shape : c->in[0].shape, w = by_kernel ? c->shape : c->in[1].shape;
+    const mgn_shape y = by_image ? c->in[0].shape : by_kernel ? c->in[1].shape : c->shape;
+    a->conv.n = x.dim[0], a->conv.channels = x.dim[1], a->conv.height = x.dim[2], a->conv.width = x.dim[3];
+    a->conv.filters = w.dim[0], a->conv.kernel_height = w.dim[2], a->conv.kernel_width = w.dim[3];
+    a->conv.out_height = y.dim[2], a->conv.out_width = y.dim[3];
+    a->conv.stride = c->stride, a->conv.padding = c->padding;
+}
+
 static bool describe(const mgn_check_case *c, mgn_attributes *a) {
     mgn_shape x = c->in[0].shape;
     switch (c->op) {
     case MGN_OP_sum:
     case MGN_OP_max: return describe_reduce(c, a);
     case MGN_OP_matmul: describe_matmul(c, a); return true;
+    case MGN_OP_conv:
+    case MGN_OP_conv_transpose:
+    case MGN_OP_conv_kernel_gradient: describe_conv(c, a); return true;
     case MGN_OP_spd_logdet:
     case MGN_OP_spd_inverse:
     case MGN_OP_spd_solve:

@@ -48,6 +48,7 @@ struct mgn_check_case {
     uint32_t stream, steps;
     int64_t population, batch, steps_per_epoch;
     double scale;
+    int64_t stride, padding;
 
     mgn_node *(*build)(mgn_graph *graph, const mgn_check_case *c, mgn_node *const *in);
     /* The result and, where magnitude is not NULL, the scale of its rounding errors. */
@@ -56,7 +57,7 @@ struct mgn_check_case {
     bool (*property)(const mgn_check_case *c, const double *result, char *detail, size_t capacity);
 };
 
-/* ---- oracles by family (oracle.c, oracle_linear.c, oracle_cloud.c) ---- */
+/* ---- oracles by family (oracle.c, oracle_linear.c, oracle_cloud.c, oracle_conv.c) ---- */
 
 mgn_exact mgn_oracle_scalar(mgn_op op, mgn_exact a, mgn_exact b, mgn_exact c);
 void mgn_oracle_elementwise(const mgn_check_case *c, const mgn_exact *const *in, mgn_exact *out, mgn_exact *magnitude);
@@ -75,6 +76,7 @@ void mgn_oracle_logdet(const mgn_check_case *c, const mgn_exact *const *in, mgn_
 void mgn_oracle_inverse(const mgn_check_case *c, const mgn_exact *const *in, mgn_exact *out, mgn_exact *magnitude);
 void mgn_oracle_solve(const mgn_check_case *c, const mgn_exact *const *in, mgn_exact *out, mgn_exact *magnitude);
 void mgn_oracle_cloud(const mgn_check_case *c, const mgn_exact *const *in, mgn_exact *out, mgn_exact *magnitude);
+void mgn_oracle_conv(const mgn_check_case *c, const mgn_exact *const *in, mgn_exact *out, mgn_exact *magnitude);
 void mgn_oracle_uniform(const mgn_check_case *c, const mgn_exact *const *in, mgn_exact *out, mgn_exact *magnitude);
 void mgn_oracle_normal(const mgn_check_case *c, const mgn_exact *const *in, mgn_exact *out, mgn_exact *magnitude);
 /* Bytes of the words of the first input as fractions of 255; and the words of the nearest bytes. */

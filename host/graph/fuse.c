@@ -161,6 +161,9 @@ static bool classify(mgn_fuser *f, const mgn_node *node) {
         to->is_row = row && node->is_output && node->in[0]->shape.dim[0] == f->rows;
         return to->is_row;
     case MGN_OP_scatter_rows:
+    case MGN_OP_conv:
+    case MGN_OP_conv_transpose:
+    case MGN_OP_conv_kernel_gradient:
     case MGN_OP_softmin:
     case MGN_OP_gibbs:
     case MGN_OP_softmins:

@@ -82,7 +82,7 @@ typedef struct mgn_rules {
 
 /* One pair per family of ops.def. */
 extern const mgn_rules mgn_rules_elementwise, mgn_rules_reduce, mgn_rules_matmul, mgn_rules_spd, mgn_rules_rows,
-    mgn_rules_cloud, mgn_rules_random, mgn_rules_unorm8, mgn_rules_leaf, mgn_rules_layout;
+    mgn_rules_cloud, mgn_rules_conv, mgn_rules_random, mgn_rules_unorm8, mgn_rules_leaf, mgn_rules_layout;
 const mgn_rules *mgn_rules_of(mgn_op op);
 
 /* a + b where either may be NULL (zero). */

@@ -45,6 +45,9 @@ static bool is_wall(const mgn_node *node) {
     case MGN_OP_spd_logdet:
     case MGN_OP_spd_inverse:
     case MGN_OP_spd_solve: return a->spd.d > MOST_SPD;
+    case MGN_OP_conv:
+    case MGN_OP_conv_transpose:
+    case MGN_OP_conv_kernel_gradient:
     case MGN_OP_softmin:
     case MGN_OP_gibbs:
     case MGN_OP_softmins:

@@ -107,6 +107,18 @@ MGN_API mgn_node *mgn_spd_inverse(mgn_node *a);
 /** A^-1 b for b (..., d, k). */
 MGN_API mgn_node *mgn_spd_solve(mgn_node *a, mgn_node *b);
 
+/* ---- convolution: images (n, c, height, width) and kernels (k, c, a, b), in steps of `stride`, with `padding` zeros
+ * round each image: y_kij = sum_cab w_kcab x_c(i stride + a - padding)(j stride + b - padding) ---- */
+
+/** Images x and a kernel -> (n, k, (height + 2 padding - a) / stride + 1, (width + 2 padding - b) / stride + 1). */
+MGN_API mgn_node *mgn_conv(mgn_node *x, mgn_node *kernel, int64_t stride, int64_t padding);
+/** Its transpose in x: y (n, k, i, j) and a kernel -> (n, c, height, width), for which conv gives (i, j). */
+MGN_API mgn_node *mgn_conv_transpose(mgn_node *y, mgn_node *kernel, int64_t stride, int64_t padding, int64_t height,
+                                     int64_t width);
+/** Its transpose in the kernel: images x and y (n, k, i, j) -> (k, c, kernel_height, kernel_width). */
+MGN_API mgn_node *mgn_conv_kernel_gradient(mgn_node *x, mgn_node *y, int64_t stride, int64_t padding,
+                                           int64_t kernel_height, int64_t kernel_width);
+
 /* ---- rows by index ---- */
 
 /** rows a[index[i]], a (n, ...), index (m) -> (m, ...). */

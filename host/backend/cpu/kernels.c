@@ -16,6 +16,7 @@
 #include "backend/cpu/kernel_matmul.h"
 #include "backend/cpu/kernel_spd.h"
 #include "backend/cpu/kernel_cloud.h"
+#include "backend/cpu/kernel_conv.h"
 #include "backend/cpu/kernel_softmins.h"
 #include "backend/cpu/kernel_rows.h"
 #include "backend/cpu/kernel_program.h"
@@ -26,6 +27,8 @@
 #define finish_spd_solve NULL
 #define finish_gather_rows NULL
 #define finish_scatter_rows NULL
+#define finish_conv NULL
+#define finish_conv_transpose NULL
 #define finish_softmin NULL
 #define finish_gibbs NULL
 #define finish_softmin_dense NULL

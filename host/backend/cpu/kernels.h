@@ -20,6 +20,8 @@ enum {
     MGN_CPU_CLOUD_NARROW = 16, /* coordinates of points up to which differences serve better than products */
     MGN_CPU_CLOUD_ROWS = 64,   /* rows of a chunk of point-cloud sums, at most; twice as many with products */
     MGN_CPU_SMALL_AREA = 64,   /* entries of a matrix, for products of many tiny matrices */
+    MGN_CPU_CONV_BYTES = 64,   /* the widest vectors of convolutions */
+    MGN_CPU_CONV_TERMS = 256,  /* of them that are added up before their lanes are joined, in double */
 };
 
 /* An elementwise call with its axes sorted by the output's stride and merged where all operands allow it. Operand 0
@@ -45,6 +47,24 @@ typedef enum mgn_cpu_matmul_kind {
     MGN_CPU_MATMUL_SPLIT  /* small result of long columns, too large for own loops: BLAS calls over parts of k */
 } mgn_cpu_matmul_kind;
 
+/* A source image in zeros, its pixels sorted by phase of the stride: (planes, phases_y, phases_x, rows, pitch). */
+typedef struct mgn_cpu_conv_grid {
+    int64_t height, width; /* of the source */
+    int64_t stride, phases_y, phases_x, pad_y, pad_x;
+    int64_t rows, pitch;
+} mgn_cpu_conv_grid;
+
+/* A convolution's scratch memory: for each chunk (chunk_bytes) offsets of the taps, a grid, weights; the partial sums of
+ * kernel gradients behind all chunks. */
+typedef struct mgn_cpu_conv {
+    mgn_cpu_conv_grid grid;
+    int64_t taps;      /* all entries of a kernel that a result, or in a transpose all phases of it, depend on */
+    int64_t grid_size; /* elements */
+    size_t chunk_bytes, grid_at, weights_at, totals_at;
+    /* kernel gradients: positions as `runs` rows of `per_row` vectors, images `group` at a time */
+    int64_t runs, per_row, x_pitch, run_pitch, y_pitch, y_plane, group, slack;
+} mgn_cpu_conv;
+
 typedef struct mgn_cpu_task mgn_cpu_task;
 
 typedef struct mgn_cpu_kernel {
@@ -69,6 +89,7 @@ struct mgn_cpu_task {
     bool symmetric; /* point clouds: a cloud against itself, half the pairs are enough */
     mgn_attributes attributes;
     mgn_cpu_layout layout; /* elementwise */
+    mgn_cpu_conv conv;     /* convolutions */
 };
 
 /* One variant's kernels; entries of layout ops are empty. */

@@ -367,6 +367,123 @@ static mgn_status prepare_softmins(const mgn_call *call, mgn_cpu_task *task, mgn
     return MGN_OK;
 }
 
+/* ---- convolutions ---- */
+
+/* Where the taps of a result lie: of x for a convolution, of y for its transpose. False: too large. */
+static bool lay_out_grid(const mgn_call *call, mgn_cpu_conv *c) {
+    const mgn_attributes *a = &call->attributes;
+    const int64_t s = a->conv.stride, p = a->conv.padding, kh = a->conv.kernel_height, kw = a->conv.kernel_width;
+    const int64_t reach_y = (kh - 1) / s, reach_x = (kw - 1) / s; /* of the kernel, in steps of the stride */
+    const bool back = call->op == MGN_OP_conv_transpose;
+    const int64_t planes = back ? a->conv.filters : a->conv.channels;
+    if (back)
+        c->grid = (mgn_cpu_conv_grid){a->conv.out_height,
+                                      a->conv.out_width,
+                                      1,
+                                      1,
+                                      1,
+                                      reach_y,
+                                      reach_x,
+                                      (a->conv.height - 1 + p) / s + 1 + reach_y,
+                                      (a->conv.width - 1 + p) / s + 1 + reach_x};
+    else
+        c->grid = (mgn_cpu_conv_grid){a->conv.height,
+                                      a->conv.width,
+                                      s,
+                                      MGN_MIN(s, kh),
+                                      MGN_MIN(s, kw),
+                                      p,
+                                      p,
+                                      a->conv.out_height + reach_y,
+                                      a->conv.out_width + reach_x};
+    c->taps = area(planes, kh, kw);
+    c->grid_size = area(area(planes, c->grid.phases_y, c->grid.phases_x), c->grid.rows, c->grid.pitch);
+    return c->taps >= 0 && c->grid_size >= 0 && c->grid_size < (int64_t)1 << 40 && c->taps < (int64_t)1 << 40;
+}
+
+/* How the positions of a kernel gradient are taken: row by row, or through the grid's gaps, whichever is shorter. */
+static void lay_out_positions(const mgn_call *call, mgn_cpu_conv *c, int64_t lanes) {
+    enum { LONG = 64 };
+    const int64_t height = call->attributes.conv.out_height, width = call->attributes.conv.out_width;
+    const int64_t per_row = divide_up(width, lanes), through = divide_up((height - 1) * c->grid.pitch + width, lanes);
+    if (height * per_row <= through) {
+        c->runs = height, c->per_row = per_row;
+        c->x_pitch = c->grid.pitch, c->run_pitch = c->y_pitch = per_row * lanes;
+    } else {
+        c->per_row = MGN_MIN(through, LONG), c->runs = divide_up(through, c->per_row);
+        c->x_pitch = c->run_pitch = c->per_row * lanes, c->y_pitch = c->grid.pitch;
+    }
+    c->y_plane = c->runs * c->run_pitch;
+    c->slack = (c->per_row + 1) * lanes;
+}
+
+/* Images to a chunk, and rows (filters, or channels) where there are too few images for all threads. */
+static void cut_conv(mgn_cpu_task *task, int64_t images, int64_t most_parts, int64_t rows) {
+    enum { PARTS = 16, FEW = 8, ROWS = 8 };
+    task->chunk_size = MGN_MAX(divide_up(images, MGN_MIN(PARTS, most_parts)), 1);
+    const int64_t parts = MGN_MAX(divide_up(images, task->chunk_size), 1);
+    const int64_t blocks = parts < FEW ? MGN_MIN(divide_up(FEW, parts), divide_up(rows, ROWS)) : 1;
+    task->columns = round_up(divide_up(rows, blocks), ROWS);
+    task->parts = divide_up(rows, task->columns);
+    task->chunks = parts * task->parts;
+}
+
+static size_t aligned(int64_t elements, size_t size) { return ((size_t)elements * size + 63) / 64 * 64; }
+
+static mgn_status check_conv(const mgn_call *call, mgn_dtype dtype) {
+    const mgn_attributes *a = &call->attributes;
+    const char *label = mgn_op_infos[call->op].label;
+    const mgn_operand *x = &call->in[0], *w = &call->in[1], *y = &call->out;
+    if (call->op == MGN_OP_conv_transpose) x = &call->out, y = &call->in[0];
+    if (call->op == MGN_OP_conv_kernel_gradient) w = &call->out, y = &call->in[1];
+    const int64_t pixels = area(a->conv.channels, a->conv.height, a->conv.width);
+    const int64_t kernel = area(a->conv.channels, a->conv.kernel_height, a->conv.kernel_width);
+    const int64_t results = area(a->conv.filters, a->conv.out_height, a->conv.out_width);
+    if (a->conv.stride < 1 || a->conv.padding < 0 || pixels < 1 || kernel < 1 || results < 1)
+        return mgn_fail(MGN_ERR_ARGUMENT, "%s: sizes are not positive or overflow", label);
+    MGN_TRY(check_count(label, "the images", x, dtype, area(a->conv.n, pixels, 1)));
+    MGN_TRY(check_count(label, "the kernel", w, dtype, area(a->conv.filters, kernel, 1)));
+    return check_count(label, "the filtered images", y, dtype, area(a->conv.n, results, 1));
+}
+
+static mgn_status prepare_conv(const mgn_call *call, mgn_cpu_task *task, mgn_dtype dtype) {
+    enum { MOST_TOTALS = 1 << 21 };
+    const mgn_attributes *a = &call->attributes;
+    const size_t size = mgn_dtype_size(dtype);
+    const int64_t lanes = MGN_CPU_CONV_BYTES / (int64_t)size, n = a->conv.n, filters = a->conv.filters;
+    const bool by_kernel = call->op == MGN_OP_conv_kernel_gradient, back = call->op == MGN_OP_conv_transpose;
+    mgn_cpu_conv *c = &task->conv;
+    MGN_TRY(check_conv(call, dtype));
+    if (!lay_out_grid(call, c))
+        return mgn_fail(MGN_ERR_UNSUPPORTED, "%s: an image is too large", mgn_op_infos[call->op].label);
+    if (task->count == 0) return MGN_OK;
+    const double steps = (double)n * (double)filters * (double)a->conv.out_height * (double)a->conv.out_width *
+                         (double)a->conv.channels * (double)a->conv.kernel_height * (double)a->conv.kernel_width;
+    task->parallel = steps / 30 > PARALLEL_TIME;
+    int64_t weights;
+    if (by_kernel) {
+        lay_out_positions(call, c, lanes);
+        cut_conv(task, n, MGN_MAX(MOST_TOTALS / (filters * c->taps), 1), filters);
+        c->group = MGN_MIN(MGN_MAX(MGN_CPU_CONV_TERMS / (c->runs * c->per_row), 1), task->chunk_size);
+        weights = area(c->group, MGN_MIN(task->columns, filters), c->y_plane);
+    } else {
+        cut_conv(task, n, n, back ? a->conv.channels : filters);
+        c->group = 1;
+        c->slack = lanes;
+        weights = area(MGN_MIN(task->columns, back ? a->conv.channels : filters), c->taps, 1);
+    }
+    const int64_t grids = area(c->group, c->grid_size, 1);
+    if (weights < 0 || weights > (int64_t)1 << 40 || grids < 0 || grids > (int64_t)1 << 40)
+        return mgn_fail(MGN_ERR_UNSUPPORTED, "%s: an image is too large", mgn_op_infos[call->op].label);
+    c->grid_at = aligned(2 * c->taps, sizeof(int64_t));
+    c->weights_at = c->grid_at + aligned(grids + c->slack, size);
+    c->chunk_bytes = c->weights_at + aligned(weights, size);
+    c->totals_at = (size_t)task->chunks * c->chunk_bytes;
+    const int64_t totals = by_kernel ? task->chunks / task->parts * filters * c->taps : 0;
+    task->scratch_bytes = c->totals_at + (size_t)totals * sizeof(double);
+    return MGN_OK;
+}
+
 static mgn_status prepare_random(const mgn_call *call, mgn_cpu_task *task, mgn_dtype dtype) {
     const char *label = mgn_op_infos[call->op].label;
     MGN_TRY(check_count(label, "the state", &call->in[0], MGN_U32, 4));
@@ -434,6 +551,9 @@ mgn_status mgn_cpu_prepare(const mgn_cpu_device *device, const mgn_call *call, m
     case MGN_OP_softmin_dense: status = prepare_cloud(call, task, dtype); break;
     case MGN_OP_softmins:
     case MGN_OP_softmins_dense: status = prepare_softmins(call, task, dtype); break;
+    case MGN_OP_conv:
+    case MGN_OP_conv_transpose:
+    case MGN_OP_conv_kernel_gradient: status = prepare_conv(call, task, dtype); break;
     case MGN_OP_uniform:
     case MGN_OP_normal:
     case MGN_OP_shuffle:

@@ -10,7 +10,7 @@
  *   program.c    a list of calls as a list of launches; running it
  *   row_program.c row_print.c row_rows.c row_shared.c
  *                a whole step of a small model as generated kernels
- *   elementwise.c reduce.c gemm.c spd.c rows.c cloud.c random.c
+ *   elementwise.c reduce.c gemm.c conv.c spd.c rows.c cloud.c random.c
  *                one op family each: which kernels a call needs, and with which arguments
  *
  * Kernels have two shapes. On a GPU a work-item handles one element and a work-group 256 of them. On a CPU device a
@@ -210,6 +210,7 @@ mgn_status mgn_cl_emit_matmul(mgn_cl_builder *builder);
 mgn_status mgn_cl_emit_spd(mgn_cl_builder *builder);
 mgn_status mgn_cl_emit_rows(mgn_cl_builder *builder);
 mgn_status mgn_cl_emit_cloud(mgn_cl_builder *builder);
+mgn_status mgn_cl_emit_conv(mgn_cl_builder *builder);
 mgn_status mgn_cl_emit_random(mgn_cl_builder *builder);
 mgn_status mgn_cl_emit_unorm8(mgn_cl_builder *builder);
 
