@@ -20,6 +20,15 @@ static const mgn_model_config configs[] = {
     {.kind = "icgn", .d = 2, .h = 3, .layers = 4, .activation = MGN_TANH},
     {.kind = "cgradnet", .d = 2, .h = 3, .layers = 12, .signed_scales = true, .lipschitz = 0.1},
     {.kind = "mgradnet", .d = 2, .h = 3, .layers = 1, .lipschitz = 1e-30},
+    {.kind = "conv-cmgn", .d = 24, .h = 2, .layers = 3, .image = {4, 2, 3}, .kernel = 3, .padding = 1},
+    {.kind = "conv-cmgn",
+     .d = 20,
+     .h = 2,
+     .layers = 1,
+     .image = {4, 5, 1},
+     .kernel = 3,
+     .stride = 2,
+     .position_biases = true},
 };
 
 static void save(size_t index, const char *path) {
@@ -39,6 +48,8 @@ START_TEST(round_trip_keeps_every_bit) {
     ck_assert_str_eq(a->kind, b->kind);
     ck_assert(a->d == b->d && a->h == b->h && a->layers == b->layers && a->activation == b->activation && a->v == b->v);
     ck_assert(a->signed_scales == b->signed_scales && a->lipschitz == b->lipschitz);
+    ck_assert(memcmp(&a->image, &b->image, sizeof a->image) == 0 && a->kernel == b->kernel && a->padding == b->padding);
+    ck_assert(MGN_MAX(a->stride, a->kernel > 0) == b->stride && a->position_biases == b->position_biases);
     ck_assert_int_eq(mgn_model_parameter_count(model), mgn_model_parameter_count(loaded));
     for (int64_t i = 0; i < mgn_model_parameter_count(model); i++)
         ck_assert_double_eq(mgn_model_values(loaded)[i], (double)(float)mgn_model_values(model)[i]);
@@ -110,6 +121,9 @@ static const struct lie {
     {"lipschitz", "2x", NULL, MGN_ERR_FORMAT, "'2x' found"},
     {"temperature", "1", NULL, MGN_ERR_FORMAT,
      "its metadata has 'temperature', which this version of mgn does not know"},
+    {"image", "3x1", NULL, MGN_ERR_FORMAT, "metadata has no 'kernel'"},
+    {"image", "3by1", NULL, MGN_ERR_FORMAT, "'3by1' found"},
+    {"model", "conv-cmgn", NULL, MGN_ERR_FORMAT, "0 x 0 x 0 and d=3 found"},
     {"model", "mmgn", NULL, MGN_ERR_FORMAT, "6 tensors were expected for this architecture, 5 found"},
     {"activation", "relu", NULL, MGN_ERR_FORMAT, "unknown activation 'relu'"},
     {"v_start", "identity", NULL, MGN_ERR_FORMAT, "'identity' found"},

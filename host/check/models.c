@@ -15,7 +15,16 @@
 #include "core/core.h"
 #include "core/random.h"
 
-enum { ROWS = 16, DIMENSION = 3, HIDDEN = 4, HIDDEN_ALONE = 8, LAYERS = 2, POINTS = ROWS * DIMENSION, STEPS = 50 };
+enum {
+    ROWS = 16,
+    DIMENSION = 3,
+    HIDDEN = 4,
+    HIDDEN_ALONE = 8,
+    FILTERS = 2,
+    LAYERS = 2,
+    POINTS = ROWS * DIMENSION,
+    STEPS = 50
+};
 
 /* Forward, gradient (conditioning of the Jacobian included), training. */
 static const double single_tolerance[3] = {64 * 0x1p-23, 1024 * 0x1p-23, 1e-3};
@@ -52,6 +61,16 @@ static const struct variant {
     {"cgradnet-signed", {.kind = "cgradnet", .layers = LAYERS, .signed_scales = true}},
     {"mgradnet-signed", {.kind = "mgradnet", .layers = LAYERS, .signed_scales = true}},
     {"icgn-deep", {.kind = "icgn", .layers = LAYERS}},
+    {"conv-cmgn-stride",
+     {.kind = "conv-cmgn",
+      .layers = 1,
+      .image = {1, 1, 3},
+      .kernel = 2,
+      .stride = 2,
+      .padding = 1,
+      .position_biases = true}},
+    {"conv-cmgn-bounded",
+     {.kind = "conv-cmgn", .layers = LAYERS, .image = {3, 1, 1}, .kernel = 2, .padding = 1, .lipschitz = 0.7}},
     {"cmgn-bounded", {.kind = "cmgn", .layers = LAYERS, .lipschitz = 0.7}},
     {"icnn-bounded", {.kind = "icnn", .layers = LAYERS, .lipschitz = 0.1}},
     {"dicnn-bounded", {.kind = "dicnn", .layers = LAYERS, .lipschitz = 0.1}},
@@ -105,9 +124,15 @@ static bool combine(size_t index, combination *c) {
         c->loss = losses_of_others[0];
     }
     c->model.d = DIMENSION;
+    if (strcmp(label, "conv-cmgn") == 0) {
+        c->model.image = (mgn_image_shape){1, DIMENSION, 1};
+        c->model.kernel = 2;
+        c->model.padding = 1;
+    }
     /* A sum of few units without V^T V comes near singular maps, on which log det magnifies every rounding. */
     const bool alone = strstr(c->model.kind, "gradnet") || strcmp(c->model.kind, "icgn") == 0;
     c->model.h = alone && strcmp(c->loss, "nll") == 0 ? HIDDEN_ALONE : HIDDEN;
+    if (c->model.kernel) c->model.h = FILTERS;
     c->model.activation = mgn_model_usual_activation(c->model.kind);
     snprintf(c->label, sizeof c->label, "%s/%s", label, c->loss);
     return true;

@@ -96,6 +96,50 @@ static void cmgn(const network *n, const mgn_exact *x, mgn_exact *y) {
     for (int64_t j = 0; j < c->d; j++) y[j] += top[j] + last[j];
 }
 
+/* x (height, width, channels); units (h, i, j), u = W * x for `forth`, else x += W' * u. */
+static void convolve(const mgn_model_config *c, const mgn_exact *w, int64_t filters, int64_t stride, int64_t padding,
+                     bool forth, mgn_exact *x, mgn_exact *u) {
+    const mgn_image_shape s = c->image;
+    const int64_t k = c->kernel, rows = (s.height + 2 * padding - k) / stride + 1,
+                  columns = (s.width + 2 * padding - k) / stride + 1;
+    for (int64_t e = 0; e < filters * rows * columns; e++) {
+        const int64_t top = e / columns % rows * stride - padding, left = e % columns * stride - padding;
+        const mgn_exact *filter = w + e / columns / rows * s.channels * k * k;
+        if (forth) u[e] = 0;
+        for (int64_t q = 0; q < s.channels * k * k; q++) {
+            const int64_t y = top + q / k % k, z = left + q % k, at = (y * s.width + z) * s.channels + q / k / k;
+            if (y < 0 || z < 0 || y >= s.height || z >= s.width) continue;
+            if (forth)
+                u[e] += filter[q] * x[at];
+            else
+                x[at] += filter[q] * u[e];
+        }
+    }
+}
+
+static int64_t units_of(const mgn_model_config *c, int64_t filters, int64_t stride, int64_t padding) {
+    return filters * ((c->image.height + 2 * padding - c->kernel) / stride + 1) *
+           ((c->image.width + 2 * padding - c->kernel) / stride + 1);
+}
+
+static void conv_cmgn(const network *n, const mgn_exact *point, mgn_exact *y) {
+    const mgn_model_config *c = n->c;
+    const mgn_exact *w = named(n, "W", -1), *v = named(n, "V", -1), *last = named(n, "bL", -1);
+    const int64_t stride = mgn_model_stride(c), channels = c->image.channels, middle = c->kernel / 2;
+    const int64_t units = units_of(c, c->h, stride, c->padding), each = c->position_biases ? 1 : units / c->h;
+    mgn_exact x[D], u[H], z[H];
+    memcpy(x, point, (size_t)c->d * sizeof *x);
+    convolve(c, w, c->h, stride, c->padding, true, x, u);
+    for (int l = 0; l < c->layers; l++)
+        for (int64_t i = 0; i < units; i++) z[i] = u[i] + (l ? activation(c, z[i]) : 0) + named(n, "b", l)[i / each];
+    for (int64_t i = 0; i < units; i++) z[i] = activation(c, z[i]);
+    for (int64_t j = 0; j < c->d; j++)
+        y[j] = last[c->position_biases ? j % channels * (c->d / channels) + j / channels : j % channels];
+    convolve(c, w, c->h, stride, c->padding, false, y, z);
+    convolve(c, v, channels, 1, middle, true, x, u);
+    convolve(c, v, channels, 1, middle, false, y, u);
+}
+
 static void mmgn(const network *n, const mgn_exact *x, mgn_exact *y) {
     const mgn_model_config *c = n->c;
     quadratic(named(n, "V", -1), x, c->d, y);
@@ -266,6 +310,46 @@ static void cmgn_bound(const network *n, mgn_exact *B) {
     add_gram(named(n, "V", -1), NULL, 1, n->c->d, n->c->d, B);
 }
 
+/* (tr B^k)^(1/k), k being the smallest power of 2 that is at least 100 ln d. */
+static mgn_exact root_of_power(const mgn_exact *B, int64_t d) {
+    mgn_exact power[D * D], trace = 0, last = 0;
+    int k = 2;
+    while (k < 100 * log((double)d)) k *= 2;
+    for (int64_t i = 0; i < d; i++) trace += B[i * (d + 1)];
+    if (d == 1) return trace;
+    for (int64_t i = 0; i < d * d; i++) power[i] = B[i] / trace;
+    for (int step = 1; step < k; step++) {
+        mgn_exact next[D * D] = {0};
+        for (int64_t i = 0; i < d; i++)
+            for (int64_t j = 0; j < d; j++)
+                for (int64_t m = 0; m < d; m++) next[i * d + j] += power[i * d + m] * B[m * d + j] / trace;
+        memcpy(power, next, sizeof power);
+    }
+    for (int64_t i = 0; i < d; i++) last += power[i * (d + 1)];
+    return trace * powl(last, 1.0L / k);
+}
+
+/* Of a kernel as a matrix (filters, entries), times how often it meets a pixel: see host/model/conv_cmgn.c. */
+static mgn_exact squared_norm(const network *n, const char *name, int64_t filters, int64_t stride) {
+    const int64_t k = n->c->kernel, entries = n->c->image.channels * k * k, repeats = (k + stride - 1) / stride;
+    const bool by_filter = filters < entries;
+    const int64_t side = by_filter ? filters : entries;
+    const mgn_exact *w = named(n, name, -1);
+    mgn_exact B[D * D] = {0};
+    for (int64_t i = 0; i < side; i++)
+        for (int64_t j = 0; j < side; j++)
+            for (int64_t e = 0; e < (by_filter ? entries : filters); e++)
+                B[i * side + j] +=
+                    by_filter ? w[i * entries + e] * w[j * entries + e] : w[e * entries + i] * w[e * entries + j];
+    return (mgn_exact)(repeats * repeats) * root_of_power(B, side);
+}
+
+static void conv_cmgn_bound(const network *n, mgn_exact *B) {
+    mgn_exact sum = 0, power = 1;
+    for (int l = 0; l < n->c->layers; l++) sum += power *= steepest(n->c);
+    B[0] = sum * squared_norm(n, "W", n->c->h, mgn_model_stride(n->c)) + squared_norm(n, "V", n->c->image.channels, 1);
+}
+
 static void cgradnet_bound(const network *n, mgn_exact *B) {
     mgn_exact steep[H];
     for (int64_t i = 0; i < n->c->h; i++) {
@@ -335,6 +419,7 @@ static const struct equations {
     {"icgn", icgn, icgn_bound},
     {"cgradnet", cgradnet, cgradnet_bound},
     {"mgradnet", mgradnet, mgradnet_bound},
+    {"conv-cmgn", conv_cmgn, conv_cmgn_bound},
 };
 
 static const struct equations *find(const char *kind) {
@@ -345,30 +430,11 @@ static const struct equations *find(const char *kind) {
 
 bool mgn_oracle_knows_model(const char *kind) { return find(kind) != NULL; }
 
-/* (tr B^k)^(1/k), k being the smallest power of 2 that is at least 100 ln d. */
-static mgn_exact root_of_power(const mgn_exact *B, int64_t d) {
-    mgn_exact power[D * D], trace = 0, last = 0;
-    int k = 2;
-    while (k < 100 * log((double)d)) k *= 2;
-    for (int64_t i = 0; i < d; i++) trace += B[i * (d + 1)];
-    if (d == 1) return trace;
-    for (int64_t i = 0; i < d * d; i++) power[i] = B[i] / trace;
-    for (int step = 1; step < k; step++) {
-        mgn_exact next[D * D] = {0};
-        for (int64_t i = 0; i < d; i++)
-            for (int64_t j = 0; j < d; j++)
-                for (int64_t m = 0; m < d; m++) next[i * d + j] += power[i * d + m] * B[m * d + j] / trace;
-        memcpy(power, next, sizeof power);
-    }
-    for (int64_t i = 0; i < d; i++) last += power[i * (d + 1)];
-    return trace * powl(last, 1.0L / k);
-}
-
 /* The weights W, Wx and V, which a bound multiplies; not Wz, nor biases and scales. */
 static bool is_weight(const char *label) { return (*label == 'W' && label[1] != 'z') || *label == 'V'; }
 
 static mgn_exact factor(const network *n, const struct equations *e) {
-    const bool scalar = e->bound == icnn_bound; /* one number, not a matrix */
+    const bool scalar = e->bound == icnn_bound || e->bound == conv_cmgn_bound; /* one number, not a matrix */
     mgn_exact B[D * D] = {0};
     e->bound(n, B);
     const mgn_exact most = root_of_power(B, scalar ? 1 : n->c->d), allowed = (mgn_exact)n->c->lipschitz;

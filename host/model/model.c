@@ -1,9 +1,11 @@
 /* Models as a whole: the table of kinds, parameters and their start. */
 #include "model/model.h"
 
+#include <errno.h>
 #include <lapacke.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "core/random.h"
@@ -11,7 +13,7 @@
 /* One row per kind. */
 static const mgn_model_kind_info *const kinds[] = {
     &mgn_model_cmgn,     &mgn_model_mmgn,     &mgn_model_icnn,  &mgn_model_icgn,
-    &mgn_model_cgradnet, &mgn_model_mgradnet, &mgn_model_dicnn,
+    &mgn_model_cgradnet, &mgn_model_mgradnet, &mgn_model_dicnn, &mgn_model_conv_cmgn,
 };
 
 static const char *const activation_names[] = {
@@ -109,7 +111,34 @@ static mgn_status check_config(const mgn_model_config *config, const mgn_model_k
                         mgn_activation_name(config->activation));
     if (config->signed_scales && !(*kind)->has_scales)
         return mgn_fail(MGN_ERR_ARGUMENT, "%s has no scales whose signs could be free", label);
+    const bool has_picture = config->image.height || config->image.width || config->image.channels || config->kernel ||
+                             config->stride || config->padding || config->position_biases;
+    if (has_picture && !(*kind)->has_pictures)
+        return mgn_fail(MGN_ERR_ARGUMENT, "%s does not look at rows as pictures: it has no kernel", label);
+    if ((*kind)->check) MGN_TRY((*kind)->check(config));
     return check_bound(config, *kind);
+}
+
+mgn_status mgn_image_shape_parse(const char *text, mgn_image_shape *shape) {
+    int64_t sizes[3] = {0, 0, 1};
+    const char *at = text;
+    int count = 0;
+    for (bool more = true; more && count < 3; count++) {
+        char *end;
+        errno = 0;
+        const long long size = strtoll(at, &end, 10);
+        more = *end == 'x';
+        if (*at < '0' || *at > '9' || errno || size < 1 || size > 1 << 20 || (*end && !more)) break;
+        sizes[count] = size;
+        at = end + 1;
+        if (!more) {
+            if (count == 0) break;
+            *shape = (mgn_image_shape){sizes[0], sizes[1], sizes[2]};
+            return MGN_OK;
+        }
+    }
+    return mgn_fail(MGN_ERR_ARGUMENT,
+                    "a picture's shape is its height x width x channels, such as 32x32x3; '%.40s' found", text);
 }
 
 /* The orthogonal factor of a Gaussian matrix, with the signs that make it uniform over the orthogonal group. */
@@ -130,6 +159,23 @@ static mgn_status orthogonalise(double *v, int64_t d) {
     return status;
 }
 
+/* A kernel (k, c, a, a) of normal numbers: such that its sums are of the size of what it sees. One that is to start
+ * orthogonal is an orthogonal matrix of channels at its middle pixel, and 0 elsewhere. */
+static mgn_status start_kernel(double *values, mgn_shape shape, bool is_orthogonal) {
+    const int64_t k = shape.dim[0], c = shape.dim[1], area = shape.dim[2] * shape.dim[3];
+    const int64_t middle = shape.dim[2] / 2 * shape.dim[3] + shape.dim[3] / 2;
+    if (!is_orthogonal) {
+        for (int64_t j = 0; j < k * c * area; j++) values[j] /= sqrt((double)(c * area));
+        return MGN_OK;
+    }
+    MGN_TRY(orthogonalise(values, c));
+    for (int64_t j = k * c - 1; j >= 0; j--) {
+        const double entry = values[j];
+        for (int64_t q = 0; q < area; q++) values[j * area + q] = q == middle ? entry : 0;
+    }
+    return MGN_OK;
+}
+
 /* The mean of what a parameter stands for, for those that are read through mgn_positive; 0 for the others. */
 static double start_mean(const mgn_model *model, size_t i) {
     const mgn_shape shape = model->list.items[i].shape;
@@ -147,7 +193,10 @@ static mgn_status start_values(mgn_model *model, uint64_t seed) {
             values[j] = mgn_host_normal(seed, (uint32_t)i, (uint64_t)j);
             if (mean > 0) values[j] = log(expm1(mean * exp(0.5 * values[j]))); /* log-normal after mgn_positive */
         }
-        if (model->list.role[i] == MGN_ROLE_V && model->config.v == MGN_V_ORTHOGONAL)
+        const bool is_orthogonal = model->list.role[i] == MGN_ROLE_V && model->config.v == MGN_V_ORTHOGONAL;
+        if (p->shape.rank == 4)
+            MGN_TRY(start_kernel(values, p->shape, is_orthogonal));
+        else if (is_orthogonal)
             MGN_TRY(orthogonalise(values, p->shape.dim[0]));
     }
     return MGN_OK;

@@ -13,7 +13,7 @@ enum { MGN_MOST_LAYERS = 256, MGN_MOST_PARAMETERS = 3 * MGN_MOST_LAYERS + 8 };
 /* What a parameter is for: it decides how it starts, and whether a Lipschitz bound scales it. */
 typedef enum mgn_role {
     MGN_BIAS,     /* N(0, 1) */
-    MGN_WEIGHT,   /* N(0, 1); scaled */
+    MGN_WEIGHT,   /* N(0, 1), of a convolution N(0, 1 / entries of a filter); scaled */
     MGN_ROLE_V,   /* as the configuration's `v` says; scaled */
     MGN_SCALE,    /* read through mgn_unit_scale: N(0, 1) where signs are free, else around 1 */
     MGN_POSITIVE, /* read through mgn_positive, around 1; a matrix around 1 / columns, so that its rows sum to about 1 */
@@ -38,6 +38,9 @@ typedef struct mgn_model_kind_info {
     mgn_activation usual;
     unsigned activations; /* bit set of those that keep the map what the kind promises */
     bool has_scales;      /* knows signed_scales */
+    bool has_pictures;    /* knows image, kernel, stride, padding, position_biases */
+    /* What is to be said of a configuration beyond what holds for all kinds. NULL: nothing. */
+    mgn_status (*check)(const mgn_model_config *config);
     void (*describe)(const mgn_model_config *config, mgn_parameter_list *list);
     mgn_model_function *forward;   /* (n, d) */
     mgn_model_function *potential; /* (n) */
@@ -55,7 +58,7 @@ typedef struct mgn_model_kind_info {
 } mgn_model_kind_info;
 
 extern const mgn_model_kind_info mgn_model_cmgn, mgn_model_mmgn, mgn_model_icnn, mgn_model_icgn, mgn_model_cgradnet,
-    mgn_model_mgradnet, mgn_model_dicnn;
+    mgn_model_mgradnet, mgn_model_dicnn, mgn_model_conv_cmgn;
 
 /* The activation, and its antiderivative (the activation of the potential). */
 mgn_node *mgn_activate(mgn_activation activation, mgn_node *z);
@@ -66,6 +69,8 @@ double mgn_activation_slope(mgn_activation activation);
 /* Gauss-Legendre quadrature on [0, 1], for integrals along the ray from 0 to x. */
 enum { MGN_RAY_POINTS = 8 };
 extern const double mgn_ray_points[MGN_RAY_POINTS], mgn_ray_weights[MGN_RAY_POINTS];
+
+static inline int64_t mgn_model_stride(const mgn_model_config *config) { return config->stride ? config->stride : 1; }
 
 /* log(1 + exp(raw)): what is learned is any real number, what is used is never negative, whatever the optimizer does. */
 mgn_node *mgn_positive(mgn_node *raw);

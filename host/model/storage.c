@@ -12,11 +12,14 @@ static const char *const v_names[] = {[MGN_V_ORTHOGONAL] = "orthogonal", [MGN_V_
 
 static const char *const scale_names[] = {"non-negative", "signed"};
 
-/* Everything the metadata may hold. An entry of another name may change what the tensors mean: it is refused. "scales",
- * "lipschitz" and "frame" stand only in the files of models that have them, so that other files are those of earlier
- * versions; the recipe of a training is a note that says nothing of the map. */
+static const char *const bias_names[] = {"filter", "position"};
+
+/* Everything the metadata may hold. An entry of another name may change what the tensors mean: it is refused. What only
+ * some models have stands in their files alone, so that other files are those of earlier versions; the recipe of a training is
+ * a note that says nothing of the map. */
 static const char *const keys[] = {"format",  "model",  "d",         "h",     "layers", "activation",
-                                   "v_start", "scales", "lipschitz", "frame", "recipe"};
+                                   "v_start", "scales", "lipschitz", "image", "kernel", "stride",
+                                   "padding", "biases", "frame",     "recipe"};
 
 static mgn_status set_number(mgn_safetensors *file, const char *key, int64_t value) {
     char text[24];
@@ -69,6 +72,17 @@ static mgn_status add_frame(mgn_safetensors *file, const mgn_model *model) {
     return add_real(file, "frame", frame->factor);
 }
 
+static mgn_status add_picture(mgn_safetensors *file, const mgn_model_config *config) {
+    char text[80];
+    snprintf(text, sizeof text, "%" PRId64 "x%" PRId64 "x%" PRId64, config->image.height, config->image.width,
+             config->image.channels);
+    MGN_TRY(mgn_safetensors_set(file, "image", text));
+    MGN_TRY(set_number(file, "kernel", config->kernel));
+    MGN_TRY(set_number(file, "stride", mgn_model_stride(config)));
+    MGN_TRY(set_number(file, "padding", config->padding));
+    return mgn_safetensors_set(file, "biases", bias_names[config->position_biases]);
+}
+
 static mgn_status fill_file(mgn_safetensors *file, const mgn_model *model) {
     MGN_TRY(mgn_safetensors_set(file, "format", "mgn-map-1"));
     MGN_TRY(mgn_safetensors_set(file, "model", model->kind->label));
@@ -79,6 +93,7 @@ static mgn_status fill_file(mgn_safetensors *file, const mgn_model *model) {
     MGN_TRY(mgn_safetensors_set(file, "v_start", v_names[model->config.v]));
     if (model->config.signed_scales) MGN_TRY(mgn_safetensors_set(file, "scales", scale_names[1]));
     if (model->config.lipschitz > 0) MGN_TRY(add_real(file, "lipschitz", model->config.lipschitz));
+    if (model->kind->has_pictures) MGN_TRY(add_picture(file, &model->config));
     MGN_TRY(add_parameters(file, model));
     return add_frame(file, model);
 }
@@ -111,16 +126,22 @@ static mgn_status get_text(const mgn_safetensors *file, const char *path, const 
                  : mgn_fail(MGN_ERR_FORMAT, "%s: not a map written by mgn: its metadata has no '%s'", path, key);
 }
 
-static mgn_status get_number(const mgn_safetensors *file, const char *path, const char *key, int64_t *value) {
+/* An integer of at least `least`, 0 or 1. */
+static mgn_status get_integer(const mgn_safetensors *file, const char *path, const char *key, int64_t least,
+                              int64_t *value) {
     const char *text;
     MGN_TRY(get_text(file, path, key, &text));
     char *end;
     long long number = strtoll(text, &end, 10);
-    if (end == text || *end || number < 1)
-        return mgn_fail(MGN_ERR_FORMAT, "%s: metadata '%s' should be a positive integer, '%.40s' found", path, key,
-                        text);
+    if (end == text || *end || number < least)
+        return mgn_fail(MGN_ERR_FORMAT, "%s: metadata '%s' should be a %s integer, '%.40s' found", path, key,
+                        least ? "positive" : "non-negative", text);
     *value = number;
     return MGN_OK;
+}
+
+static mgn_status get_number(const mgn_safetensors *file, const char *path, const char *key, int64_t *value) {
+    return get_integer(file, path, key, 1, value);
 }
 
 /* Which of `count` names the text is. */
@@ -170,6 +191,22 @@ static mgn_status read_options(const mgn_safetensors *file, const char *path, mg
     return get_positive(file, path, "lipschitz", &config->lipschitz);
 }
 
+/* All of what a model of pictures has, or nothing of it. */
+static mgn_status read_picture(const mgn_safetensors *file, const char *path, mgn_model_config *config) {
+    const char *image = mgn_safetensors_get(file, "image"), *text;
+    size_t choice = 0;
+    if (!image) return MGN_OK;
+    if (mgn_image_shape_parse(image, &config->image) != MGN_OK)
+        return mgn_fail(MGN_ERR_FORMAT, "%s: metadata 'image': %s", path, mgn_last_error());
+    MGN_TRY(get_number(file, path, "kernel", &config->kernel));
+    MGN_TRY(get_number(file, path, "stride", &config->stride));
+    MGN_TRY(get_integer(file, path, "padding", 0, &config->padding));
+    MGN_TRY(get_text(file, path, "biases", &text));
+    MGN_TRY(get_choice(path, "biases", text, bias_names, MGN_COUNT(bias_names), &choice));
+    config->position_biases = choice == 1;
+    return MGN_OK;
+}
+
 static mgn_status read_config(const mgn_safetensors *file, const char *path, mgn_model_config *config) {
     const char *text;
     size_t choice = 0;
@@ -188,6 +225,7 @@ static mgn_status read_config(const mgn_safetensors *file, const char *path, mgn
     MGN_TRY(get_choice(path, "v_start", text, v_names, MGN_COUNT(v_names), &choice));
     config->v = (mgn_v_start)choice;
     MGN_TRY(read_options(file, path, config));
+    MGN_TRY(read_picture(file, path, config));
     return check_keys(file, path);
 }
 

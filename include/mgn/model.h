@@ -14,18 +14,30 @@ typedef enum mgn_activation { MGN_LOGISTIC, MGN_TANH, MGN_SOFTPLUS } mgn_activat
 /** How V starts: a random orthogonal matrix (QR of a Gaussian one), or independent N(0, 1) entries. */
 typedef enum mgn_v_start { MGN_V_ORTHOGONAL, MGN_V_GAUSSIAN } mgn_v_start;
 
+/** What a row of numbers is where rows are pictures: pixels from the top, their channels interleaved. */
+typedef struct mgn_image_shape {
+    int64_t height, width, channels;
+} mgn_image_shape;
+
+/** Reads "32x32x3": height, width and channels; "28x28" has one channel. Errors: ARGUMENT. */
+MGN_API mgn_status mgn_image_shape_parse(const char *text, mgn_image_shape *shape);
+
 /** A model's architecture. Zeros after `layers` are the usual choices, so write it with designated initialisers. */
 typedef struct mgn_model_config {
     char kind[16];             /**< "cmgn", "mmgn", ...: mgn_model_kind lists them */
     int64_t d;                 /**< dimension of the space */
-    int64_t h;                 /**< hidden width */
+    int64_t h;                 /**< hidden width; conv-cmgn: filters */
     int64_t layers;            /**< layers of a cascade or of a network; modules of a modular kind */
     mgn_activation activation; /**< mgn_model_usual_activation, or another that the kind admits */
-    mgn_v_start v;             /**< cmgn, mmgn */
-    bool signed_scales; /**< cgradnet, mgradnet: learnable scales of either sign. The map is still a gradient, but
+    mgn_v_start v;             /**< cmgn, mmgn, conv-cmgn (orthogonal: by channels, at each pixel) */
+    bool signed_scales;    /**< cgradnet, mgradnet: learnable scales of either sign. The map is still a gradient, but
                                     need not be monotone */
-    double lipschitz;   /**< K > 0: weights are scaled, in the graph, so that |g(x) - g(y)| <= K |x - y| whatever the
+    double lipschitz;      /**< K > 0: weights are scaled, in the graph, so that |g(x) - g(y)| <= K |x - y| whatever the
                                     parameters are; 0: no bound */
+    mgn_image_shape image; /**< conv-cmgn: what a row is, of d numbers in all */
+    int64_t kernel;        /**< conv-cmgn: the side of the filters */
+    int64_t stride, padding; /**< conv-cmgn: steps of the filters W (0 means 1), and zeros round the picture */
+    bool position_biases;    /**< conv-cmgn: biases of every position; else they are shared by all of a filter */
 } mgn_model_config;
 
 typedef struct mgn_model mgn_model;
