@@ -265,6 +265,9 @@ static void subject(const mgn_check_case *c, char *text, size_t capacity) {
     if (c->op == MGN_OP_matmul)
         snprintf(text + at, capacity - at, "%s by %lldx%lld", c->transpose_a ? "^T" : "",
                  (long long)c->in[1].shape.dim[0], (long long)c->in[1].shape.dim[1]);
+    if (c->stride > 0) /* the kernel's side is odd */
+        snprintf(text + at, capacity - at, " kernel %lld stride %lld", (long long)(2 * c->padding + 1),
+                 (long long)c->stride);
     if (c->op == MGN_OP_sum || c->op == MGN_OP_max) snprintf(text + at, capacity - at, " over axis %d", c->axes - 1);
 }
 
