@@ -16,7 +16,7 @@
 #include "graph/batch.h"
 
 /* Curvature is a matrix up to so many parameters, and so many numbers in the Jacobian of all rows. */
-enum { MOST_MATRIX_PARAMETERS = 600, MOST_FUSED_PARAMETERS = 64 };
+enum { MOST_MATRIX_PARAMETERS = 600, MOST_FUSED_PARAMETERS = 16 };
 static const int64_t most_jacobian = (int64_t)1 << 26;
 
 /* Half-width of the part of |r| that Gauss-Newton takes for curved. */

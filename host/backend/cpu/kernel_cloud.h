@@ -90,28 +90,37 @@ static void cloud_load_tile(const mgn_cpu_task *task, const R *y, const R *h, in
     }
 }
 
-/* Exponents of four rows, whose coordinates are x[k][row], in powers of two, and their maxima. */
+/* Squared distances of four rows, whose coordinates are x[k][row], from column j. */
+typedef struct cloud_quad {
+    R s0, s1, s2, s3;
+} cloud_quad;
+
+static inline __attribute__((always_inline)) cloud_quad cloud_distances(const R (*x)[CLOUD_ROWS],
+                                                                        const cloud_tile *tile, int64_t d, int64_t j) {
+    R y = tile->y[0][j];
+    cloud_quad q = {(x[0][0] - y) * (x[0][0] - y), (x[0][1] - y) * (x[0][1] - y), (x[0][2] - y) * (x[0][2] - y),
+                    (x[0][3] - y) * (x[0][3] - y)};
+    for (int64_t k = 1; k < d; k++) {
+        y = tile->y[k][j];
+        q.s0 = m_fma(x[k][0] - y, x[k][0] - y, q.s0);
+        q.s1 = m_fma(x[k][1] - y, x[k][1] - y, q.s1);
+        q.s2 = m_fma(x[k][2] - y, x[k][2] - y, q.s2);
+        q.s3 = m_fma(x[k][3] - y, x[k][3] - y, q.s3);
+    }
+    return q;
+}
+
+/* Exponents of four rows in powers of two, and their maxima. */
 static inline __attribute__((always_inline)) void cloud_differences(const R (*x)[CLOUD_ROWS], const cloud_tile *tile,
                                                                     int64_t d, R (*e)[CLOUD_COLUMNS], R *top) {
     R t0 = -(R)INFINITY, t1 = t0, t2 = t0, t3 = t0;
     const R half = (R)0.5 * cloud_log2e;
 #pragma omp simd reduction(max : t0, t1, t2, t3)
     for (int64_t j = 0; j < tile->padded; j++) {
-        R y = tile->y[0][j];
-        R s0 = (x[0][0] - y) * (x[0][0] - y), s1 = (x[0][1] - y) * (x[0][1] - y);
-        R s2 = (x[0][2] - y) * (x[0][2] - y), s3 = (x[0][3] - y) * (x[0][3] - y);
-        for (int64_t k = 1; k < d; k++) {
-            y = tile->y[k][j];
-            s0 = m_fma(x[k][0] - y, x[k][0] - y, s0);
-            s1 = m_fma(x[k][1] - y, x[k][1] - y, s1);
-            s2 = m_fma(x[k][2] - y, x[k][2] - y, s2);
-            s3 = m_fma(x[k][3] - y, x[k][3] - y, s3);
-        }
-        R h = tile->h[j];
-        e[0][j] = s0 = m_fma(-half, s0, h);
-        e[1][j] = s1 = m_fma(-half, s1, h);
-        e[2][j] = s2 = m_fma(-half, s2, h);
-        e[3][j] = s3 = m_fma(-half, s3, h);
+        const cloud_quad q = cloud_distances(x, tile, d, j);
+        const R h = tile->h[j], s0 = m_fma(-half, q.s0, h), s1 = m_fma(-half, q.s1, h), s2 = m_fma(-half, q.s2, h),
+                s3 = m_fma(-half, q.s3, h);
+        e[0][j] = s0, e[1][j] = s1, e[2][j] = s2, e[3][j] = s3;
         t0 = s0 > t0 ? s0 : t0;
         t1 = s1 > t1 ? s1 : t1;
         t2 = s2 > t2 ? s2 : t2;
@@ -161,11 +170,17 @@ static void cloud_exponents(const R (*x)[CLOUD_ROWS], const cloud_tile *tile, in
     }
 }
 
-/* Exponents by products, but for -|x_i|^2 / 2, and their maxima: e (rows, CLOUD_WIDE_COLUMNS). */
-static void cloud_products(const R *x, const R *y, int64_t rows, int64_t d, const cloud_tile *tile, R *e, R *top) {
+/* x_i . y_j in powers of two, y being the tile's: e (rows, CLOUD_WIDE_COLUMNS). */
+static void cloud_products(const R *x, const R *y, int64_t rows, int64_t d, const cloud_tile *tile, R *e) {
     BLAS(gemm)
     (CblasRowMajor, CblasNoTrans, CblasTrans, (blasint)rows, (blasint)tile->count, (blasint)d, cloud_log2e, x,
      (blasint)d, y + tile->begin * d, (blasint)d, 0, e, CLOUD_WIDE_COLUMNS);
+}
+
+/* Exponents by products, but for -|x_i|^2 / 2, and their maxima. */
+static void cloud_wide_exponents(const R *x, const R *y, int64_t rows, int64_t d, const cloud_tile *tile, R *e,
+                                 R *top) {
+    cloud_products(x, y, rows, d, tile, e);
     for (int64_t r = 0; r < rows; r++) {
         R *row = e + r * CLOUD_WIDE_COLUMNS, t = -(R)INFINITY;
         for (int64_t j = tile->count; j < tile->padded; j++) row[j] = 0;
@@ -230,7 +245,7 @@ static void softmin_wide(const mgn_cpu_task *task, int64_t begin, int64_t rows) 
     for (int64_t r = 0; r < rows; r++) totals[r] = (cloud_total){-(R)INFINITY, 0};
     for (int64_t column = 0; column < m; column += CLOUD_WIDE_COLUMNS) {
         cloud_load_tile(task, task->in[1], task->in[2], column, CLOUD_WIDE_COLUMNS, &tile);
-        cloud_products(x, task->in[1], rows, d, &tile, e, top);
+        cloud_wide_exponents(x, task->in[1], rows, d, &tile, e, top);
         for (int64_t r = 0; r < rows; r++) cloud_absorb(&totals[r], e + r * CLOUD_WIDE_COLUMNS, tile.padded, top[r]);
     }
     for (int64_t r = 0; r < rows; r++) ((R *)task->out)[begin + r] = cloud_log(&totals[r], cloud_norm(x + r * d, d));
@@ -335,7 +350,7 @@ static void gibbs_wide(const mgn_cpu_task *task, int64_t begin, int64_t rows) {
     if (m == 0) memset(out, 0, (size_t)(rows * columns) * sizeof(R));
     for (int64_t column = 0; column < m; column += CLOUD_WIDE_COLUMNS) {
         cloud_load_tile(task, task->in[1], task->in[3], column, CLOUD_WIDE_COLUMNS, &tile);
-        cloud_products(x, task->in[1], rows, d, &tile, e, top);
+        cloud_wide_exponents(x, task->in[1], rows, d, &tile, e, top);
         for (int64_t r = 0; r < rows; r++)
             cloud_weights(e + r * CLOUD_WIDE_COLUMNS, tile.padded, f[r] * cloud_log2e - cloud_norm(x + r * d, d));
         BLAS(gemm)
