@@ -258,9 +258,13 @@ static mgn_node *gibbs_jvp(mgn_node *node, mgn_node *const *tangents) {
 
 /* ---- costs in memory ---- */
 
-/* w_ij = exp(h_j - scale s_ij - F_i): (n, m). */
+enum { LEAST_EXPONENT = -69 };
+
+/* w_ij = exp(h_j - scale s_ij - F_i): (n, m). Exponents stop at LEAST_EXPONENT, where weights are nothing next to a row's
+ * sum, 1: most would be denormal or 0 at a small blur, and products of denormals take ten times as long. */
 static mgn_node *dense_weights(mgn_node *s, mgn_node *h, mgn_node *f, double scale) {
-    return mgn_exp(mgn_sub(mgn_sub(h, mgn_scale(s, scale)), column(f)));
+    mgn_node *least = mgn_constant(s->graph, LEAST_EXPONENT);
+    return mgn_exp(mgn_maximum(least, mgn_sub(mgn_sub(h, mgn_scale(s, scale)), column(f))));
 }
 
 static mgn_node *dense_vjp(mgn_node *node, mgn_node *g, int i) {
