@@ -129,18 +129,26 @@ static inline __attribute__((always_inline)) void cloud_differences(const R (*x)
     top[0] = t0, top[1] = t1, top[2] = t2, top[3] = t3;
 }
 
-/* The same with the number of coordinates unknown to the compiler: coordinate by coordinate over the tile. */
-static void cloud_differences_any(const R (*x)[CLOUD_ROWS], const cloud_tile *tile, int64_t d, R (*e)[CLOUD_COLUMNS],
-                                  R *top) {
-    const R half = (R)0.5 * cloud_log2e;
+/* Squared distances of four rows with the number of coordinates unknown to the compiler: coordinate by coordinate over
+ * the tile. */
+static void cloud_distances_any(const R (*x)[CLOUD_ROWS], const cloud_tile *tile, int64_t d, R (*e)[CLOUD_COLUMNS]) {
     for (int r = 0; r < CLOUD_ROWS; r++) {
-        R t = -(R)INFINITY;
         for (int64_t j = 0; j < tile->padded; j++) e[r][j] = 0;
         for (int64_t k = 0; k < d; k++) {
             const R *y = tile->y[k], a = x[k][r];
 #pragma omp simd
             for (int64_t j = 0; j < tile->padded; j++) e[r][j] = m_fma(a - y[j], a - y[j], e[r][j]);
         }
+    }
+}
+
+/* Their exponents and maxima. */
+static void cloud_differences_any(const R (*x)[CLOUD_ROWS], const cloud_tile *tile, int64_t d, R (*e)[CLOUD_COLUMNS],
+                                  R *top) {
+    const R half = (R)0.5 * cloud_log2e;
+    cloud_distances_any(x, tile, d, e);
+    for (int r = 0; r < CLOUD_ROWS; r++) {
+        R t = -(R)INFINITY;
 #pragma omp simd reduction(max : t)
         for (int64_t j = 0; j < tile->padded; j++) {
             R s = tile->h[j] - half * e[r][j];
@@ -289,8 +297,7 @@ static void chunk_softmin_dense(const mgn_cpu_task *task, int64_t chunk) {
     int64_t begin = chunk * task->chunk_size, end = MGN_MIN(begin + task->chunk_size, task->attributes.cloud.n);
     int64_t m = task->attributes.cloud.m;
     const R scale = (R)task->attributes.cloud.scale * cloud_log2e, *s = task->in[0];
-    for (int64_t i = begin; i < end; i++)
-        ((R *)task->out)[i] = softmin_dense_row(s + i * m, 1, task->in[1], m, scale);
+    for (int64_t i = begin; i < end; i++) ((R *)task->out)[i] = softmin_dense_row(s + i * m, 1, task->in[1], m, scale);
 }
 
 /* ---- weighted sums ---- */

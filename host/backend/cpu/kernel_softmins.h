@@ -6,6 +6,8 @@
  * is needed; rows and columns whose sum leaves the range of R are computed again, each by its own softmin. A cloud
  * against itself with the same heights has a symmetric K, of which half is enough.
  *
+ * With many coordinates the products x_i . y_j of a band of rows with a tile come from BLAS, as in kernel_cloud.h.
+ *
  * The pairs are cut into blocks, a chunk each. A block leaves sums of its part of every row and column in the scratch
  * memory; `finish` adds them up in order. */
 
@@ -31,79 +33,21 @@ static void softmins_check(R top, int64_t count, R *columns, R *sums) {
 
 /* ---- four rows against a tile: adds their powers to `columns`, and stores each row's sum ---- */
 
-static inline __attribute__((always_inline)) void
-softmins_differences(const R (*x)[CLOUD_ROWS], const R *f, const cloud_tile *tile, int64_t d, R *columns, R *sums) {
-    R r0 = 0, r1 = 0, r2 = 0, r3 = 0, top = -(R)INFINITY;
-    const R half = (R)0.5 * cloud_log2e;
-#pragma omp simd reduction(+ : r0, r1, r2, r3) reduction(max : top)
-    for (int64_t j = 0; j < tile->padded; j++) {
-        R y = tile->y[0][j], h = tile->h[j];
-        R s0 = (x[0][0] - y) * (x[0][0] - y), s1 = (x[0][1] - y) * (x[0][1] - y);
-        R s2 = (x[0][2] - y) * (x[0][2] - y), s3 = (x[0][3] - y) * (x[0][3] - y);
-        for (int64_t k = 1; k < d; k++) {
-            y = tile->y[k][j];
-            s0 = m_fma(x[k][0] - y, x[k][0] - y, s0);
-            s1 = m_fma(x[k][1] - y, x[k][1] - y, s1);
-            s2 = m_fma(x[k][2] - y, x[k][2] - y, s2);
-            s3 = m_fma(x[k][3] - y, x[k][3] - y, s3);
-        }
-        s0 = m_fma(-half, s0, h + f[0]);
-        s1 = m_fma(-half, s1, h + f[1]);
-        s2 = m_fma(-half, s2, h + f[2]);
-        s3 = m_fma(-half, s3, h + f[3]);
-        top = s0 > top ? s0 : top;
-        top = s1 > top ? s1 : top;
-        top = s2 > top ? s2 : top;
-        top = s3 > top ? s3 : top;
-        R p0 = cloud_power(s0), p1 = cloud_power(s1), p2 = cloud_power(s2), p3 = cloud_power(s3);
-        r0 += p0;
-        r1 += p1;
-        r2 += p2;
-        r3 += p3;
-        columns[j] += (p0 + p1) + (p2 + p3);
-    }
-    sums[0] = r0, sums[1] = r1, sums[2] = r2, sums[3] = r3;
-    softmins_check(top, tile->padded, columns, sums);
-}
-
-/* Any number of coordinates. */
-static void softmins_any(const R (*x)[CLOUD_ROWS], const R *f, const cloud_tile *tile, int64_t d, R *columns, R *sums) {
-    R e[CLOUD_ROWS][CLOUD_COLUMNS], tops[CLOUD_ROWS], top = -(R)INFINITY;
-    cloud_differences_any(x, tile, d, e, tops);
-    for (int r = 0; r < CLOUD_ROWS; r++) {
-        R sum = 0;
-#pragma omp simd reduction(+ : sum)
-        for (int64_t j = 0; j < tile->padded; j++) {
-            R p = cloud_power(e[r][j] + f[r]);
-            sum += p;
-            columns[j] += p;
-        }
-        sums[r] = sum;
-        top = tops[r] + f[r] > top ? tops[r] + f[r] : top;
-    }
-    softmins_check(top, tile->padded, columns, sums);
-}
-
-static void softmins_points(const R (*x)[CLOUD_ROWS], const R *f, const cloud_tile *tile, int64_t d, R *columns,
-                            R *sums) {
-    switch (d) {
-    case 1: softmins_differences(x, f, tile, 1, columns, sums); break;
-    case 2: softmins_differences(x, f, tile, 2, columns, sums); break;
-    case 3: softmins_differences(x, f, tile, 3, columns, sums); break;
-    case 4: softmins_differences(x, f, tile, 4, columns, sums); break;
-    default: softmins_any(x, f, tile, d, columns, sums);
-    }
-}
-
-/* Costs in memory: s[r] is a row's part of the tile. */
-static void softmins_costs(const R *const *s, const R *f, const cloud_tile *tile, R scale, R *columns, R *sums) {
-    const R *s0 = s[0], *s1 = s[1], *s2 = s[2], *s3 = s[3];
+/* What the exponents h_j + f_r - factor * q are made of: squared distances of the points x, or with d = 0 costs, squared
+ * distances or negative products in memory, s[r] being a row's part of the tile. */
+static inline __attribute__((always_inline)) void softmins_four(const R (*x)[CLOUD_ROWS], int64_t d, const R *const *s,
+                                                                R factor, const R *f, const cloud_tile *tile,
+                                                                R *columns, R *sums) {
+    const R *s0 = d ? NULL : s[0], *s1 = d ? NULL : s[1], *s2 = d ? NULL : s[2], *s3 = d ? NULL : s[3];
+    const int64_t end = d ? tile->padded : tile->count;
     R r0 = 0, r1 = 0, r2 = 0, r3 = 0, top = -(R)INFINITY;
 #pragma omp simd reduction(+ : r0, r1, r2, r3) reduction(max : top)
-    for (int64_t j = 0; j < tile->count; j++) {
-        R h = tile->h[j];
-        R t0 = cloud_clean(m_fma(-scale, s0[j], h + f[0])), t1 = cloud_clean(m_fma(-scale, s1[j], h + f[1]));
-        R t2 = cloud_clean(m_fma(-scale, s2[j], h + f[2])), t3 = cloud_clean(m_fma(-scale, s3[j], h + f[3]));
+    for (int64_t j = 0; j < end; j++) {
+        const cloud_quad q = d ? cloud_distances(x, tile, d, j) : (cloud_quad){s0[j], s1[j], s2[j], s3[j]};
+        const R h = tile->h[j];
+        R t0 = m_fma(-factor, q.s0, h + f[0]), t1 = m_fma(-factor, q.s1, h + f[1]);
+        R t2 = m_fma(-factor, q.s2, h + f[2]), t3 = m_fma(-factor, q.s3, h + f[3]);
+        if (d == 0) t0 = cloud_clean(t0), t1 = cloud_clean(t1), t2 = cloud_clean(t2), t3 = cloud_clean(t3);
         top = t0 > top ? t0 : top;
         top = t1 > top ? t1 : top;
         top = t2 > top ? t2 : top;
@@ -116,7 +60,26 @@ static void softmins_costs(const R *const *s, const R *f, const cloud_tile *tile
         columns[j] += (p0 + p1) + (p2 + p3);
     }
     sums[0] = r0, sums[1] = r1, sums[2] = r2, sums[3] = r3;
-    softmins_check(top, tile->count, columns, sums);
+    softmins_check(top, end, columns, sums);
+}
+
+static void softmins_costs(const R *const *s, R factor, const R *f, const cloud_tile *tile, R *columns, R *sums) {
+    softmins_four(NULL, 0, s, factor, f, tile, columns, sums);
+}
+
+static void softmins_points(const R (*x)[CLOUD_ROWS], const R *f, const cloud_tile *tile, int64_t d, R *columns,
+                            R *sums) {
+    const R half = (R)0.5 * cloud_log2e;
+    R e[CLOUD_ROWS][CLOUD_COLUMNS];
+    switch (d) {
+    case 1: softmins_four(x, 1, NULL, half, f, tile, columns, sums); break;
+    case 2: softmins_four(x, 2, NULL, half, f, tile, columns, sums); break;
+    case 3: softmins_four(x, 3, NULL, half, f, tile, columns, sums); break;
+    case 4: softmins_four(x, 4, NULL, half, f, tile, columns, sums); break;
+    default:
+        cloud_distances_any(x, tile, d, e);
+        softmins_costs((const R *const[CLOUD_ROWS]){e[0], e[1], e[2], e[3]}, half, f, tile, columns, sums);
+    }
 }
 
 /* ---- blocks ---- */
@@ -131,35 +94,44 @@ static softmins_sides softmins_sides_of(const mgn_cpu_task *task, bool dense) {
     return (softmins_sides){.x = task->in[0], .y = task->in[1], .f = task->in[2], .h = task->in[3]};
 }
 
+/* Rows row .. row + used - 1; products: those of the rows with the tile, where there are many coordinates. */
 static void softmins_rows(const mgn_cpu_task *task, const softmins_sides *at, const cloud_tile *tile, int64_t row,
-                          int64_t used, R *columns, R *sums) {
+                          int64_t used, const R *products, R *columns, R *sums) {
     int64_t d = task->attributes.cloud.d, m = task->attributes.cloud.m;
     R f[CLOUD_ROWS], coordinates[MGN_CPU_CLOUD_NARROW][CLOUD_ROWS];
+    const R *s[CLOUD_ROWS];
     for (int64_t r = 0; r < CLOUD_ROWS; r++) f[r] = r < used ? cloud_clean(at->f[row + r]) * cloud_log2e : -(R)INFINITY;
-    if (at->costs) {
-        const R *s[CLOUD_ROWS];
+    if (products) {
+        for (int64_t r = 0; r < used; r++) f[r] -= cloud_norm(at->x + (row + r) * d, d);
+        for (int64_t r = 0; r < CLOUD_ROWS; r++) s[r] = products + MGN_MIN(r, used - 1) * CLOUD_WIDE_COLUMNS;
+        softmins_costs(s, -1, f, tile, columns, sums);
+    } else if (at->costs) {
         for (int64_t r = 0; r < CLOUD_ROWS; r++) s[r] = at->costs + (row + MGN_MIN(r, used - 1)) * m + tile->begin;
-        softmins_costs(s, f, tile, (R)task->attributes.cloud.scale * cloud_log2e, columns, sums);
+        softmins_costs(s, (R)task->attributes.cloud.scale * cloud_log2e, f, tile, columns, sums);
     } else {
         cloud_load_rows(at->x + row * d, d, used, coordinates);
         softmins_points((const R(*)[CLOUD_ROWS])coordinates, f, tile, d, columns, sums);
     }
 }
 
-/* Rows row .. row + rows - 1 against columns column .. column + columns - 1: the sums of both. */
+/* Rows row[0] .. row[0] + row[1] - 1 against columns column[0] .. column[0] + column[1] - 1: the sums of both. */
 static void softmins_block(const mgn_cpu_task *task, const softmins_sides *at, const int64_t row[2],
                            const int64_t column[2], R *row_sums, R *column_sums) {
+    const int64_t d = task->attributes.cloud.d, width = task->wide ? CLOUD_WIDE_COLUMNS : CLOUD_COLUMNS;
+    R products[SOFTMINS_BAND * CLOUD_WIDE_COLUMNS];
     for (int64_t i = 0; i < row[1]; i++) row_sums[i] = 0;
-    for (int64_t first = 0; first < column[1]; first += CLOUD_COLUMNS) {
+    for (int64_t first = 0; first < column[1]; first += width) {
         cloud_tile tile;
         double totals[CLOUD_COLUMNS] = {0};
-        cloud_load_tile(task, at->y, at->h, column[0] + first, MGN_MIN(CLOUD_COLUMNS, column[1] - first), &tile);
+        cloud_load_tile(task, at->y, at->h, column[0] + first, MGN_MIN(width, column[1] - first), &tile);
         for (int64_t band = 0; band < row[1]; band += SOFTMINS_BAND) {
             R columns[CLOUD_COLUMNS] = {0}, sums[CLOUD_ROWS];
             int64_t end = MGN_MIN(band + SOFTMINS_BAND, row[1]);
+            if (task->wide) cloud_products(at->x + (row[0] + band) * d, at->y, end - band, d, &tile, products);
             for (int64_t i = band; i < end; i += CLOUD_ROWS) {
                 int64_t used = MGN_MIN(CLOUD_ROWS, end - i);
-                softmins_rows(task, at, &tile, row[0] + i, used, columns, sums);
+                softmins_rows(task, at, &tile, row[0] + i, used,
+                              task->wide ? products + (i - band) * CLOUD_WIDE_COLUMNS : NULL, columns, sums);
                 for (int64_t r = 0; r < used; r++) row_sums[i + r] += sums[r];
             }
             for (int64_t j = 0; j < tile.count; j++) totals[j] += (double)columns[j];
@@ -235,7 +207,6 @@ static void softmins_side(const mgn_cpu_task *task, bool dense, bool columns, R 
 static void softmins_finish(const mgn_cpu_task *task, bool dense) {
     int64_t n = task->attributes.cloud.n;
     R *parts = task->scratch, *out = task->out;
-    if (task->wide) return;
     softmins_side(task, dense, false, parts, task->columns, out);
     if (task->symmetric)
         memcpy(out + n, out, (size_t)n * sizeof *out);
@@ -243,20 +214,7 @@ static void softmins_finish(const mgn_cpu_task *task, bool dense) {
         softmins_side(task, dense, true, parts + task->columns * n, task->parts, out + n);
 }
 
-/* By products: chunks of rows of one side, then of the other. */
-static void softmins_wide(const mgn_cpu_task *task, int64_t chunk) {
-    int64_t n = task->attributes.cloud.n, m = task->attributes.cloud.m, size = task->chunk_size;
-    bool columns = chunk >= task->parts;
-    int64_t begin = (columns ? chunk - task->parts : chunk) * size, count = columns ? m : n;
-    softmins_again(task, false, columns, begin, MGN_MIN(size, count - begin), (R *)task->out + (columns ? n : 0));
-}
-
-static void chunk_softmins(const mgn_cpu_task *task, int64_t chunk) {
-    if (task->wide)
-        softmins_wide(task, chunk);
-    else
-        softmins_chunk(task, chunk, false);
-}
+static void chunk_softmins(const mgn_cpu_task *task, int64_t chunk) { softmins_chunk(task, chunk, false); }
 
 static void chunk_softmins_dense(const mgn_cpu_task *task, int64_t chunk) { softmins_chunk(task, chunk, true); }
 

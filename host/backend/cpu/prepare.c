@@ -350,12 +350,6 @@ static mgn_status prepare_softmins(const mgn_call *call, mgn_cpu_task *task, mgn
     MGN_TRY(check_count(label, "the result", &call->out, dtype, n + m));
     task->wide = d > MGN_CPU_CLOUD_NARROW;
     task->parallel = (0.2 + 0.05 * (double)d) * (double)n * (double)m > PARALLEL_TIME;
-    if (task->wide) {
-        task->chunk_size = MGN_MIN(2 * MGN_CPU_CLOUD_ROWS, MGN_MAX(4, round_up(divide_up(MGN_MAX(n, m), 8), 4)));
-        task->parts = divide_up(n, task->chunk_size);
-        task->chunks = task->parts + divide_up(m, task->chunk_size);
-        return MGN_OK;
-    }
     task->symmetric = n == m && same_operand(f, h) &&
                       (dense ? call->attributes.cloud.symmetric : same_operand(&call->in[0], &call->in[1]));
     task->chunk_size = MGN_MAX(LEAST_BLOCK, round_up(divide_up(MGN_MAX(n, m), BLOCKS), MGN_CPU_LANES));
