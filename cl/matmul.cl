@@ -207,13 +207,15 @@ M_FUNCTION void multiply(global const real *a, global const real *b, uint depth,
     for (uint p = 0; p < depth; p++) {
         R y[MGN_TILE_VECTORS];
 #pragma unroll
-        for (uint v = 0; v < MGN_TILE_VECTORS; v++) y[v] = MGN_VLOAD(b + p * COLUMNS + v * MGN_WIDTH);
+        for (uint v = 0; v < MGN_TILE_VECTORS; v++) y[v] = MGN_VLOAD(b + v * MGN_WIDTH);
 #pragma unroll
         for (uint i = 0; i < MGN_TILE_ROWS; i++) {
-            const R x = (R)a[p * MGN_TILE_ROWS + i];
+            const R x = (R)a[i];
 #pragma unroll
             for (uint v = 0; v < MGN_TILE_VECTORS; v++) sums[i][v] = MGN_FMA(x, y[v], sums[i][v]);
         }
+        a += MGN_TILE_ROWS;
+        b += COLUMNS;
     }
 }
 
