@@ -14,7 +14,7 @@
 
 #include "core/progress.h"
 
-enum { MOST_SHAPES = MGN_CL_TUNED_MOST, MOST_PLAIN_WORK = 1 << 28 };
+enum { MOST_SHAPES = MGN_CL_TUNED_MOST, MOST_PLAIN_WORK = 1 << 28, MOST_DRAWS = 16 };
 
 /* A challenger has to be faster by this factor. */
 static const double margin = 1.02, blast_margin = 1.05;
@@ -116,6 +116,10 @@ static void try_choice(search *s, shape_search *shape, const mgn_cl_choice *choi
 
 /* ---- the ways, and tiles ---- */
 
+static bool same_choice(const mgn_cl_choice *a, const mgn_cl_choice *b) {
+    return a->route == b->route && (a->route != MGN_CL_tile || memcmp(&a->tile, &b->tile, sizeof a->tile) == 0);
+}
+
 static mgn_status measure_usual(search *s, shape_search *shape) {
     const mgn_tune_shape p = shape->product.shape;
     shape->usual = shape->best = mgn_cl_usual_choice(s->device, &shape->product.call);
@@ -155,7 +159,9 @@ static bool try_tile(search *s) {
             next = shape;
     }
     if (!next) return false;
-    const mgn_cl_choice choice = {MGN_CL_tile, mgn_tune_draw_tile(&s->random, &next->tile.tile)};
+    mgn_cl_choice choice = next->tile;
+    for (int i = 0; i < MOST_DRAWS && same_choice(&choice, &next->tile); i++)
+        choice.tile = mgn_tune_draw_tile(&s->random, &next->tile.tile);
     try_choice(s, next, &choice);
     return true;
 }
@@ -245,10 +251,6 @@ static bool join_blast(const search *s, mgn_cl_blast *set, double seconds[MOST_S
 
 /* ---- the end ---- */
 
-static bool same_choice(const mgn_cl_choice *a, const mgn_cl_choice *b) {
-    return a->route == b->route && (a->route != MGN_CL_tile || memcmp(&a->tile, &b->tile, sizeof a->tile) == 0);
-}
-
 /* Decides for a shape: CLBlast where it was faster, then the usual way unless the winner beats it side by side. Where
  * one of the two is CLBlast, which may have other parameters by now, the figures there are have to do. */
 static mgn_status settle(search *s, shape_search *shape, const double *tuned_blast, size_t at) {
@@ -258,7 +260,10 @@ static mgn_status settle(search *s, shape_search *shape, const double *tuned_bla
         shape->best = to_blast;
         shape->best_seconds = blast[at];
     }
-    if (same_choice(&shape->best, &shape->usual)) return MGN_OK;
+    if (same_choice(&shape->best, &shape->usual)) {
+        if (shape->usual.route != MGN_CL_clblast) shape->usual_seconds = shape->best_seconds;
+        return MGN_OK;
+    }
     double seconds[2] = {shape->usual_seconds, shape->best_seconds};
     if (shape->best.route != MGN_CL_clblast && shape->usual.route != MGN_CL_clblast && !mgn_interrupted())
         MGN_TRY(mgn_tune_duel(&shape->product, (mgn_cl_choice[]){shape->usual, shape->best}, seconds));

@@ -124,7 +124,8 @@ static mgn_status compile_program(mgn_cl_device *device, const char *family, con
         clReleaseProgram(built);
         return status;
     }
-    store_program(built, key);
+    /* Most of what the tuner compiles is never used again. */
+    if (!device->forced) store_program(built, key);
     mgn_cl_note_build(device, mgn_now() - begin);
     *program = built;
     return MGN_OK;
