@@ -202,7 +202,7 @@ static size_t launches_when_opened(mgn_tune_shape shape) {
 START_TEST(kept_choices_are_used) {
     if (!spec) MGN_TEST_SKIP("no OpenCL device");
     const mgn_device_info *info = &shaped[0]->info;
-    const mgn_tune_shape measured = {60, 60, 60}, near = {100, 40, 70}, far = {130, 60, 60};
+    const mgn_tune_shape measured = {60, 60, 60}, near = {100, 40, 70}, far = {60, 60, 130};
     keep(info, "{\"shapes\":[]}");
     ck_assert_uint_eq(launches_when_opened(measured), 1);
     keep(info, SHAPES("60", "tile", "4"));

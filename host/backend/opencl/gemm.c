@@ -18,6 +18,7 @@
 
 enum {
     STAGE = 256,        /* as in cl/matmul.cl */
+    PIECE = 64,         /* rows of a that lanes over columns of b take at a time */
     SHARED = 4096,      /* entries of a matrix that is worth reading again for every vector of rows */
     TINY = 32 * 32 * 32 /* multiplications below which a call of CLBlast costs more than it saves */
 };
@@ -67,7 +68,7 @@ static mgn_status emit_batch_small(mgn_cl_builder *builder, const product *p) {
 }
 
 /* Lanes over the rows of a (b being small), or over the columns of b. */
-static mgn_status emit_shared_small(mgn_cl_builder *builder, const product *p, bool over_rows) {
+static mgn_status emit_lanes(mgn_cl_builder *builder, const product *p, bool over_rows) {
     const uint64_t *as = p->a_stride, *bs = p->b_stride, results = p->m * p->n;
     const uint64_t lanes = over_rows ? p->m : p->n, columns = over_rows ? p->n : p->m;
     const uint64_t size[4] = {lanes, columns, p->k, p->batch};
@@ -81,6 +82,22 @@ static mgn_status emit_shared_small(mgn_cl_builder *builder, const product *p, b
                            p->out, size, rows_of_a, b_shared, row_major);
     return mgn_cl_emit(builder, "matmul", p->dtype, small_defines, "shared_small", groups, "pppqqqq", p->b, p->a,
                        p->out, size, columns_of_b, a_shared, column_major);
+}
+
+static mgn_status emit_shared_small(mgn_cl_builder *builder, const product *p, bool over_rows) {
+    /* Many rows of a against lanes of columns: in pieces that stay in the first cache and keep all units busy. */
+    const uint64_t pieces = over_rows || p->batch > 1 ? 0 : p->m / PIECE;
+    if (pieces < 2) return emit_lanes(builder, p, over_rows);
+    product whole = *p, rest = *p;
+    whole.batch = pieces;
+    whole.m = PIECE;
+    whole.a_stride[0] = PIECE * p->a_stride[1];
+    whole.b_stride[0] = 0;
+    rest.m -= pieces * PIECE;
+    rest.a.at += pieces * PIECE * p->a_stride[1];
+    rest.out.at += pieces * PIECE * p->n;
+    MGN_TRY(emit_lanes(builder, &whole, false));
+    return rest.m > 0 ? emit_lanes(builder, &rest, false) : MGN_OK;
 }
 
 /* A matrix times a vector, both contiguous along k; x^T B is b^T x. */
@@ -209,6 +226,8 @@ static mgn_cl_route usual_on_cpu(const mgn_cl_device *device, const product *p) 
     /* Rows of b are whole vectors: nothing has to be gathered, and a of middling size is read from the cache. */
     if (p->n >= lanes && p->b_stride[2] == 1 && p->k <= STAGE && p->m * p->k <= 8 * SHARED && p->n <= SHARED)
         return MGN_CL_shared_columns;
+    /* So it is where b is a few whole vectors, however many rows a has. */
+    if (p->n <= 4 * lanes && p->n % lanes == 0 && p->b_stride[2] == 1 && p->k <= 64) return MGN_CL_shared_columns;
     const bool b_small = p->n <= 4 || p->n * p->k <= SHARED, a_small = p->m <= 4 || p->m * p->k <= SHARED;
     if (b_small && (!a_small || p->m >= p->n)) return MGN_CL_shared_rows;
     if (a_small) return MGN_CL_shared_columns;
