@@ -120,6 +120,9 @@ static mgn_status iterate(damped *l, mgn_descent *descent, double *p) {
         descent->is_converged = mgn_largest(l->gradient, l->n) <= descent->tolerance;
         if (descent->is_converged) return MGN_OK;
         MGN_TRY(attempt(l, p, &f, &length, &descent->is_converged));
+        if (descent->state)
+            memcpy(descent->state, (double[]){l->mu, l->growth, descent->is_converged},
+                   MGN_DAMPED_MEMORY * sizeof l->mu);
         MGN_TRY(mgn_descent_step(descent, f, length));
     }
     return MGN_OK;
@@ -135,6 +138,11 @@ mgn_status mgn_descend_damped(const mgn_objective *objective, mgn_descent *desce
         l.matrix = mgn_alloc((size_t)l.n * (size_t)l.n, sizeof *l.matrix);
         l.factor = mgn_alloc((size_t)l.n * (size_t)l.n, sizeof *l.factor);
         if (!l.matrix || !l.factor) status = MGN_ERR_MEMORY;
+    }
+    if (descent->done > 0) {
+        l.mu = descent->state[0];
+        l.growth = descent->state[1];
+        descent->is_converged = descent->state[2] != 0;
     }
     if (status == MGN_OK) status = iterate(&l, descent, p);
     mgn_free(l.matrix);

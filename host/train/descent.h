@@ -27,10 +27,13 @@ typedef struct mgn_descent {
     int64_t iterations; /* at most */
     double tolerance;   /* stops when no entry of the gradient is larger */
     int64_t memory;     /* lbfgs: pairs that are kept */
+    /* What the method knows besides p, so that it can go on as if it had never stopped: mgn_descent_memory numbers, or NULL.
+     * Up to date in each report; with `done` > 0 at the start, it begins with what stands here. */
+    double *state;
     mgn_descent_callback *report;
     void *context;
     /* ---- results ---- */
-    int64_t done;
+    int64_t done; /* also where it begins */
     double f;
     bool is_converged; /* the gradient is small, or no step lowers the value any more */
 } mgn_descent;
@@ -43,6 +46,10 @@ mgn_status mgn_descend_newton(const mgn_objective *objective, mgn_descent *desce
 /* Levenberg-Marquardt for a curvature that is positive semidefinite: (C + mu c I) step = -gradient, by Cholesky where
  * there is a matrix, by conjugate gradients on products elsewhere. */
 mgn_status mgn_descend_damped(const mgn_objective *objective, mgn_descent *descent, double *p);
+
+/* Length of `state` for each of them. */
+int64_t mgn_lbfgs_memory(int64_t count, int64_t memory);
+enum { MGN_NEWTON_MEMORY = 1, MGN_DAMPED_MEMORY = 3 };
 
 /* ---- what they share ---- */
 

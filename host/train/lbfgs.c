@@ -126,6 +126,31 @@ static mgn_status search(lbfgs *l, const double *p, const point *first, double a
 
 /* ---- the method ---- */
 
+/* Of 0: the usual. */
+static int64_t pairs_of(int64_t memory) { return memory > 0 ? memory : 20; }
+
+int64_t mgn_lbfgs_memory(int64_t count, int64_t memory) { return pairs_of(memory) * (2 * count + 1) + 2; }
+
+/* Pairs, their products, and the two counters, one after the other. */
+static void save(const lbfgs *l, double *state) {
+    const size_t pairs = (size_t)(2 * l->memory * l->n), memory = (size_t)l->memory;
+    memcpy(state, l->s, pairs * sizeof *state);
+    memcpy(state + pairs, l->rho, memory * sizeof *state);
+    memcpy(state + pairs + memory, (double[]){(double)l->stored, (double)l->next}, 2 * sizeof *state);
+}
+
+/* False where the counters make no sense. */
+static bool restore(lbfgs *l, const double *state) {
+    const size_t pairs = (size_t)(2 * l->memory * l->n), memory = (size_t)l->memory;
+    const double stored = state[pairs + memory], next = state[pairs + memory + 1];
+    if (!(stored >= 0 && stored <= (double)memory && next >= 0 && next < (double)memory)) return false;
+    memcpy(l->s, state, pairs * sizeof *state);
+    memcpy(l->rho, state + pairs, memory * sizeof *state);
+    l->stored = (int64_t)stored;
+    l->next = (int64_t)next;
+    return true;
+}
+
 static mgn_status iterate(lbfgs *l, mgn_descent *descent, double *p) {
     const mgn_objective *o = l->objective;
     const size_t bytes = (size_t)l->n * sizeof *p;
@@ -158,13 +183,14 @@ static mgn_status iterate(lbfgs *l, mgn_descent *descent, double *p) {
             memcpy(l->gradient, l->best_gradient, bytes);
             f = found.f;
         }
+        if (descent->state) save(l, descent->state);
         MGN_TRY(mgn_descent_step(descent, f, found.at * length));
     }
     return MGN_OK;
 }
 
 mgn_status mgn_descend_lbfgs(const mgn_objective *objective, mgn_descent *descent, double *p) {
-    const int64_t n = objective->count, memory = descent->memory > 0 ? descent->memory : 20;
+    const int64_t n = objective->count, memory = pairs_of(descent->memory);
     const size_t width = (size_t)n;
     lbfgs l = {.objective = objective, .n = n, .memory = memory};
     double *block = NULL;
@@ -178,7 +204,10 @@ mgn_status mgn_descend_lbfgs(const mgn_objective *objective, mgn_descent *descen
     for (size_t i = 0; i < MGN_COUNT(vectors); i++) *vectors[i] = l.y + ((size_t)memory + i) * width;
     l.rho = block + numbers;
     l.weights = l.rho + memory;
-    const mgn_status status = iterate(&l, descent, p);
+    mgn_status status = MGN_OK;
+    if (descent->done > 0 && !restore(&l, descent->state))
+        status = mgn_fail(MGN_ERR_FORMAT, "lbfgs: the numbers of steps that it should remember make no sense");
+    if (status == MGN_OK) status = iterate(&l, descent, p);
     mgn_free(block);
     return status;
 }

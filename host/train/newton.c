@@ -83,6 +83,7 @@ static mgn_status iterate(newton *t, mgn_descent *descent, double *p) {
         descent->is_converged = (!(predicted > 1e-16 * fabs(f)) || t->radius < 1e-14) && !mgn_interrupted();
         if (descent->is_converged) return MGN_OK;
         MGN_TRY(advance(t, p, &f, predicted, &length));
+        if (descent->state) *descent->state = t->radius;
         MGN_TRY(mgn_descent_step(descent, f, length));
     }
     return MGN_OK;
@@ -94,6 +95,7 @@ mgn_status mgn_descend_newton(const mgn_objective *objective, mgn_descent *desce
     double *block = mgn_alloc((size_t)t.n, MGN_COUNT(vectors) * sizeof *block);
     if (!block) return MGN_ERR_MEMORY;
     for (size_t i = 0; i < MGN_COUNT(vectors); i++) *vectors[i] = block + i * (size_t)t.n;
+    if (descent->done > 0) t.radius = *descent->state;
     const mgn_status status = iterate(&t, descent, p);
     mgn_free(block);
     return status;

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "graph/batch.h"
+#include "train/session.h"
 
 /* Curvature is a matrix up to so many parameters, and so many numbers in the Jacobian of all rows. */
 enum { MOST_MATRIX_PARAMETERS = 600, MOST_FUSED_PARAMETERS = 16 };
@@ -294,7 +295,6 @@ mgn_status mgn_solver_create(const mgn_model *model, mgn_device *device, const m
 mgn_status mgn_solver_run(mgn_solver *solver, mgn_descent *descent, double *values) {
     descent->memory = solver->memory;
     descent->tolerance = solver->tolerance;
-    descent->done = 0;
     descent->is_converged = false;
     return solver->method->minimise(&solver->objective, descent, values);
 }
@@ -307,38 +307,71 @@ const mgn_objective *mgn_solver_objective(mgn_solver *solver) { return &solver->
 
 /* What a training's callback needs to know between iterations. */
 typedef struct watch {
-    const mgn_train_config *config;
-    mgn_train_result *result;
-    const double *values;
-    int64_t count;
-    double start;
+    mgn_session session;
+    mgn_solver *solver;
+    double *values;    /* the model's */
+    mgn_status status; /* of the session, where it ended the run */
 } watch;
 
 /* The loss is shown without its decay, as the first-order kinds show it. */
+static double loss_of(const watch *w, double f) {
+    return f - 0.5 * w->session.config->optimizer.weight_decay * mgn_dot(w->values, w->values, w->solver->count);
+}
+
+/* An iteration that was interrupted may have been cut
+ * short, and is no part of the checkpoint. */
 static bool report(void *context, int64_t iteration, double f, double step) {
     watch *w = context;
-    const mgn_train_config *config = w->config;
-    w->result->loss = f - 0.5 * config->optimizer.weight_decay * mgn_dot(w->values, w->values, w->count);
-    w->result->steps = iteration;
-    w->result->seconds = mgn_now() - w->start;
-    const mgn_train_report report = {iteration, config->epochs,     iteration, w->result->loss,
-                                     step,      w->result->seconds, NAN,       NAN};
-    return !config->report || config->report(config->context, &report);
+    mgn_session *s = &w->session;
+    (void)iteration;
+    if (mgn_interrupted()) return false;
+    if (s->held) w->status = mgn_tensor_write(w->solver->parameters, MGN_F64, w->values);
+    if (w->status == MGN_OK) w->status = mgn_session_epoch(s, loss_of(w, f), step);
+    return w->status == MGN_OK && mgn_session_goes_on(s);
+}
+
+static int64_t memory_of(const mgn_solver *s) {
+    return s->method->minimise == mgn_descend_lbfgs    ? mgn_lbfgs_memory(s->count, s->memory)
+           : s->method->minimise == mgn_descend_newton ? MGN_NEWTON_MEMORY
+                                                       : MGN_DAMPED_MEMORY;
+}
+
+static mgn_status run_session(watch *w, double *memory) {
+    mgn_session *s = &w->session;
+    const mgn_train_config *config = s->config;
+    mgn_state_add_array(&s->state, "parameters", MGN_F64, w->solver->count, w->values);
+    mgn_state_add_array(&s->state, "optimizer.state", MGN_F64, memory_of(w->solver), memory);
+    mgn_status status = mgn_session_begin(s, &config->loss, w->solver->parameters);
+    if (status == MGN_OK && mgn_session_goes_on(s)) {
+        mgn_descent descent = {.iterations = config->epochs,
+                               .state = memory,
+                               .report = report,
+                               .context = w,
+                               .done = (int64_t)s->state.point.epoch};
+        status = mgn_solver_run(w->solver, &descent, w->values);
+        if (w->status != MGN_OK && w->status != MGN_ERR_INTERRUPTED) status = w->status;
+        if (status == MGN_ERR_INTERRUPTED && w->status == MGN_OK && !mgn_interrupted())
+            status = MGN_OK; /* early stop */
+        if (descent.done == 0 && status == MGN_OK)
+            s->state.point.loss = loss_of(w, descent.f); /* at a minimum already */
+    }
+    return mgn_session_close(s, status, w->values);
 }
 
 mgn_status mgn_train_second_order(mgn_model *model, mgn_device *device, const mgn_samples *samples,
                                   const mgn_train_config *config, mgn_train_result *result) {
     const double start = mgn_now();
-    mgn_solver *solver = NULL;
+    watch w = {.values = mgn_model_values(model)};
     if (config->batch > 0 && config->batch < samples->n)
         return mgn_fail(MGN_ERR_ARGUMENT, "%s takes all %lld rows in every step; a batch of %lld was asked for",
                         config->optimizer.kind, (long long)samples->n, (long long)config->batch);
-    MGN_TRY(mgn_solver_create(model, device, samples, config, &solver));
-    watch w = {config, result, mgn_model_values(model), mgn_model_parameter_count(model), mgn_now()};
-    result->compile_seconds = w.start - start;
-    mgn_descent descent = {.iterations = config->epochs, .report = report, .context = &w};
-    const mgn_status status = mgn_solver_run(solver, &descent, mgn_model_values(model));
-    if (descent.done == 0) report(&w, 0, descent.f, 0); /* it was at a minimum: the loss is wanted all the same */
-    mgn_solver_destroy(solver);
+    MGN_TRY(mgn_solver_create(model, device, samples, config, &w.solver));
+    mgn_session_open(&w.session, model, device, samples, config, result);
+    result->compile_seconds = mgn_now() - start;
+    const bool is_kept = config->control.checkpoint || config->control.resume;
+    double *memory = is_kept ? mgn_alloc((size_t)memory_of(w.solver), sizeof *memory) : NULL;
+    const mgn_status status = memory || !is_kept ? run_session(&w, memory) : MGN_ERR_MEMORY;
+    mgn_free(memory);
+    mgn_solver_destroy(w.solver);
     return status;
 }

@@ -194,6 +194,7 @@ mgn_status mgn_session_begin(mgn_session *s, const mgn_loss_config *losses, mgn_
         MGN_TRY(mgn_curve_open(control->log, control->resume ? (int64_t)s->state.point.epoch : -1, &s->curve));
     s->begun = s->written = mgn_now();
     s->is_begun = true;
+    s->is_stored = control->resume && control->checkpoint && strcmp(control->resume, control->checkpoint) == 0;
     return MGN_OK;
 }
 

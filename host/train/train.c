@@ -359,10 +359,8 @@ static mgn_status train(trainer *t, const mgn_samples *samples, mgn_train_result
         return mgn_train_semidual(t->model, t->device, samples, t->config, result);
     }
     MGN_TRY(check_config(t, samples));
-    if (mgn_optimizer_is_second_order(t->config->optimizer.kind)) {
-        MGN_TRY(mgn_session_refuse(t->config, t->config->optimizer.kind));
+    if (mgn_optimizer_is_second_order(t->config->optimizer.kind))
         return mgn_train_second_order(t->model, t->device, samples, t->config, result);
-    }
     mgn_session *session = &t->session;
     mgn_session_open(session, t->model, t->device, samples, t->config, result);
     MGN_TRY(mgn_upload_samples(t->device, t->config->real, samples, t->d, &t->x, &t->y));
