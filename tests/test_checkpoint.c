@@ -111,7 +111,7 @@ typedef struct variant {
 static const variant variants[] = {
     {"adam", "mse", "adam", 32, 0, 0, 0, 0.01, MGN_SCHEDULE_COSINE},
     {"adamw, accumulated, with a shorter group", "l1", "adamw", 32, 3, 0, 2, 0.01, MGN_SCHEDULE_STEP},
-    {"sgd on a plateau", "mse", "sgd", 240, 0, 0, 0, 0.05, MGN_SCHEDULE_PLATEAU},
+    {"sgd on a plateau", "mse", "sgd", 8, 0, 0, 0, 0.3, MGN_SCHEDULE_PLATEAU},
     {"adam with rows held out", "nll", "adam", 50, 0, 2, 2, 0.05, MGN_SCHEDULE_PLATEAU},
     {"adam after rollbacks", "mse", "adam", 32, 0, 0, 12, 1e4, MGN_SCHEDULE_CONSTANT},
     {"adam to points", "sinkhorn", "adam", 60, 0, 3, 2, 0.01, MGN_SCHEDULE_COSINE},
