@@ -60,6 +60,9 @@ static const mgn_model_config configs[] = {
      .kernel = 1,
      .position_biases = true,
      .lipschitz = 1.5},
+    {.kind = "lse", .d = 2, .h = 5, .layers = 1},
+    {.kind = "lse", .d = 3, .h = 4, .layers = 2, .v = MGN_V_GAUSSIAN},
+    {.kind = "lse", .d = 3, .h = 4, .layers = 2, .lipschitz = 0.5},
     {.kind = "cmgn", .d = 3, .h = 4, .layers = 3, .activation = MGN_TANH, .lipschitz = 1.5},
     {.kind = "icnn", .d = 3, .h = 8, .layers = 2, .activation = MGN_SOFTPLUS, .lipschitz = 0.5},
     {.kind = "dicnn", .d = 3, .h = 5, .layers = 2, .activation = MGN_SOFTPLUS, .lipschitz = 0.5},
@@ -549,7 +552,7 @@ START_TEST(impossible_models_are_refused) {
         const char *sentence;
     } rows[] = {
         {{.kind = "cgmn", .d = 2, .h = 2, .layers = 2},
-         "the model is one of cmgn, mmgn, icnn, icgn, cgradnet, mgradnet, dicnn, conv-cmgn; 'cgmn' was found"},
+         "the model is one of cmgn, mmgn, icnn, icgn, cgradnet, mgradnet, dicnn, conv-cmgn, lse; 'cgmn' was found"},
         {{.kind = "", .d = 2, .h = 2, .layers = 2}, "'' was found"},
         {{.kind = "cmgn", .d = 0, .h = 2, .layers = 2}, "d=0"},
         {{.kind = "cmgn", .d = 2, .h = -1, .layers = 2}, "h=-1"},

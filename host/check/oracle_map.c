@@ -157,6 +157,22 @@ static void mmgn(const network *n, const mgn_exact *x, mgn_exact *y) {
     }
 }
 
+/* ---- LSE ---- */
+
+static void lse(const network *n, const mgn_exact *x, mgn_exact *y) {
+    const mgn_model_config *c = n->c;
+    quadratic(named(n, "V", -1), x, c->d, y);
+    for (int64_t j = 0; j < c->d; j++) y[j] += named(n, "a", -1)[j];
+    for (int k = 0; k < c->layers; k++) {
+        const mgn_exact beta = positive(named(n, "beta", -1)[k]);
+        mgn_exact z[H], part[D], sum = 0;
+        times(named(n, "W", k), x, c->h, c->d, z);
+        for (int64_t i = 0; i < c->h; i++) sum += z[i] = expl(beta * (z[i] + named(n, "b", k)[i]));
+        transposed_times(named(n, "W", k), z, c->h, c->d, part);
+        for (int64_t j = 0; j < c->d; j++) y[j] += part[j] / sum;
+    }
+}
+
 /* ---- C-GradNet, M-GradNet ---- */
 
 static void cgradnet(const network *n, const mgn_exact *x, mgn_exact *y) {
@@ -350,6 +366,12 @@ static void conv_cmgn_bound(const network *n, mgn_exact *B) {
     B[0] = sum * squared_norm(n, "W", n->c->h, mgn_model_stride(n->c)) + squared_norm(n, "V", n->c->image.channels, 1);
 }
 
+static void lse_bound(const network *n, mgn_exact *B) {
+    for (int k = 0; k < n->c->layers; k++)
+        add_gram(named(n, "W", k), NULL, positive(named(n, "beta", -1)[k]) / 2, n->c->h, n->c->d, B);
+    add_gram(named(n, "V", -1), NULL, 1, n->c->d, n->c->d, B);
+}
+
 static void cgradnet_bound(const network *n, mgn_exact *B) {
     mgn_exact steep[H];
     for (int64_t i = 0; i < n->c->h; i++) {
@@ -420,6 +442,7 @@ static const struct equations {
     {"cgradnet", cgradnet, cgradnet_bound},
     {"mgradnet", mgradnet, mgradnet_bound},
     {"conv-cmgn", conv_cmgn, conv_cmgn_bound},
+    {"lse", lse, lse_bound},
 };
 
 static const struct equations *find(const char *kind) {

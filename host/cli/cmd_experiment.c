@@ -126,7 +126,7 @@ static void describe(char *text, size_t capacity) {
 
 static mgn_status parse(const cli_command *command, int argc, char **argv, job *j) {
     const cli_option options[] = {
-        {"model", 'm', CLI_CHOICE, "cmgn|mmgn|icnn|icgn|cgradnet|mgradnet|dicnn|all", "which network (default all)",
+        {"model", 'm', CLI_CHOICE, "cmgn|mmgn|icnn|icgn|cgradnet|mgradnet|dicnn|lse|all", "which network (default all)",
          &j->model, 0, 0},
         {"recipe", 'r', CLI_CHOICE, "published|best|monge-ampere|both",
          "the published recipe, the best known here, or (gaussian) the one that knows both densities (default all)",
