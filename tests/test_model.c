@@ -286,8 +286,8 @@ START_TEST(closed_potentials_are_where_they_are_promised) {
         mgn_model *model = make_model(i, 1);
         const mgn_model_config *c = &configs[i];
         const bool smooth = c->activation != MGN_SOFTPLUS;
-        const bool expected =
-            strstr(c->kind, "icnn") || (*c->kind == 'm' && smooth) || (c->layers == 1 && smooth && !c->signed_scales);
+        const bool expected = strstr(c->kind, "icnn") || *c->kind == 'l' || (*c->kind == 'm' && smooth) ||
+                              (c->layers == 1 && smooth && !c->signed_scales);
         ck_assert_msg(mgn_model_has_potential(model) == expected, "%s", name_of(i));
         mgn_model_destroy(model);
     }

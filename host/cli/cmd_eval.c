@@ -11,7 +11,7 @@
 #include "outputs.h"
 #include "rows.h"
 
-enum { USUAL_ROWS = 10000, DIRECTIONS = 256, MOST_FIGURES = 32 };
+enum { USUAL_ROWS = 10000, DIRECTIONS = 256, MOST_AXES = 64, MOST_FIGURES = 32 };
 
 typedef struct figure {
     const char *key, *label; /* in JSON, in the table */
@@ -59,7 +59,9 @@ static mgn_status parse(const cli_command *command, int argc, char **argv, job *
          1e-300, 1e300},
         {"target", 0, CLI_TEXT, "SPEC",
          "a density: the log-likelihood of X under its pull-back by the map (default normal:D)", &j->target, 0, 0},
-        {"like", 0, CLI_TEXT, "SPEC", "points that the images should be like: sliced distances before and after",
+        {"like", 0, CLI_TEXT, "SPEC",
+         "points that the images should be like: sliced distances before and after, and the "
+         "Frechet distance within their 64 leading principal axes",
          &j->like, 0, 0},
         {"cycle", 0, CLI_FLAG, NULL, "invert the map at the images, and measure the distance to X", &j->cycle, 0, 0},
         {"potential", 0, CLI_TEXT, "FILE", "write the potential at the rows to a .npy or .csv table",
@@ -165,7 +167,7 @@ static mgn_status judge_likelihood(job *j) {
 static mgn_status judge_likeness(job *j) {
     mgn_target *like = NULL;
     mgn_matrix rows = {0};
-    double before, after;
+    double before, after, frechet;
     const uint64_t seed = j->common.seed;
     mgn_status status = mgn_target_parse(j->like, &like);
     if (status == MGN_OK) status = cli_check_dimension(like, j->map_path, j->d);
@@ -174,9 +176,12 @@ static mgn_status judge_likeness(job *j) {
         status = mgn_sliced_w2(j->x.values, j->x.rows, rows.values, rows.rows, j->d, DIRECTIONS, seed, &before);
     if (status == MGN_OK)
         status = mgn_sliced_w2(j->y.values, j->y.rows, rows.values, rows.rows, j->d, DIRECTIONS, seed, &after);
+    if (status == MGN_OK)
+        status = mgn_frechet(j->y.values, j->y.rows, rows.values, rows.rows, j->d, MGN_MIN(MOST_AXES, j->d), &frechet);
     if (status == MGN_OK) {
         add(j, "sliced_w2_before", "sliced W2^2 before", before);
         add(j, "sliced_w2", "sliced W2^2 after", after);
+        add(j, "frechet", "Frechet distance after, squared", frechet);
     }
     mgn_matrix_free(&rows);
     mgn_target_destroy(like);

@@ -6,6 +6,7 @@
 #include <mgn/experiment.h>
 
 #include "cli.h"
+#include "core/file.h"
 #include "core/parse.h"
 #include "core/progress.h"
 
@@ -128,8 +129,10 @@ static mgn_status parse(const cli_command *command, int argc, char **argv, job *
     const cli_option options[] = {
         {"model", 'm', CLI_CHOICE, "cmgn|mmgn|icnn|icgn|cgradnet|mgradnet|dicnn|lse|all", "which network (default all)",
          &j->model, 0, 0},
-        {"recipe", 'r', CLI_CHOICE, "published|best|monge-ampere|both",
-         "the published recipe, the best known here, or (gaussian) the one that knows both densities (default all)",
+        {"recipe", 'r', CLI_CHOICE, "published|best|affine|monge-ampere|both",
+         "the published recipe, the best known here, the affine map (mnist, digits), or (gaussian) the one that knows "
+         "both "
+         "densities (default all)",
          &j->recipe, 0, 0},
         {"field", 0, CLI_CHOICE, "report|paper|gravier",
          "gradient-field: as printed in the report, the convex one of its code, or "
@@ -139,8 +142,11 @@ static mgn_status parse(const cli_command *command, int argc, char **argv, job *
          &j->dimensions, 0, 0},
         {"epochs", 0, CLI_LONG, "N", "other than the published recipe's 50 epochs; w2bench: than 20", &j->config.epochs,
          1, 1000000},
-        {"data", 0, CLI_TEXT, "DIR", "colour: the folder of the published pictures; w2bench: of the tables",
+        {"data", 0, CLI_TEXT, "DIR",
+         "colour: the folder of the published pictures; w2bench: of the tables; mnist, digits: of "
+         "train-images-idx3-ubyte and the like",
          &j->config.data, 0, 0},
+        {"pictures", 0, CLI_TEXT, "DIR", "mnist, digits: put pictures of the results there", &j->config.pictures, 0, 0},
         {"source", 0, CLI_TEXT, "FILE", "colour: a picture of one's own, together with --like", &j->config.source, 0,
          0},
         {"like", 'l', CLI_TEXT, "FILE", "colour: the picture whose palette is taken", &j->config.like, 0, 0},
@@ -179,13 +185,17 @@ static mgn_status check(const job *j) {
     const bool is_bench = strcmp(j->label, "w2bench") == 0;
     if (j->dimensions && strcmp(j->label, "gaussian") != 0 && !is_bench)
         return mgn_fail(MGN_ERR_ARGUMENT, "--d is an option of gaussian and w2bench, not of %.100s", j->label);
-    if (((c->data && !is_bench) || c->source || c->like || c->unseen) && !strstr(j->label, "colour") &&
+    const bool is_digits = strcmp(j->label, "mnist") == 0 || strcmp(j->label, "digits") == 0;
+    if (((c->data && !is_bench && !is_digits) || c->source || c->like || c->unseen) && !strstr(j->label, "colour") &&
         strcmp(j->label, "aurora") != 0)
         return mgn_fail(MGN_ERR_ARGUMENT,
                         "--data, --source, --like and --unseen are options of the experiments with pictures, not of "
                         "%.100s",
                         j->label);
-    return MGN_OK;
+    if (!c->pictures) return MGN_OK;
+    if (!is_digits)
+        return mgn_fail(MGN_ERR_ARGUMENT, "--pictures is an option of mnist and digits, not of %.100s", j->label);
+    return mgn_make_directory(c->pictures);
 }
 
 mgn_status cmd_experiment(const cli_command *command, int argc, char **argv) {

@@ -1,4 +1,5 @@
-/* `mgn w2`: how far apart two distributions are, by exact assignment, by slices, or by their moments. */
+/* `mgn w2`: how far apart two distributions are, by exact assignment, by slices, or by their moments (all of them, or those in
+ * the leading axes of the second). */
 #include <mgn/ot.h>
 
 #include <math.h>
@@ -7,7 +8,7 @@
 #include "core/core.h"
 #include "rows.h"
 
-enum { USUAL_POINTS = 4096, USUAL_SAMPLES = 65536, MOST_RESULTS = 3 };
+enum { USUAL_POINTS = 4096, USUAL_SAMPLES = 65536, MOST_RESULTS = 4 };
 
 /* Apart from the seed of the first, so that two draws of one distribution differ. */
 static const uint64_t second_seed = UINT64_C(0x5851f42d4c957f2d);
@@ -21,7 +22,7 @@ typedef struct result {
 typedef struct job {
     cli_common common;
     mgn_target *a, *b;
-    int64_t d, points, directions;
+    int64_t d, points, directions, axes;
     bool exact, bures;
     result results[MOST_RESULTS];
     int count;
@@ -33,13 +34,15 @@ static mgn_status parse(const cli_command *command, int argc, char **argv, job *
          &j->exact, 0, 0},
         {"sliced", 0, CLI_LONG, "DIRECTIONS", "the mean over that many random directions", &j->directions, 1, 1000000},
         {"bures", 0, CLI_FLAG, NULL, "between the Gaussians of the same means and covariances", &j->bures, 0, 0},
+        {"frechet", 0, CLI_LONG, "AXES", "the same of rows, within so many leading principal axes of B", &j->axes, 1,
+         46340},
         {"points", 0, CLI_LONG, "N",
          "take N rows of each (default: all rows of files; of other distributions as many as the file has, else 4096 "
          "for --exact and 65536 for --sliced)",
          &j->points, 1, 100000000},
     };
     MGN_TRY(cli_parse(command, argc, argv, options, MGN_COUNT(options), &j->common));
-    if (!j->directions && !j->bures) j->exact = true;
+    if (!j->directions && !j->bures && !j->axes) j->exact = true;
     return MGN_OK;
 }
 
@@ -87,6 +90,10 @@ static mgn_status sliced(const job *j, const mgn_matrix *x, const mgn_matrix *y,
     return mgn_sliced_w2(x->values, x->rows, y->values, y->rows, j->d, j->directions, j->common.seed, squared);
 }
 
+static mgn_status frechet(const job *j, const mgn_matrix *x, const mgn_matrix *y, double *squared) {
+    return mgn_frechet(x->values, x->rows, y->values, y->rows, j->d, j->axes, squared);
+}
+
 /* From the exact moments where they are known; --points takes those of samples. */
 static mgn_status bures(job *j, result *r) {
     const int64_t d = j->d;
@@ -128,6 +135,11 @@ static mgn_status compute(job *j) {
         *r = (result){.label = "Bures", .key = "bures_w2_squared"};
         MGN_TRY(bures(j, r));
     }
+    if (j->axes) {
+        result *r = &j->results[j->count++];
+        *r = (result){.label = "Frechet", .key = "frechet_squared"};
+        MGN_TRY(measure(j, frechet, USUAL_SAMPLES, r));
+    }
     return MGN_OK;
 }
 
@@ -138,6 +150,7 @@ static mgn_status print_json(const job *j) {
     cJSON_AddNumberToObject(object, "dimensions", (double)j->d);
     cJSON_AddNumberToObject(object, "seed", (double)j->common.seed);
     if (j->directions) cJSON_AddNumberToObject(object, "directions", (double)j->directions);
+    if (j->axes) cJSON_AddNumberToObject(object, "axes", (double)j->axes);
     for (int i = 0; i < j->count; i++) cJSON_AddNumberToObject(object, j->results[i].key, j->results[i].squared);
     cJSON *list = cJSON_AddArrayToObject(object, "results");
     for (int i = 0; i < j->count; i++) {

@@ -13,9 +13,11 @@ static const mgn_experiment *const experiments[] = {
     &mgn_gradient_field_experiment, &mgn_gaussian_experiment,        &mgn_mixture_experiment,
     &mgn_banana_experiment,         &mgn_colour_experiment,          &mgn_aurora_experiment,
     &mgn_colour_gmm_experiment,     &mgn_sinkhorn_colour_experiment, &mgn_w2bench_experiment,
+    &mgn_mnist_experiment,          &mgn_digits_experiment,
 };
 
-const char mgn_published[] = "published", mgn_best[] = "best", mgn_monge_ampere[] = "monge-ampere";
+const char mgn_published[] = "published", mgn_best[] = "best", mgn_affine[] = "affine",
+           mgn_monge_ampere[] = "monge-ampere";
 
 const char *mgn_experiment_label(size_t index) {
     return index < MGN_COUNT(experiments) ? experiments[index]->label : NULL;
@@ -160,9 +162,10 @@ static mgn_status check(const mgn_experiment_config *config) {
         return mgn_fail(MGN_ERR_ARGUMENT, "a number of epochs from 0 was expected, %lld found",
                         (long long)config->epochs);
     const bool known = !config->recipe || strcmp(config->recipe, mgn_published) == 0 ||
-                       strcmp(config->recipe, mgn_best) == 0 || strcmp(config->recipe, mgn_monge_ampere) == 0;
+                       strcmp(config->recipe, mgn_best) == 0 || strcmp(config->recipe, mgn_affine) == 0 ||
+                       strcmp(config->recipe, mgn_monge_ampere) == 0;
     if (!known)
-        return mgn_fail(MGN_ERR_ARGUMENT, "the recipe is published, best or monge-ampere; '%.100s' was found",
+        return mgn_fail(MGN_ERR_ARGUMENT, "the recipe is published, best, affine or monge-ampere; '%.100s' was found",
                         config->recipe);
     return MGN_OK;
 }

@@ -24,10 +24,10 @@ typedef struct mgn_experiment {
 
 extern const mgn_experiment mgn_gradient_field_experiment, mgn_gaussian_experiment, mgn_mixture_experiment,
     mgn_banana_experiment, mgn_colour_experiment, mgn_colour_gmm_experiment, mgn_aurora_experiment,
-    mgn_sinkhorn_colour_experiment, mgn_w2bench_experiment;
+    mgn_sinkhorn_colour_experiment, mgn_w2bench_experiment, mgn_mnist_experiment, mgn_digits_experiment;
 
 /* The names of the recipes; compared as pointers. */
-extern const char mgn_published[], mgn_best[], mgn_monge_ampere[];
+extern const char mgn_published[], mgn_best[], mgn_affine[], mgn_monge_ampere[];
 
 /* One model with one recipe. */
 typedef struct mgn_trial {

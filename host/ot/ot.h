@@ -37,6 +37,9 @@ mgn_status mgn_check_finite(const char *what, const double *values, int64_t coun
 /* out = a b for row-major (d, d); `out` is neither. */
 void mgn_square_product(int64_t d, const double *a, const double *b, double *out);
 
+/* within = axes a axes^T (count, count) of a symmetric a (d, d) and axes (count, d); `work` is (count, d). */
+void mgn_within_axes(const double *a, const double *axes, int64_t d, int64_t count, double *work, double *within);
+
 /* Reorders y (n, d) so that its row i is what row i of x (n, d) goes to in an optimal assignment (mgn_assignment_w2, whose
  * errors these are; also MEMORY). */
 mgn_status mgn_match_rows(const float *x, float *y, int64_t n, int64_t d);

@@ -40,13 +40,15 @@ typedef bool mgn_experiment_callback(void *context, const char *label, int64_t d
 
 /** All NULL and zero means the defaults. */
 typedef struct mgn_experiment_config {
-    const char *model;                  /**< "cmgn" or "mmgn"; NULL: all of them */
-    const char *recipe;                 /**< "published", "best" or (gaussian) "monge-ampere"; NULL: all of them */
+    const char *model; /**< "cmgn" or "mmgn"; NULL: all of them */
+    const char
+        *recipe; /**< "published", "best" (mnist, digits) "affine" or (gaussian) "monge-ampere"; NULL: all of them */
     const char *field;                  /**< gradient-field: "report" (NULL), "paper" or "gravier" */
     const char *source, *like, *unseen; /**< colour: paths of pictures; NULL: see mgn_experiment_details */
     const char *data; /**< colour: the folder of the published pictures, if it is at hand; w2bench: of the tables */
     int64_t dimensions[MGN_MOST_DIMENSIONS]; /**< gaussian: from 2 to 64; 0 ends the list, an empty one is {2};
                                                   w2bench: folders of `data` */
+    const char *pictures;                    /**< mnist, digits: a folder for pictures of the results; NULL: none */
     int64_t epochs;                          /**< of the published recipe; 0: as published */
     uint64_t seed;
     mgn_experiment_callback *progress; /**< optional */

@@ -17,6 +17,7 @@
 #include <mgn/optim.h>
 #include <mgn/ot.h>
 #include <mgn/recolor.h>
+#include <mgn/semidiscrete.h>
 #include <mgn/semidual.h>
 #include <mgn/sinkhorn.h>
 #include <mgn/target.h>

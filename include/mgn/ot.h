@@ -58,6 +58,26 @@ MGN_API mgn_status mgn_affine_rows(const double *a, const double *b, const float
 MGN_API mgn_status mgn_gaussian_kl(const double *mean1, const double *cov1, const double *mean2, const double *cov2,
                                    int64_t d, double *nats);
 
+/** The `count` <= d leading principal axes of a covariance (d, d): unit vectors in the rows of `axes` (count, d), that of
+ *  the largest variance first, and the variances along them, `variances` (count), which may be NULL. */
+MGN_API mgn_status mgn_principal_axes(const double *covariance, int64_t d, int64_t count, double *variances,
+                                      double *axes);
+
+/** Squared Frechet distance of the clouds x (n, d) and y (m, d): mgn_bures_w2 of their moments within the `axes` leading
+ *  principal axes of y; 0: all d. What generated pictures are judged by, y being held-out ones. */
+MGN_API mgn_status mgn_frechet(const float *x, int64_t n, const float *y, int64_t m, int64_t d, int64_t axes,
+                               double *squared);
+
+/* ---- measures on few points ---- */
+
+/** k-means of rows (n, d): `centres` (k, d), k <= n, near which the rows lie, the fraction of the rows that each is the
+ *  nearest one of, `masses` (k), and the mean squared distance to it, `distortion`: the measure on k points that is
+ *  nearest in W2, as far as Lloyd's iteration finds it from k random rows in at most `steps` steps. It stops where a step
+ *  gains less than 1e-4 of the distortion. `masses` and `distortion` may be NULL. Deterministic in the seed.
+ *  Errors: also INTERRUPTED. */
+MGN_API mgn_status mgn_kmeans(const float *rows, int64_t n, int64_t d, int64_t k, int64_t steps, uint64_t seed,
+                              float *centres, double *masses, double *distortion);
+
 /* ---- sliced Wasserstein ---- */
 
 /** Squared sliced 2-Wasserstein distance of the clouds x (n, d) and y (m, d): the mean, over `directions` >= 1 uniform
