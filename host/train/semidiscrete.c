@@ -162,7 +162,7 @@ static mgn_status run_parts(sampler *s, mgn_prototypes *p, const mgn_semidiscret
         MGN_TRY(mgn_tensor_read(s->loss, MGN_F64, &result->loss));
         result->steps = last;
         result->seconds = mgn_now() - start;
-        const mgn_train_report report = {part + 1, PARTS, last, result->loss, lr, result->seconds};
+        const mgn_train_report report = {part + 1, PARTS, last, result->loss, lr, result->seconds, NAN, NAN};
         if ((c->report && !c->report(c->context, &report)) || mgn_interrupted())
             return mgn_fail(MGN_ERR_INTERRUPTED, "stopped after step %lld of %lld", (long long)last,
                             (long long)c->steps);
