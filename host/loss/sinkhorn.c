@@ -4,7 +4,7 @@
  * Every step takes four softmins: between the clouds in both directions, in one pass, and of each cloud with itself. They
  * run on detached points. A last one with the points differentiable and the potentials held gives the value, and its derivative
  * is the divergence's. In few dimensions the softmins stream over the pairs; in many they would multiply the same points
- * in every step, so costs that fit into MOST_COSTS entries are made once and kept: a bound, whatever the clouds' size. */
+ * in every step, so costs are made once and kept, as long as they are few: the more coordinates, the more it is worth. */
 #include "loss/sinkhorn.h"
 
 #include <math.h>
@@ -12,7 +12,7 @@
 #include "core/core.h"
 #include "graph/graph.h"
 
-enum { STREAMED_COORDINATES = 16, MOST_COSTS = 1 << 22 };
+enum { STREAMED_COORDINATES = 16, COSTS_A_COORDINATE = 1 << 18, MOST_COSTS = 1 << 27 };
 
 /* ---- settings ---- */
 
@@ -83,8 +83,8 @@ static mgn_node *cost_matrix(mgn_node *x, mgn_node *y) {
 /* x against y, differentiable in x. */
 static softmins make_softmins(mgn_node *x, mgn_node *y) {
     bool is_self = x == y;
-    bool keeps = x->shape.dim[1] > STREAMED_COORDINATES && y->shape.dim[0] > 0 &&
-                 x->shape.dim[0] <= MOST_COSTS / y->shape.dim[0];
+    const int64_t d = x->shape.dim[1], most = d < MOST_COSTS / COSTS_A_COORDINATE ? d * COSTS_A_COORDINATE : MOST_COSTS;
+    bool keeps = d > STREAMED_COORDINATES && y->shape.dim[0] > 0 && x->shape.dim[0] <= most / y->shape.dim[0];
     y = mgn_detach(y);
     return (softmins){x, y, keeps ? cost_matrix(x, y) : NULL, is_self};
 }
