@@ -196,8 +196,15 @@ MGN_KERNEL void pack(global const real *from, ulong from_at, global real *to, ul
         for (ulong p = 0; p < size.z; p++)
             for (ulong e = 0; e < some; e++) panel[p * width + e] = x[p * stride.z + e];
     } else {
+        /* Rows turned into columns: whole vectors are read, and written while their places are in the first cache. */
+        const ulong whole = stride.z == 1 ? size.z / MGN_WIDTH * MGN_WIDTH : 0;
+        for (ulong p = 0; p < whole; p += MGN_WIDTH)
+            for (ulong e = 0; e < some; e++) {
+                const R v = MGN_VLOAD(x + e * stride.y + p);
+                MGN_SCATTER(v, panel + p * width + e, width);
+            }
         for (ulong e = 0; e < some; e++)
-            for (ulong p = 0; p < size.z; p++) panel[p * width + e] = x[e * stride.y + p * stride.z];
+            for (ulong p = whole; p < size.z; p++) panel[p * width + e] = x[e * stride.y + p * stride.z];
     }
 }
 
