@@ -19,7 +19,8 @@ enum {
     MOMENTS_BATCH = 4096, /* of losses that estimate a covariance from each batch */
     POINTS_BATCH = 512,   /* of losses between clouds of points */
     MOST_POINTS = 4096,   /* such a loss is measured on */
-    DIRECTIONS = 256
+    DIRECTIONS = 256,
+    SLICED_ROWS = 65536 /* of either side: distances of more rows would take longer than the training */
 };
 
 /* Apart from the source's, so that two draws from one distribution differ. */
@@ -349,7 +350,9 @@ static mgn_status judge_closed_form(fit_job *j, const float *x, const float *y, 
 static mgn_status judge_likeness(fit_job *j, const float *x, const float *y, int64_t n) {
     mgn_matrix like = {0};
     const uint64_t seed = j->options.common.seed;
-    mgn_status status = cli_target_all(j->target, n, seed ^ target_seed, &like);
+    const int64_t count = mgn_target_count(j->target), rows = MGN_MIN(count ? count : n, SLICED_ROWS);
+    n = MGN_MIN(n, SLICED_ROWS);
+    mgn_status status = cli_target_rows(j->target, rows, seed ^ target_seed, &like);
     if (status == MGN_OK)
         status = mgn_sliced_w2(x, n, like.values, like.rows, j->d, DIRECTIONS, seed, &j->sliced_before);
     if (status == MGN_OK) status = mgn_sliced_w2(y, n, like.values, like.rows, j->d, DIRECTIONS, seed, &j->sliced);
