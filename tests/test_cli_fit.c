@@ -234,6 +234,20 @@ START_TEST(a_density_is_for_monotone_models) {
 }
 END_TEST
 
+START_TEST(rows_are_pictures_where_they_are_called_so) {
+    make_inputs();
+    cJSON *o = run_json("fit -s x.npy -t y.npy --paired -o map --model conv-cmgn --shape 1x2 --kernel 2 --padding 1 "
+                        "--width 4 --epochs 40 --lr .02");
+    ck_assert_str_eq(text(o, "model"), "conv-cmgn");
+    ck_assert_double_eq(number(o, "parameters"), 4 * 4 + 2 * 4 + 4 + 1);
+    ck_assert_double_lt(number(o, "heldout_loss"), 0.5);
+    cJSON_Delete(o);
+    o = run_json("eval map --data x.npy");
+    ck_assert_double_ge(number(o, "jacobian_min"), -1e-6);
+    cJSON_Delete(o);
+}
+END_TEST
+
 #define FIT "fit -s x.npy -t normal:2 -o map "
 
 static const refusal refusals[] = {
@@ -246,6 +260,13 @@ static const refusal refusals[] = {
     {"fit -s x.npy -t y.npy -o x.npy", 2, "x.npy would be written over"},
     {"fit -s x.npy -t y.npy -o nowhere/map", 1, "nowhere"},
     {FIT "--model cmgm", 2, "--model: 'cmgm' is not one of|did you mean 'cmgn'?"},
+    {FIT "--model conv-cmgn", 2, "--shape is missing: x.npy does not say"},
+    {FIT "--model conv-cmgn --shape 2by1", 2, "--shape: a picture's shape is its height x width x channels"},
+    {FIT "--model conv-cmgn --shape 2", 2, "--shape: a picture's shape"},
+    {FIT "--model conv-cmgn --shape 3x1", 2, "3 x 1 x 1 and d=2 found"},
+    {FIT "--model conv-cmgn --shape 1x2 --kernel 4 --padding 1", 2, "kernel 4,"},
+    {FIT "--shape 1x2", 2, "cmgn does not look at rows as pictures"},
+    {FIT "--kernel 3", 2, "cmgn does not look at rows as pictures"},
     {FIT "--optimizer adamm", 2, "did you mean 'adam'?"},
     {FIT "--loss mze", 2, "did you mean 'mse'?"},
     {FIT "--loss mse", 2, "--loss mse compares row by row; with --paired"},
@@ -291,6 +312,7 @@ int main(void) {
     tcase_add_test(good, an_interruption_keeps_what_was_learned);
     tcase_add_test(good, a_density_is_for_monotone_models);
     tcase_add_test(bad, bad_input_is_refused);
+    tcase_add_test(bad, rows_are_pictures_where_they_are_called_so);
     suite_add_tcase(suite, good);
     suite_add_tcase(suite, bad);
     return mgn_test_main(suite);

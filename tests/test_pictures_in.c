@@ -312,6 +312,10 @@ START_TEST(specifications_name_pictures) {
         ck_assert_msg(status == MGN_OK, "%s: %s", path, mgn_last_error());
         ck_assert_int_eq(mgn_target_count(target), specs[i].count);
         ck_assert_int_eq(mgn_target_dimension(target), specs[i].d);
+        int64_t height, width, channels;
+        const bool is_picture = mgn_target_picture(target, &height, &width, &channels);
+        ck_assert(is_picture == (strstr(path, "cifar:") || strstr(path, "images:")));
+        ck_assert(!is_picture || height * width * channels == specs[i].d);
         mgn_target_destroy(target);
     }
 }
@@ -327,7 +331,7 @@ static void run(const char *folder, const char *arguments) {
 START_TEST(commands_take_pictures_and_large_tables) {
     const char *folder = make_folder();
     run(folder,
-        "fit -s 'images:.;size=3x2;grey' -t 'images:.;size=3x2' --paired --holdout 0 --epochs 2 -o map.safetensors");
+        "fit -s 'images:.;size=3x2;grey' -t 'images:.;size=3x2' --paired --hold-out 0 --epochs 2 -o map.safetensors");
     run(folder, "eval map.safetensors --data 'images:.;size=3x2;grey' --truth 'images:.;size=3x2'");
     const char *path = write_npy("pictures/large.npy", "<f4", "False", 1700000, 10, "", 0);
     ck_assert_int_eq(truncate(path, 128 + 40 * 1700000), 0);
