@@ -117,6 +117,17 @@ START_TEST(other_fields) {
 END_TEST
 
 /* A start already is the best affine map plus its units: far closer than a random model, and closer than the second. */
+/* The maximum of three quadratics is nearer to one of four than to a linear map, which is where training starts. */
+START_TEST(a_maximum_in_more_dimensions) {
+    const mgn_experiment_report report =
+        run("gradient-field", "cpu",
+            (mgn_experiment_config){.field = "polymax", .dimensions = {6}, .epochs = 1, .seed = 3});
+    ck_assert_uint_eq(report.count, 1);
+    const double own = figure(&report.results[0], "db")->value, linear = figure(&report.results[0], "db_linear")->value;
+    ck_assert_msg(linear < -8 && own < linear - 3, "%g dB, %g dB by a linear map", own, linear);
+}
+END_TEST
+
 START_TEST(starts_are_chosen_well) {
     enum { ROWS = 256, COUNT = 3 };
     mgn_test_random random = MGN_TEST_RANDOM();
@@ -417,7 +428,7 @@ START_TEST(refuses_what_makes_no_sense) {
         {"gradient-field",
          {.field = "flat"},
          MGN_ERR_ARGUMENT,
-         "the field is report, paper or gravier; 'flat' was found"},
+         "the field is report, paper, gravier or polymax; 'flat' was found"},
         {"colour", {.source = "a.png"}, MGN_ERR_ARGUMENT, "only one of them was given"},
         {"colour", {.source = "a.png", .like = "b.png", .data = "c"}, MGN_ERR_ARGUMENT, "both were given"},
         {"aurora", {0}, MGN_ERR_ARGUMENT, "neither was given"},
@@ -496,6 +507,7 @@ static Suite *suite(void) {
         published_recipe_learns_the_field,
         best_recipe_learns_the_field,
         other_fields,
+        a_maximum_in_more_dimensions,
         starts_are_chosen_well,
         gaussian_reaches_the_optimum,
         gaussian_in_other_dimensions,

@@ -127,20 +127,23 @@ static void describe(char *text, size_t capacity) {
 
 static mgn_status parse(const cli_command *command, int argc, char **argv, job *j) {
     const cli_option options[] = {
-        {"model", 'm', CLI_CHOICE, "cmgn|mmgn|icnn|icgn|cgradnet|mgradnet|dicnn|lse|all", "which network (default all)",
-         &j->model, 0, 0},
+        {"model", 'm', CLI_CHOICE, "cmgn|mmgn|icnn|icgn|cgradnet|mgradnet|dicnn|lse|maxquad|all",
+         "which network (default all)", &j->model, 0, 0},
         {"recipe", 'r', CLI_CHOICE, "published|best|affine|monge-ampere|both",
          "the published recipe, the best known here, the affine map (mnist, digits), or (gaussian) the one that knows "
          "both "
          "densities (default all)",
          &j->recipe, 0, 0},
-        {"field", 0, CLI_CHOICE, "report|paper|gravier",
+        {"field", 0, CLI_CHOICE, "report|paper|gravier|polymax",
          "gradient-field: as printed in the report, the convex one of its code, or "
-         "Gravier and Picard's (default report)",
+         "Gravier and Picard's, or the one in many dimensions (default report)",
          &j->config.field, 0, 0},
-        {"d", 0, CLI_TEXT, "D,..", "gaussian: from 2 to 64, at most 5 of them (default 2); w2bench: which folders",
+        {"d", 0, CLI_TEXT, "D,..",
+         "gaussian: from 2 to 64, at most 5 of them (default 2); w2bench: which folders; polymax: up to 1024 (default "
+         "32,256)",
          &j->dimensions, 0, 0},
-        {"epochs", 0, CLI_LONG, "N", "other than the published recipe's 50 epochs; w2bench: than 20", &j->config.epochs,
+        {"dim", 0, CLI_TEXT, "D,..", "the same", &j->dimensions, 0, 0},
+        {"epochs", 0, CLI_LONG, "N", "other than the published recipe's 50 epochs; w2bench: than 24", &j->config.epochs,
          1, 1000000},
         {"data", 0, CLI_TEXT, "DIR",
          "colour: the folder of the published pictures; w2bench: of the tables; mnist, digits: of "
@@ -159,6 +162,8 @@ static mgn_status parse(const cli_command *command, int argc, char **argv, job *
     return cli_parse(&described, argc, argv, options, MGN_COUNT(options), &j->common);
 }
 
+static bool is_polymax(const job *j) { return j->config.field && strcmp(j->config.field, "polymax") == 0; }
+
 /* "4,8,16" */
 static mgn_status parse_dimensions(job *j) {
     char word[16];
@@ -171,7 +176,7 @@ static mgn_status parse_dimensions(job *j) {
                             j->dimensions);
         memcpy(word, at, length);
         word[length] = 0;
-        MGN_TRY(mgn_parse_integer("--d", word, 2, 64, &j->config.dimensions[count]));
+        MGN_TRY(mgn_parse_integer("--d", word, 2, is_polymax(j) ? 1024 : 64, &j->config.dimensions[count]));
         at = comma ? comma + 1 : NULL;
     }
     return MGN_OK;
@@ -183,8 +188,9 @@ static mgn_status check(const job *j) {
     if (c->field && strcmp(j->label, "gradient-field") != 0)
         return mgn_fail(MGN_ERR_ARGUMENT, "--field is an option of gradient-field, not of %.100s", j->label);
     const bool is_bench = strcmp(j->label, "w2bench") == 0;
-    if (j->dimensions && strcmp(j->label, "gaussian") != 0 && !is_bench)
-        return mgn_fail(MGN_ERR_ARGUMENT, "--d is an option of gaussian and w2bench, not of %.100s", j->label);
+    if (j->dimensions && strcmp(j->label, "gaussian") != 0 && !is_bench && !is_polymax(j))
+        return mgn_fail(MGN_ERR_ARGUMENT, "--d is an option of gaussian, w2bench and --field polymax, not of %.100s",
+                        j->label);
     const bool is_digits = strcmp(j->label, "mnist") == 0 || strcmp(j->label, "digits") == 0;
     if (((c->data && !is_bench && !is_digits) || c->source || c->like || c->unseen) && !strstr(j->label, "colour") &&
         strcmp(j->label, "aurora") != 0)

@@ -38,7 +38,8 @@ static mgn_status parse(const cli_command *command, int argc, char **argv, fit_o
         {"output", 'o', CLI_TEXT, "MAP", "where the map goes, as safetensors (required)", &o->out, 0, 0},
         {"paired", 0, CLI_FLAG, NULL, "row i of T is the image of row i of S", &o->paired, 0, 0},
         {"model", 0, CLI_TEXT, "KIND",
-         "cmgn (the default), mmgn, icnn, icgn, cgradnet, mgradnet, lse, conv-cmgn, dicnn (default of semidual)",
+         "cmgn (the default), mmgn, icnn, icgn, cgradnet, mgradnet, lse, maxquad, conv-cmgn, dicnn (default of "
+         "semidual)",
          &o->model, 0, 0},
         {"width", 0, CLI_LONG, "H",
          "hidden width (default 2 d, from 8 to 512; 64 for semidual), or filters (default 32)", &o->h, 1, 1000000},

@@ -43,11 +43,11 @@ typedef struct mgn_experiment_config {
     const char *model; /**< "cmgn" or "mmgn"; NULL: all of them */
     const char
         *recipe; /**< "published", "best" (mnist, digits) "affine" or (gaussian) "monge-ampere"; NULL: all of them */
-    const char *field;                  /**< gradient-field: "report" (NULL), "paper" or "gravier" */
+    const char *field;                  /**< gradient-field: "report" (NULL), "paper", "gravier" or "polymax" */
     const char *source, *like, *unseen; /**< colour: paths of pictures; NULL: see mgn_experiment_details */
     const char *data; /**< colour: the folder of the published pictures, if it is at hand; w2bench: of the tables */
     int64_t dimensions[MGN_MOST_DIMENSIONS]; /**< gaussian: from 2 to 64; 0 ends the list, an empty one is {2};
-                                                  w2bench: folders of `data` */
+                                                  w2bench: folders of `data`; the field "polymax": up to 1024 */
     const char *pictures;                    /**< mnist, digits: a folder for pictures of the results; NULL: none */
     int64_t epochs;                          /**< of the published recipe; 0: as published */
     uint64_t seed;
