@@ -346,16 +346,16 @@ START_TEST(the_benchmark_is_judged_by_its_true_map) {
     write_bench(folder);
     char parent[512];
     snprintf(parent, sizeof parent, "%.*s", (int)(strlen(folder) - strlen("/d2")), folder);
-    const mgn_experiment_report report = run("w2bench", "cpu", (mgn_experiment_config){.data = parent, .epochs = 60});
+    const mgn_experiment_report report = run("w2bench", "cpu", (mgn_experiment_config){.data = parent, .epochs = 24});
     ck_assert_uint_eq(report.count, 1);
     const mgn_experiment_result *best = &report.results[0];
-    ck_assert_int_eq(best->steps, 60 * (1900 / 512));
+    ck_assert_int_eq(best->steps, 24 * (1900 / 512));
     ck_assert_int_eq(best->model.d, 2);
     check_below(best, "uvp", 3);
     check_below(best, "uvp_affine", 1);
     ck_assert_double_eq(figure(best, "uvp")->published, 0.02);
     check_near(best, "w2_squared", 2.5); /* of 100 rows */
-    const mgn_experiment_report same = run("w2bench", "cpu", (mgn_experiment_config){.data = folder, .epochs = 60});
+    const mgn_experiment_report same = run("w2bench", "cpu", (mgn_experiment_config){.data = folder, .epochs = 24});
     ck_assert_double_eq(figure(&same.results[0], "uvp")->value, figure(best, "uvp")->value);
 }
 END_TEST
