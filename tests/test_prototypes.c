@@ -315,6 +315,10 @@ START_TEST(digits_come_from_noise) {
         ck_assert_int_eq(memcmp(png, "\x89PNG", 4), 0);
         free(png);
     }
+    mgn_model *model = NULL;
+    MGN_ASSERT_OK(mgn_model_load(mgn_test_path("pictures/digits-best-lse-200.safetensors"), &model));
+    ck_assert_int_eq(mgn_model_parameter_count(model), best->parameters);
+    mgn_model_destroy(model);
     mgn_device_close(device);
 }
 END_TEST

@@ -149,7 +149,8 @@ static mgn_status parse(const cli_command *command, int argc, char **argv, job *
          "colour: the folder of the published pictures; w2bench: of the tables; mnist, digits: of "
          "train-images-idx3-ubyte and the like",
          &j->config.data, 0, 0},
-        {"pictures", 0, CLI_TEXT, "DIR", "mnist, digits: put pictures of the results there", &j->config.pictures, 0, 0},
+        {"pictures", 0, CLI_TEXT, "DIR", "mnist, digits: put the maps and pictures of them there", &j->config.pictures,
+         0, 0},
         {"source", 0, CLI_TEXT, "FILE", "colour: a picture of one's own, together with --like", &j->config.source, 0,
          0},
         {"like", 'l', CLI_TEXT, "FILE", "colour: the picture whose palette is taken", &j->config.like, 0, 0},
