@@ -248,6 +248,22 @@ START_TEST(rows_are_pictures_where_they_are_called_so) {
 }
 END_TEST
 
+/* A table of its own, and a stop that keeps the best. */
+START_TEST(rows_of_a_file_are_held_out) {
+    make_inputs();
+    cJSON *o = run_json("fit -s x.npy -t y.npy --paired -o a --hold-out 0 --epochs 3");
+    ck_assert_double_eq(number(cJSON_GetObjectItem(o, "recipe"), "holdout"), 0);
+    cJSON_Delete(o);
+    o = run_json(
+        "fit -s x.npy -t normal:2 -o a --hold-out y.npy --epochs 400 --lr .2 --schedule constant --patience 3");
+    ck_assert_double_eq(number(cJSON_GetObjectItem(o, "recipe"), "holdout"), N);
+    ck_assert_double_eq(number(cJSON_GetObjectItem(o, "recipe"), "rows"), N);
+    ck_assert_double_eq(number(o, "epochs"), number(o, "best_epoch") + 3);
+    ck_assert_double_lt(number(o, "epochs"), 400);
+    cJSON_Delete(o);
+}
+END_TEST
+
 #define FIT "fit -s x.npy -t normal:2 -o map "
 
 static const refusal refusals[] = {
@@ -288,6 +304,22 @@ static const refusal refusals[] = {
     {FIT "--lr -1", 2, "--lr: '-1'"},
     {FIT "--schedule linear", 2, "--schedule: 'linear' is not one of"},
     {FIT "--optimizer lbfgs --batch 10", 2, "--batch: lbfgs takes all rows"},
+    {FIT "--hold-out 1.5", 2, "--hold-out"},
+    {FIT "--hold-out none.npy", 1, "none.npy does not exist"},
+    {FIT "--hold-out wide.npy", 2, "a file of 2 columns was expected; wide.npy has 3"},
+    {FIT "--patience 0", 2, "--patience: '0'"},
+    {FIT "--log curve.txt --epochs 1", 2, "ends in .csv or .jsonl"},
+    {FIT "--checkpoint x.npy", 2, "x.npy would be written over"},
+    {FIT "--checkpoint map", 2, "map would be written over"},
+    {FIT "--checkpoint nowhere/state", 1, "nowhere"},
+    {FIT "--checkpoint-every 5", 2, "--checkpoint is missing"},
+    {FIT "--checkpoint state --checkpoint-every soon", 2, "--checkpoint-every: 'soon'"},
+    {FIT "--checkpoint state --restarts 2", 2, "a directory was expected, as in state/"},
+    {FIT "--resume state", 1, "state does not exist"},
+    {FIT "--resume x.npy", 2, "x.npy would be written over"},
+    {FIT "--resume y.npy", 1, "y.npy"},
+    {FIT "--loss semidual --checkpoint state", 1, "knows no checkpoints"},
+    {FIT "--lr 1e6 --epochs 20", 1, "grew from|after 5 rollbacks"},
     {FIT "--device abacus", 2, "abacus"},
     {FIT "--optimizer sgd --lr 1e6 --epochs 50", 1, "diverged"},
     {FIT "--loss sinkhorn --blur 1e-9 --epochs 2", 1, "a larger blur than 1e-09"},
@@ -311,6 +343,7 @@ int main(void) {
     tcase_add_test(good, the_same_seed_gives_the_same_file);
     tcase_add_test(good, an_interruption_keeps_what_was_learned);
     tcase_add_test(good, a_density_is_for_monotone_models);
+    tcase_add_test(good, rows_of_a_file_are_held_out);
     tcase_add_test(bad, bad_input_is_refused);
     tcase_add_test(bad, rows_are_pictures_where_they_are_called_so);
     suite_add_tcase(suite, good);

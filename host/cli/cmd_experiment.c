@@ -1,4 +1,5 @@
 /* `mgn experiment`: runs a published experiment and prints its figures beside the published ones. */
+#include <ctype.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -9,6 +10,7 @@
 #include "core/file.h"
 #include "core/parse.h"
 #include "core/progress.h"
+#include "training.h"
 
 typedef struct job {
     cli_common common;
@@ -17,16 +19,29 @@ typedef struct job {
     char device[32]; /* its spec */
     mgn_experiment_report report;
     mgn_progress progress;
+    cli_training training;
+    cli_training_paths paths;
+    int trainings; /* so far */
 } job;
 
 /* ---- progress ---- */
 
 static bool show_progress(void *context, const char *label, int64_t done, int64_t total, double loss) {
-    mgn_progress *progress = context;
+    mgn_progress *progress = &((job *)context)->progress;
     if (done <= 1 || progress->label != label) mgn_progress_begin(progress, label, (uint64_t)total);
     mgn_progress_update(progress, (uint64_t)done, "loss %.4g", loss);
     if (done == total) mgn_progress_end(progress);
     return true;
+}
+
+/* Each training has files of its own, in the order of trainings. */
+static mgn_status control(void *context, const char *label, mgn_train_control *control) {
+    job *j = context;
+    char name[96];
+    snprintf(name, sizeof name, "%03d-%.80s", ++j->trainings, label);
+    for (char *c = name; *c; c++)
+        if (!isalnum((unsigned char)*c)) *c = '-';
+    return cli_training_control(&j->training, name, false, &j->paths, control);
 }
 
 /* ---- printing ---- */
@@ -155,6 +170,7 @@ static mgn_status parse(const cli_command *command, int argc, char **argv, job *
          0},
         {"like", 'l', CLI_TEXT, "FILE", "colour: the picture whose palette is taken", &j->config.like, 0, 0},
         {"unseen", 0, CLI_TEXT, "FILE", "colour: a third picture to try the map on", &j->config.unseen, 0, 0},
+        CLI_TRAINING_OPTIONS(j->training),
     };
     char details[16384];
     describe(details, sizeof details);
@@ -217,7 +233,8 @@ mgn_status cmd_experiment(const cli_command *command, int argc, char **argv) {
     j.config.recipe = strcmp(j.recipe, "both") == 0 ? NULL : j.recipe;
     j.config.seed = j.common.seed;
     j.config.progress = show_progress;
-    j.config.context = &j.progress;
+    j.config.context = &j;
+    j.config.control = control;
     mgn_device *device = NULL;
     MGN_TRY(cli_open_device(&j.common, &device));
     snprintf(j.device, sizeof j.device, "%s", mgn_device_get_info(device)->spec);
