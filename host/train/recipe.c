@@ -16,7 +16,7 @@ typedef struct recipe {
 } recipe;
 
 static void add_text(recipe *r, const char *label, const char *text) {
-    char key[64];
+    char key[96];
     snprintf(key, sizeof key, PREFIX "%s", label);
     if (r->status == MGN_OK) r->status = mgn_safetensors_set(r->file, key, text);
 }
@@ -73,7 +73,9 @@ static void add_model(recipe *r, const mgn_model_config *c) {
     add_text(r, "activation", mgn_activation_name(c->activation));
     add_whole(r, "signed", c->signed_scales);
     add_real(r, "lipschitz", c->lipschitz);
-    add_digest(r, "picture", &c->image, sizeof c->image);
+    add_whole(r, "picture height", c->image.height);
+    add_whole(r, "picture width", c->image.width);
+    add_whole(r, "picture channels", c->image.channels);
     add_whole(r, "kernel", c->kernel);
     add_whole(r, "stride", c->stride);
     add_whole(r, "padding", c->padding);
