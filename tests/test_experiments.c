@@ -421,7 +421,7 @@ START_TEST(refuses_what_makes_no_sense) {
         {"gaussian",
          {.recipe = "quick"},
          MGN_ERR_ARGUMENT,
-         "the recipe is published, best or monge-ampere; 'quick' was found"},
+         "the recipe is published, best, affine or monge-ampere; 'quick' was found"},
         {"gradient-field", {.recipe = "monge-ampere"}, MGN_ERR_ARGUMENT, "has nothing for the model (any)"},
         {"gaussian", {.dimensions = {1}}, MGN_ERR_ARGUMENT, "dimensions from 2 to 64 were expected, 1 found"},
         {"gaussian", {.epochs = -1}, MGN_ERR_ARGUMENT, "epochs"},
