@@ -13,7 +13,7 @@ static const mgn_experiment *const experiments[] = {
     &mgn_gradient_field_experiment, &mgn_gaussian_experiment,        &mgn_mixture_experiment,
     &mgn_banana_experiment,         &mgn_colour_experiment,          &mgn_aurora_experiment,
     &mgn_colour_gmm_experiment,     &mgn_sinkhorn_colour_experiment, &mgn_w2bench_experiment,
-    &mgn_mnist_experiment,          &mgn_digits_experiment,
+    &mgn_mnist_experiment,          &mgn_digits_experiment,          &mgn_cifar_experiment,
 };
 
 const char mgn_published[] = "published", mgn_best[] = "best", mgn_affine[] = "affine",
@@ -83,7 +83,6 @@ mgn_status mgn_train_step(const mgn_run *run, const char *label, mgn_model *mode
     mgn_train_result result = {0};
     with_progress.report = pass_on;
     with_progress.context = &p;
-    if (run->config->control) MGN_TRY(run->config->control(run->config->context, label, &with_progress.control));
     const mgn_status status = mgn_train(model, run->device, samples, &with_progress, &result);
     *steps += result.steps;
     if (loss) *loss = result.loss;

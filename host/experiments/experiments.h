@@ -24,7 +24,8 @@ typedef struct mgn_experiment {
 
 extern const mgn_experiment mgn_gradient_field_experiment, mgn_gaussian_experiment, mgn_mixture_experiment,
     mgn_banana_experiment, mgn_colour_experiment, mgn_colour_gmm_experiment, mgn_aurora_experiment,
-    mgn_sinkhorn_colour_experiment, mgn_w2bench_experiment, mgn_mnist_experiment, mgn_digits_experiment;
+    mgn_sinkhorn_colour_experiment, mgn_w2bench_experiment, mgn_mnist_experiment, mgn_digits_experiment,
+    mgn_cifar_experiment;
 
 /* The names of the recipes; compared as pointers. */
 extern const char mgn_published[], mgn_best[], mgn_affine[], mgn_monge_ampere[];
@@ -49,9 +50,6 @@ typedef struct mgn_protocol {
 
 /* Trains and judges the trials that the configuration asks for. */
 mgn_status mgn_run_trials(const mgn_run *run, const mgn_protocol *protocol, void *data);
-
-/* The field polymax of the gradient-field experiment (polymax.c). */
-mgn_status mgn_run_polymax(const mgn_run *run);
 
 /* NaN for `published` and `optimum`: there is none. */
 void mgn_add_figure(mgn_experiment_result *result, const char *key, double value, double published, double optimum);

@@ -3,11 +3,13 @@
  * of a palette's shape open, which the sliced distance shows. The best recipe fits exact assignments, as in banana.c; steps
  * on the divergence after it gain nothing here, the blur being a palette's finer detail. */
 #include <math.h>
+#include <stdio.h>
 
 #include "experiments/palettes.h"
 
-/* Batches a pass, and their pixels: time grows with the square. PAIR_..: those that the best recipe matches. */
-enum { BATCHES = 4, BATCH_ROWS = 1024, PAIR_ROWS = 2048, PAIR_BATCHES = 4, STARTS = 8, CANDIDATES = 256 };
+/* Batches a pass, and their pixels: time grows with the square. PAIR_..: those that the best recipe matches. LARGE: the
+ * units from which the divergence is refined. */
+enum { BATCHES = 4, BATCH_ROWS = 1024, PAIR_ROWS = 2048, PAIR_BATCHES = 4, STARTS = 8, CANDIDATES = 256, LARGE = 16 };
 
 static const mgn_trial trials[] = {
     {mgn_published, {.kind = "cmgn", .d = 3, .h = 3, .layers = 2, .activation = MGN_LOGISTIC}},
@@ -15,6 +17,7 @@ static const mgn_trial trials[] = {
     {mgn_best, {.kind = "cmgn", .d = 3, .h = 3, .layers = 2, .activation = MGN_LOGISTIC}},
     {mgn_best, {.kind = "mmgn", .d = 3, .h = 2, .layers = 2, .activation = MGN_TANH}},
     {mgn_best, {.kind = "cmgn", .d = 3, .h = 16, .layers = 2, .activation = MGN_LOGISTIC}},
+    {mgn_best, {.kind = "cmgn", .d = 3, .h = 64, .layers = 2, .activation = MGN_LOGISTIC}},
 };
 
 typedef struct clouds {
@@ -45,6 +48,16 @@ static mgn_status train_published(const mgn_run *run, const clouds *c, const mgn
     return status;
 }
 
+/* Means over assignments shrink what is spread; rounds of Gauss-Newton steps on the divergence itself bring it back, where
+ * there are enough units to follow it. */
+static mgn_status refine(const mgn_run *run, const mgn_palettes *p, mgn_model *model, int64_t *steps) {
+    mgn_train_result result = {0};
+    const mgn_recolor_config config = {.seed = run->config->seed};
+    MGN_TRY(mgn_recolor_learn_sinkhorn(model, run->device, p->source, p->target, &config, &result));
+    *steps += result.steps;
+    return MGN_OK;
+}
+
 static mgn_status train_best(const mgn_run *run, const clouds *c, const mgn_trial *trial, mgn_model **model,
                              int64_t *steps) {
     static const mgn_round rounds[] = {{STARTS, 1024, 40, "gauss-newton"},
@@ -61,6 +74,7 @@ static mgn_status train_best(const mgn_run *run, const clouds *c, const mgn_tria
                             steps);
     mgn_matrix_free(&x);
     mgn_matrix_free(&y);
+    if (status == MGN_OK && trial->model.h >= LARGE) status = refine(run, &c->palettes, *model, steps);
     return status;
 }
 
@@ -71,9 +85,37 @@ static mgn_status train(const mgn_run *run, void *data, const mgn_trial *trial, 
 
 /* ---- judging ---- */
 
+/* Where a result's pictures go: "DIR/sinkhorn-colour-RECIPE-MODEL-PARAMETERS.png", before, after and target side by side,
+ * and the unseen picture before and after. */
+static mgn_status show(const mgn_run *run, const mgn_palettes *p, const mgn_trial *trial, mgn_model *model,
+                       mgn_map *map) {
+    static const char *const labels[] = {"before", "after", "target", "unseen", "unseen, after"};
+    enum { BEFORE, AFTER, TARGET, UNSEEN, UNSEEN_AFTER, MOST, HEIGHT = 300 };
+    const int64_t size = mgn_model_parameter_count(model);
+    const size_t count = *p->unseen_path ? MOST : UNSEEN;
+    char path[MGN_MOST_PATH];
+    mgn_image *shown[MOST] = {0}, *unseen = NULL, *sheet = NULL;
+    if (!run->config->pictures) return MGN_OK;
+    if (snprintf(path, sizeof path, "%s/sinkhorn-colour-%s-%s-%lld.png", run->config->pictures, trial->recipe,
+                 trial->model.kind, (long long)size) >= MGN_MOST_PATH)
+        return mgn_fail(MGN_ERR_ARGUMENT, "--pictures: the path is too long");
+    mgn_status status = count == MOST ? mgn_image_read(p->unseen_path, &unseen) : MGN_OK;
+    const mgn_image *const originals[MOST] = {p->source, NULL, p->target, unseen, NULL};
+    for (size_t i = 0; i < count && status == MGN_OK; i++) {
+        const mgn_image *from = originals[i];
+        status = from ? mgn_image_resize(from, MGN_MAX(from->width * HEIGHT / from->height, 1), HEIGHT, &shown[i])
+                      : mgn_recolor_apply(map, shown[i - 1], &shown[i]);
+    }
+    if (status == MGN_OK) status = mgn_image_sheet((const mgn_image *const *)shown, labels, count, HEIGHT, &sheet);
+    if (status == MGN_OK) status = mgn_image_write(sheet, path, NULL);
+    for (size_t i = 0; i < MOST; i++) mgn_image_destroy(shown[i]);
+    mgn_image_destroy(unseen);
+    mgn_image_destroy(sheet);
+    return status;
+}
+
 static mgn_status judge(const mgn_run *run, void *data, const mgn_trial *trial, mgn_model *model, mgn_map *map,
                         mgn_experiment_result *result) {
-    (void)trial, (void)model;
     const mgn_palettes *p = &((const clouds *)data)->palettes;
     const uint64_t seed = run->config->seed;
     mgn_colour_gaussian after;
@@ -84,6 +126,7 @@ static mgn_status judge(const mgn_run *run, void *data, const mgn_trial *trial, 
     mgn_add_figure(result, "w2_after", w2, NAN, 0);
     mgn_add_figure(result, "cost", cost, NAN, NAN);
     mgn_add_figure(result, "bures", p->bures, NAN, NAN);
+    MGN_TRY(show(run, p, trial, model, map));
     if (!p->unseen.rows) return MGN_OK;
     MGN_TRY(mgn_palettes_moments(map, &p->unseen, &after, &unseen_cost));
     MGN_TRY(mgn_palettes_slices(map, &p->few_unseen, &p->aims, seed, &unseen_w2));
@@ -115,7 +158,7 @@ const mgn_experiment mgn_sinkhorn_colour_experiment = {
         "more and no figure, so batches of 1,024 pixels against as many of the target's, and 50 passes of 4 batches "
         "are "
         "taken. Best recipe: 4 exact assignments of 2,048 pixels each, and the network fitted to them by "
-        "Levenberg-Marquardt from the best of 256 starts; the larger model shows what 27 parameters leave over. "
+        "Levenberg-Marquardt from the best of 256 starts; the larger models show what 27 parameters leave over. "
         "Pictures "
         "are those of colour. w2: squared sliced Wasserstein distance of the palettes; cost: E|x - g(x)|^2, which "
         "bures, "

@@ -128,7 +128,8 @@ static const int64_t most_numbers = (int64_t)1 << 24;
 static int64_t rows_of_chunk(const mgn_map *map, question q, bool small) {
     int64_t d = map->model->config.d, h = map->model->config.h;
     int64_t width = q == APPLY ? MGN_MAX(d, h) : q == POTENTIAL ? 4 * MGN_MAX(d, h) : d * MGN_MAX(d, h);
-    return MGN_MIN(small ? 256 : chunk_rows[q], MGN_MAX(most_numbers / width, 1));
+    const int64_t rows = MGN_MIN(small ? 256 : chunk_rows[q], MGN_MAX(most_numbers / width, 1));
+    return q == BYTES ? MGN_MAX(rows / 4 * 4, 4) : rows; /* four bytes are one word of the device's */
 }
 
 /* The plan for a question about n rows. */
