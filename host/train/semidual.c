@@ -370,8 +370,8 @@ mgn_status mgn_semidual(mgn_model *model, mgn_device *device, const mgn_clouds *
     mgn_conjugates_destroy(s.conjugates);
     mgn_plan_destroy(s.step.plan);
     void *const blocks[] = {
-        (float *)s.clouds.x, (float *)s.clouds.y, s.conjugate, s.frame.block, s.values, s.mean, s.best,
-        s.x_order,           s.y_order,           s.held,      s.work,        s.staged};
+        (float *)s.clouds.x, (float *)s.clouds.y, s.conjugate, s.frame.block, s.values, s.mean,  s.best,
+        s.x_order,           s.y_order,           s.held,      s.work,        s.staged, s.parts, s.lowest_parts};
     for (size_t i = 0; i < MGN_COUNT(blocks); i++) mgn_free(blocks[i]);
     return status;
 }
