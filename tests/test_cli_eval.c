@@ -202,13 +202,14 @@ START_TEST(apply_maps_tables) {
 }
 END_TEST
 
-START_TEST(w2_measures_three_ways) {
+START_TEST(w2_measures_in_many_ways) {
     static float x[2 * N], y[2 * N];
     save_all(x, y);
     double paired = 0;
     for (int i = 0; i < 2 * N; i++) paired += pow((double)x[i] - (double)y[i], 2) / N;
     /* y is the image of x by a gradient of a convex function: no assignment is cheaper */
-    cJSON *o = run_json("w2 x.npy y.npy --exact --sliced 500 --bures");
+    cJSON *o = run_json("w2 x.npy y.npy --exact --sliced 500 --bures --frechet 2");
+    ck_assert_double_eq_tol(number(o, "frechet_squared"), number(o, "bures_w2_squared"), 1e-9 * paired);
     ck_assert_double_eq_tol(number(o, "w2_squared"), paired, 1e-6 * paired);
     ck_assert_double_eq_tol(number(o, "bures_w2_squared"), paired, 1e-4 * paired);
     ck_assert_double_eq_tol(number(o, "sliced_w2_squared"), paired / 2, 0.2 * paired);
@@ -282,7 +283,7 @@ int main(void) {
     tcase_add_test(good, eval_knows_the_closed_forms);
     tcase_add_test(good, sample_pushes_and_pulls);
     tcase_add_test(good, apply_maps_tables);
-    tcase_add_test(good, w2_measures_three_ways);
+    tcase_add_test(good, w2_measures_in_many_ways);
     tcase_add_test(bad, bad_input_is_refused);
     suite_add_tcase(suite, good);
     suite_add_tcase(suite, bad);

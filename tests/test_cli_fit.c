@@ -234,6 +234,36 @@ START_TEST(a_density_is_for_monotone_models) {
 }
 END_TEST
 
+START_TEST(rows_are_pictures_where_they_are_called_so) {
+    make_inputs();
+    cJSON *o = run_json("fit -s x.npy -t y.npy --paired -o map --model conv-cmgn --shape 1x2 --kernel 2 --padding 1 "
+                        "--width 4 --epochs 40 --lr .02");
+    ck_assert_str_eq(text(o, "model"), "conv-cmgn");
+    ck_assert_double_eq(number(o, "parameters"), 4 * 4 + 2 * 4 + 4 + 1);
+    ck_assert_double_lt(number(o, "heldout_loss"), 0.5);
+    cJSON_Delete(o);
+    o = run_json("eval map --data x.npy");
+    ck_assert_double_ge(number(o, "jacobian_min"), -1e-6);
+    cJSON_Delete(o);
+}
+END_TEST
+
+/* A table of its own, and a stop that keeps the best. */
+START_TEST(rows_of_a_file_are_held_out) {
+    make_inputs();
+    cJSON *o = run_json("fit -s x.npy -t y.npy --paired -o a --hold-out 0 --epochs 3");
+    ck_assert_double_eq(number(cJSON_GetObjectItem(o, "recipe"), "holdout"), 0);
+    cJSON_Delete(o);
+    o = run_json(
+        "fit -s x.npy -t normal:2 -o a --hold-out y.npy --epochs 400 --lr .2 --schedule constant --patience 3");
+    ck_assert_double_eq(number(cJSON_GetObjectItem(o, "recipe"), "holdout"), N);
+    ck_assert_double_eq(number(cJSON_GetObjectItem(o, "recipe"), "rows"), N);
+    ck_assert_double_eq(number(o, "epochs"), number(o, "best_epoch") + 3);
+    ck_assert_double_lt(number(o, "epochs"), 400);
+    cJSON_Delete(o);
+}
+END_TEST
+
 #define FIT "fit -s x.npy -t normal:2 -o map "
 
 static const refusal refusals[] = {
@@ -246,6 +276,13 @@ static const refusal refusals[] = {
     {"fit -s x.npy -t y.npy -o x.npy", 2, "x.npy would be written over"},
     {"fit -s x.npy -t y.npy -o nowhere/map", 1, "nowhere"},
     {FIT "--model cmgm", 2, "--model: 'cmgm' is not one of|did you mean 'cmgn'?"},
+    {FIT "--model conv-cmgn", 2, "--shape is missing: x.npy does not say"},
+    {FIT "--model conv-cmgn --shape 2by1", 2, "--shape: a picture's shape is its height x width x channels"},
+    {FIT "--model conv-cmgn --shape 2", 2, "--shape: a picture's shape"},
+    {FIT "--model conv-cmgn --shape 3x1", 2, "3 x 1 x 1 and d=2 found"},
+    {FIT "--model conv-cmgn --shape 1x2 --kernel 4 --padding 1", 2, "kernel 4,"},
+    {FIT "--shape 1x2", 2, "cmgn does not look at rows as pictures"},
+    {FIT "--kernel 3", 2, "cmgn does not look at rows as pictures"},
     {FIT "--optimizer adamm", 2, "did you mean 'adam'?"},
     {FIT "--loss mze", 2, "did you mean 'mse'?"},
     {FIT "--loss mse", 2, "--loss mse compares row by row; with --paired"},
@@ -267,6 +304,22 @@ static const refusal refusals[] = {
     {FIT "--lr -1", 2, "--lr: '-1'"},
     {FIT "--schedule linear", 2, "--schedule: 'linear' is not one of"},
     {FIT "--optimizer lbfgs --batch 10", 2, "--batch: lbfgs takes all rows"},
+    {FIT "--hold-out 1.5", 2, "--hold-out"},
+    {FIT "--hold-out none.npy", 1, "none.npy does not exist"},
+    {FIT "--hold-out wide.npy", 2, "a file of 2 columns was expected; wide.npy has 3"},
+    {FIT "--patience 0", 2, "--patience: '0'"},
+    {FIT "--log curve.txt --epochs 1", 2, "ends in .csv or .jsonl"},
+    {FIT "--checkpoint x.npy", 2, "x.npy would be written over"},
+    {FIT "--checkpoint map", 2, "map would be written over"},
+    {FIT "--checkpoint nowhere/state", 1, "nowhere"},
+    {FIT "--checkpoint-every 5", 2, "--checkpoint is missing"},
+    {FIT "--checkpoint state --checkpoint-every soon", 2, "--checkpoint-every: 'soon'"},
+    {FIT "--checkpoint state --restarts 2", 2, "a directory was expected, as in state/"},
+    {FIT "--resume state", 1, "state does not exist"},
+    {FIT "--resume x.npy", 2, "x.npy would be written over"},
+    {FIT "--resume y.npy", 1, "y.npy"},
+    {FIT "--loss semidual --checkpoint state", 1, "knows no checkpoints"},
+    {FIT "--lr 1e6 --epochs 20", 1, "grew from|after 5 rollbacks"},
     {FIT "--device abacus", 2, "abacus"},
     {FIT "--optimizer sgd --lr 1e6 --epochs 50", 1, "diverged"},
     {FIT "--loss sinkhorn --blur 1e-9 --epochs 2", 1, "a larger blur than 1e-09"},
@@ -290,7 +343,9 @@ int main(void) {
     tcase_add_test(good, the_same_seed_gives_the_same_file);
     tcase_add_test(good, an_interruption_keeps_what_was_learned);
     tcase_add_test(good, a_density_is_for_monotone_models);
+    tcase_add_test(good, rows_of_a_file_are_held_out);
     tcase_add_test(bad, bad_input_is_refused);
+    tcase_add_test(bad, rows_are_pictures_where_they_are_called_so);
     suite_add_tcase(suite, good);
     suite_add_tcase(suite, bad);
     return mgn_test_main(suite);

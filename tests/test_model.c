@@ -36,6 +36,8 @@ static const mgn_model_config configs[] = {
     {.kind = "icnn", .d = 1, .h = 3, .layers = 1, .activation = MGN_SOFTPLUS},
     {.kind = "dicnn", .d = 2, .h = 4, .layers = 1, .activation = MGN_SOFTPLUS},
     {.kind = "dicnn", .d = 3, .h = 5, .layers = 2, .activation = MGN_SOFTPLUS},
+    {.kind = "maxquad", .d = 2, .h = 2, .layers = 3, .activation = MGN_SOFTPLUS},
+    {.kind = "maxquad", .d = 3, .h = 4, .layers = 1, .activation = MGN_SOFTPLUS},
     {.kind = "icgn", .d = 2, .h = 5, .layers = 1},
     {.kind = "icgn", .d = 3, .h = 12, .layers = 1, .activation = MGN_TANH},
     {.kind = "icgn", .d = 4, .h = 12, .layers = 1, .activation = MGN_SOFTPLUS},
@@ -286,8 +288,8 @@ START_TEST(closed_potentials_are_where_they_are_promised) {
         mgn_model *model = make_model(i, 1);
         const mgn_model_config *c = &configs[i];
         const bool smooth = c->activation != MGN_SOFTPLUS;
-        const bool expected = strstr(c->kind, "icnn") || *c->kind == 'l' || (*c->kind == 'm' && smooth) ||
-                              (c->layers == 1 && smooth && !c->signed_scales);
+        const bool expected = strstr(c->kind, "icnn") || strstr(c->kind, "quad") || *c->kind == 'l' ||
+                              (*c->kind == 'm' && smooth) || (c->layers == 1 && smooth && !c->signed_scales);
         ck_assert_msg(mgn_model_has_potential(model) == expected, "%s", name_of(i));
         mgn_model_destroy(model);
     }
@@ -552,7 +554,8 @@ START_TEST(impossible_models_are_refused) {
         const char *sentence;
     } rows[] = {
         {{.kind = "cgmn", .d = 2, .h = 2, .layers = 2},
-         "the model is one of cmgn, mmgn, icnn, icgn, cgradnet, mgradnet, dicnn, conv-cmgn, lse; 'cgmn' was found"},
+         "the model is one of cmgn, mmgn, icnn, icgn, cgradnet, mgradnet, dicnn, conv-cmgn, lse, maxquad; 'cgmn' was "
+         "found"},
         {{.kind = "", .d = 2, .h = 2, .layers = 2}, "'' was found"},
         {{.kind = "cmgn", .d = 0, .h = 2, .layers = 2}, "d=0"},
         {{.kind = "cmgn", .d = 2, .h = -1, .layers = 2}, "h=-1"},

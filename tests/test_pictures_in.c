@@ -312,6 +312,10 @@ START_TEST(specifications_name_pictures) {
         ck_assert_msg(status == MGN_OK, "%s: %s", path, mgn_last_error());
         ck_assert_int_eq(mgn_target_count(target), specs[i].count);
         ck_assert_int_eq(mgn_target_dimension(target), specs[i].d);
+        int64_t height, width, channels;
+        const bool is_picture = mgn_target_picture(target, &height, &width, &channels);
+        ck_assert(is_picture || !(strstr(path, "cifar:") || strstr(path, "images:")));
+        ck_assert(!is_picture || height * width * channels == specs[i].d);
         mgn_target_destroy(target);
     }
 }

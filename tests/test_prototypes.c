@@ -14,6 +14,7 @@
 
 #include "core/core.h"
 #include "core/file.h"
+#include "refusals.h"
 
 enum { D = 5, CLUSTERS = 3, ROWS = 3000, NOISES = 40000 };
 
@@ -315,6 +316,10 @@ START_TEST(digits_come_from_noise) {
         ck_assert_int_eq(memcmp(png, "\x89PNG", 4), 0);
         free(png);
     }
+    mgn_model *model = NULL;
+    MGN_ASSERT_OK(mgn_model_load(mgn_test_path("pictures/digits-best-lse-200.safetensors"), &model));
+    ck_assert_int_eq(mgn_model_parameter_count(model), best->parameters);
+    mgn_model_destroy(model);
     mgn_device_close(device);
 }
 END_TEST
@@ -335,6 +340,26 @@ START_TEST(digits_by_the_published_recipe) {
 }
 END_TEST
 
+START_TEST(bad_command_lines_are_refused) {
+    static const refusal rows[] = {
+        {"experiment mnist", 2, "mnist|--data"},
+        {"experiment mnist --data nowhere", 1, "nowhere holds neither train-images-idx3-ubyte nor"},
+        {"experiment gaussian --pictures p", 2, "--pictures is an option of|not of gaussian"},
+        {"experiment gaussian --recipe affine", 2, "nothing for the model"},
+        {"w2 normal:2 normal:2 --frechet 3", 2, "1 to 2 axes"},
+        {"fit -s normal:10 -t short.idx -o map", 1, "short.idx: the header announces 40 elements, but 3 follow"},
+        {"fit -s normal:10 -t cut.gz -o map", 1, "cut.gz: the gzip data ends early"},
+    };
+    static const unsigned char short_idx[] = {0, 0, 8, 2, 0, 0, 0, 4, 0, 0, 0, 10, 1, 2, 3}, cut[] = {0x1f, 0x8b, 8, 0};
+    char folder[512];
+    snprintf(folder, sizeof folder, "%s", mgn_test_path("folder"));
+    MGN_ASSERT_OK(mgn_make_directory(folder));
+    mgn_test_write_file(mgn_test_path("folder/short.idx"), short_idx, sizeof short_idx);
+    mgn_test_write_file(mgn_test_path("folder/cut.gz"), cut, sizeof cut);
+    for (size_t i = 0; i < MGN_COUNT(rows); i++) check_refusal(folder, &rows[i]);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("prototypes");
     TCase *tests = tcase_create("prototypes");
@@ -348,6 +373,7 @@ int main(void) {
     tcase_add_test(tests, refuses_what_makes_no_sense);
     tcase_add_test(tests, digits_come_from_noise);
     tcase_add_test(tests, digits_by_the_published_recipe);
+    tcase_add_test(tests, bad_command_lines_are_refused);
     suite_add_tcase(suite, tests);
     return mgn_test_main(suite);
 }

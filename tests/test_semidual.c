@@ -153,11 +153,18 @@ START_TEST(clouds_may_differ_in_size) {
 }
 END_TEST
 
+static int by_first(const void *a, const void *b) {
+    const float x = *(const float *)a, y = *(const float *)b;
+    return (x > y) - (x < y);
+}
+
 /* Of all convex functions the true potential has the least J: of the quadratic one here
  * J = (E|x|^2 + E|y|^2 - W2^2) / 2 = E <x, T(x)> = tr A for N(0, I). */
 START_TEST(the_value_is_that_of_the_dual) {
     mgn_device *device = open_cpu();
     problem *p = make_problem(42, affine);
+    qsort(p->x, ROWS, D * sizeof *p->x, by_first); /* rows are held out at random, whatever their order */
+    qsort(p->y, ROWS, D * sizeof *p->y, by_first);
     mgn_model *model = make_start(p, &dense);
     const mgn_train_config config = usual();
     mgn_semidual_result result;
@@ -307,6 +314,28 @@ START_TEST(outliers_do_not_spoil_it) {
     MGN_ASSERT_OK(mgn_semidual(model, device, &p->clouds, &config, &result));
     const double uvp = uvp_of(p, model, device);
     ck_assert_msg(uvp < 5, "%g %%", uvp);
+    ck_assert_msg(result.left_out > 0 && result.left_out < 0.1, "%g left out", result.left_out);
+    mgn_model_destroy(model);
+    free(p);
+    mgn_device_close(device);
+}
+END_TEST
+
+/* Few rows and many units: what is kept is from before they are learned by heart. */
+START_TEST(rows_held_out_end_it) {
+    mgn_device *device = open_cpu();
+    problem *p = make_problem(52, bent);
+    mgn_train_config config = usual();
+    mgn_semidual_result result;
+    const mgn_model_config wide = {.kind = "dicnn", .d = D, .h = 48, .layers = 2, .activation = MGN_SOFTPLUS};
+    p->clouds.n = p->clouds.m = 700;
+    config.epochs = 120;
+    config.batch = 128;
+    config.schedule.kind = MGN_SCHEDULE_CONSTANT;
+    mgn_model *model = make_start(p, &wide);
+    MGN_ASSERT_OK(mgn_semidual(model, device, &p->clouds, &config, &result));
+    ck_assert_int_eq(result.held, 35);
+    ck_assert_int_lt(result.best_epoch, config.epochs);
     mgn_model_destroy(model);
     free(p);
     mgn_device_close(device);
@@ -407,6 +436,7 @@ static Suite *suite(void) {
     tcase_add_test(loop, pairs_are_neighbours);
     tcase_add_test(loop, steps_too_long_do_no_harm);
     tcase_add_test(loop, outliers_do_not_spoil_it);
+    tcase_add_test(loop, rows_held_out_end_it);
     tcase_add_test(loop, conjugate_points_are_solved_or_named);
     tcase_add_test(loop, nonsense_is_refused);
     suite_add_tcase(suite, loop);

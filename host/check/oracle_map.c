@@ -202,6 +202,24 @@ static void mgradnet(const network *n, const mgn_exact *x, mgn_exact *y) {
     }
 }
 
+static void maxquad(const network *n, const mgn_exact *x, mgn_exact *y) {
+    const mgn_model_config *c = n->c;
+    const mgn_exact beta = positive(named(n, "beta", -1)[0]);
+    mgn_exact total = 0, part[D], own;
+    memset(y, 0, (size_t)c->d * sizeof *y);
+    for (int k = 0; k < c->layers; k++) { /* weights that are not shares yet */
+        mgn_exact u[H], q = named(n, "c", -1)[k];
+        times(named(n, "V", k), x, c->h, c->d, u);
+        for (int64_t i = 0; i < c->h; i++) q += u[i] * u[i] / 2;
+        for (int64_t j = 0; j < c->d; j++) q += named(n, "a", k)[j] * x[j];
+        own = expl(beta * q);
+        transposed_times(named(n, "V", k), u, c->h, c->d, part);
+        for (int64_t j = 0; j < c->d; j++) y[j] += own * (part[j] + named(n, "a", k)[j]);
+        total += own;
+    }
+    for (int64_t j = 0; j < c->d; j++) y[j] /= total;
+}
+
 /* ---- ICNN: z_l and its gradient by x, (h, d), layer by layer ---- */
 
 static void icnn(const network *n, const mgn_exact *x, mgn_exact *y) {
@@ -443,6 +461,7 @@ static const struct equations {
     {"mgradnet", mgradnet, mgradnet_bound},
     {"conv-cmgn", conv_cmgn, conv_cmgn_bound},
     {"lse", lse, lse_bound},
+    {"maxquad", maxquad, NULL},
 };
 
 static const struct equations *find(const char *kind) {

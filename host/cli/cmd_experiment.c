@@ -1,4 +1,5 @@
 /* `mgn experiment`: runs a published experiment and prints its figures beside the published ones. */
+#include <ctype.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -9,6 +10,7 @@
 #include "core/file.h"
 #include "core/parse.h"
 #include "core/progress.h"
+#include "training.h"
 
 typedef struct job {
     cli_common common;
@@ -17,16 +19,29 @@ typedef struct job {
     char device[32]; /* its spec */
     mgn_experiment_report report;
     mgn_progress progress;
+    cli_training training;
+    cli_training_paths paths;
+    int trainings; /* so far */
 } job;
 
 /* ---- progress ---- */
 
 static bool show_progress(void *context, const char *label, int64_t done, int64_t total, double loss) {
-    mgn_progress *progress = context;
+    mgn_progress *progress = &((job *)context)->progress;
     if (done <= 1 || progress->label != label) mgn_progress_begin(progress, label, (uint64_t)total);
     mgn_progress_update(progress, (uint64_t)done, "loss %.4g", loss);
     if (done == total) mgn_progress_end(progress);
     return true;
+}
+
+/* Each training has files of its own, in the order of trainings. */
+static mgn_status control(void *context, const char *label, mgn_train_control *control) {
+    job *j = context;
+    char name[96];
+    snprintf(name, sizeof name, "%03d-%.80s", ++j->trainings, label);
+    for (char *c = name; *c; c++)
+        if (!isalnum((unsigned char)*c)) *c = '-';
+    return cli_training_control(&j->training, name, false, &j->paths, control);
 }
 
 /* ---- printing ---- */
@@ -127,32 +142,37 @@ static void describe(char *text, size_t capacity) {
 
 static mgn_status parse(const cli_command *command, int argc, char **argv, job *j) {
     const cli_option options[] = {
-        {"model", 'm', CLI_CHOICE, "cmgn|mmgn|icnn|icgn|cgradnet|mgradnet|dicnn|lse|all", "which network (default all)",
-         &j->model, 0, 0},
+        {"model", 'm', CLI_CHOICE, "cmgn|mmgn|icnn|icgn|cgradnet|mgradnet|dicnn|lse|maxquad|all",
+         "which network (default all)", &j->model, 0, 0},
         {"recipe", 'r', CLI_CHOICE, "published|best|affine|monge-ampere|both",
          "the published recipe, the best known here, the affine map (mnist, digits), or (gaussian) the one that knows "
          "both "
          "densities (default all)",
          &j->recipe, 0, 0},
-        {"field", 0, CLI_CHOICE, "report|paper|gravier",
+        {"field", 0, CLI_CHOICE, "report|paper|gravier|polymax",
          "gradient-field: as printed in the report, the convex one of its code, or "
-         "Gravier and Picard's (default report)",
+         "Gravier and Picard's, or the one in many dimensions (default report)",
          &j->config.field, 0, 0},
-        {"d", 0, CLI_TEXT, "D,..", "gaussian: from 2 to 64, at most 5 of them (default 2); w2bench: which folders",
+        {"d", 0, CLI_TEXT, "D,..",
+         "gaussian: from 2 to 64, at most 5 of them (default 2); w2bench: which folders; polymax: up to 1024 (default "
+         "32,256)",
          &j->dimensions, 0, 0},
-        {"epochs", 0, CLI_LONG, "N", "other than the published recipe's 50 epochs; w2bench: than 20", &j->config.epochs,
+        {"dim", 0, CLI_TEXT, "D,..", "the same", &j->dimensions, 0, 0},
+        {"epochs", 0, CLI_LONG, "N", "other than the published recipe's 50 epochs; w2bench: than 24", &j->config.epochs,
          1, 1000000},
         {"data", 0, CLI_TEXT, "DIR",
          "colour: the folder of the published pictures; w2bench: of the tables; mnist, digits: of "
          "train-images-idx3-ubyte and the like; cifar: of data_batch_1.bin",
          &j->config.data, 0, 0},
+        {"pictures", 0, CLI_TEXT, "DIR",
+         "mnist, digits: put the maps and pictures of them there; cifar, sinkhorn-colour: pictures",
+         &j->config.pictures, 0, 0},
         {"source", 0, CLI_TEXT, "FILE", "colour: a picture of one's own, together with --like", &j->config.source, 0,
          0},
         {"like", 'l', CLI_TEXT, "FILE", "colour: the picture whose palette is taken", &j->config.like, 0, 0},
         {"unseen", 0, CLI_TEXT, "FILE", "colour: a third picture to try the map on", &j->config.unseen, 0, 0},
-        {"pictures", 0, CLI_TEXT, "DIR", "mnist, digits, cifar, sinkhorn-colour: put pictures of the results there",
-         &j->config.pictures, 0, 0},
         {"quick", 0, CLI_FLAG, NULL, "cifar: fewer pictures and steps, to see that it runs", &j->config.quick, 0, 0},
+        CLI_TRAINING_OPTIONS(j->training),
     };
     char details[16384];
     describe(details, sizeof details);
@@ -160,6 +180,8 @@ static mgn_status parse(const cli_command *command, int argc, char **argv, job *
     described.details = details;
     return cli_parse(&described, argc, argv, options, MGN_COUNT(options), &j->common);
 }
+
+static bool is_polymax(const job *j) { return j->config.field && strcmp(j->config.field, "polymax") == 0; }
 
 /* "4,8,16" */
 static mgn_status parse_dimensions(job *j) {
@@ -173,7 +195,7 @@ static mgn_status parse_dimensions(job *j) {
                             j->dimensions);
         memcpy(word, at, length);
         word[length] = 0;
-        MGN_TRY(mgn_parse_integer("--d", word, 2, 64, &j->config.dimensions[count]));
+        MGN_TRY(mgn_parse_integer("--d", word, 2, is_polymax(j) ? 1024 : 64, &j->config.dimensions[count]));
         at = comma ? comma + 1 : NULL;
     }
     return MGN_OK;
@@ -185,8 +207,9 @@ static mgn_status check(const job *j) {
     if (c->field && strcmp(j->label, "gradient-field") != 0)
         return mgn_fail(MGN_ERR_ARGUMENT, "--field is an option of gradient-field, not of %.100s", j->label);
     const bool is_bench = strcmp(j->label, "w2bench") == 0;
-    if (j->dimensions && strcmp(j->label, "gaussian") != 0 && !is_bench)
-        return mgn_fail(MGN_ERR_ARGUMENT, "--d is an option of gaussian and w2bench, not of %.100s", j->label);
+    if (j->dimensions && strcmp(j->label, "gaussian") != 0 && !is_bench && !is_polymax(j))
+        return mgn_fail(MGN_ERR_ARGUMENT, "--d is an option of gaussian, w2bench and --field polymax, not of %.100s",
+                        j->label);
     const bool is_digits = strcmp(j->label, "mnist") == 0 || strcmp(j->label, "digits") == 0,
                is_cifar = strcmp(j->label, "cifar") == 0;
     if (((c->data && !is_bench && !is_digits && !is_cifar) || c->source || c->like || c->unseen) &&
@@ -216,7 +239,8 @@ mgn_status cmd_experiment(const cli_command *command, int argc, char **argv) {
     j.config.recipe = strcmp(j.recipe, "both") == 0 ? NULL : j.recipe;
     j.config.seed = j.common.seed;
     j.config.progress = show_progress;
-    j.config.context = &j.progress;
+    j.config.context = &j;
+    j.config.control = control;
     mgn_device *device = NULL;
     MGN_TRY(cli_open_device(&j.common, &device));
     snprintf(j.device, sizeof j.device, "%s", mgn_device_get_info(device)->spec);

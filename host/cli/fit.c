@@ -16,6 +16,8 @@ enum {
     USUAL_EPOCHS = 100,
     SEMIDUAL_EPOCHS = 20,
     USUAL_BATCH = 256,
+    USUAL_KERNEL = 5,
+    USUAL_FILTERS = 32,
     MOMENTS_BATCH = 4096, /* of losses that estimate a covariance from each batch */
     POINTS_BATCH = 512,   /* of losses between clouds of points */
     MOST_POINTS = 4096,   /* such a loss is measured on */
@@ -131,6 +133,26 @@ static mgn_status set_loss(fit_job *j) {
 
 /* ---- settings ---- */
 
+/* The shape that was asked for, or that the data have. */
+static mgn_status set_picture(fit_job *j) {
+    const fit_options *o = &j->options;
+    mgn_image_shape *s = &j->shape.image;
+    if (o->shape) {
+        if (mgn_image_shape_parse(o->shape, s) != MGN_OK)
+            return mgn_fail(MGN_ERR_ARGUMENT, "--shape: %s", mgn_last_error());
+    } else if (!mgn_target_picture(j->source, &s->height, &s->width, &s->channels) &&
+               !mgn_target_picture(j->target, &s->height, &s->width, &s->channels)) {
+        return mgn_fail(MGN_ERR_ARGUMENT,
+                        "--shape is missing: %s does not say what pictures its rows of %lld numbers are",
+                        mgn_target_label(j->source), (long long)j->d);
+    }
+    const int64_t usual = MGN_MIN(USUAL_KERNEL, MGN_MIN(s->height, s->width));
+    if (j->shape.kernel == 0) j->shape.kernel = usual;
+    if (o->padding < 0) j->shape.padding = j->shape.kernel / 2;
+    if (o->h == 0) j->shape.h = USUAL_FILTERS;
+    return MGN_OK;
+}
+
 static mgn_status set_model(fit_job *j) {
     const fit_options *o = &j->options;
     const char *kind = o->model ? o->model : is_semidual(j) ? "dicnn" : "cmgn";
@@ -141,6 +163,14 @@ static mgn_status set_model(fit_job *j) {
     j->shape.layers = o->layers ? o->layers : is_icgn ? 1 : 2;
     j->shape.signed_scales = o->signed_scales;
     j->shape.lipschitz = o->lipschitz;
+    j->shape.kernel = o->kernel;
+    j->shape.stride = o->stride;
+    j->shape.padding = MGN_MAX(o->padding, 0);
+    j->shape.position_biases = o->position_biases;
+    if (strcmp(kind, "conv-cmgn") == 0)
+        MGN_TRY(set_picture(j));
+    else if (o->shape)
+        return mgn_fail(MGN_ERR_ARGUMENT, "--shape: %s does not look at rows as pictures; conv-cmgn does", kind);
     j->shape.activation = mgn_model_usual_activation(kind);
     return o->activation ? mgn_activation_parse(o->activation, &j->shape.activation) : MGN_OK;
 }

@@ -15,9 +15,11 @@ typedef struct fit_options {
     cli_common common;
     const char *source, *target, *out;
     const char *model, *activation, *loss, *optimizer, *schedule, *start, *real;
-    bool paired, squared, signed_scales;
+    bool paired, squared, signed_scales, position_biases;
     int64_t h, layers, samples, batch, epochs, every, restarts;
-    const char *hold_out; /* a fraction, or rows of their own */
+    const char *shape;               /* of the rows, as pictures */
+    int64_t kernel, stride, padding; /* padding -1: not said */
+    const char *hold_out;            /* a fraction, or rows of their own */
     cli_training control;
     double cost_weight, lr, weight_decay, momentum, clip, gamma, floor, blur, scaling, reach, lipschitz;
 } fit_options;

@@ -187,8 +187,38 @@ static mgn_status start_affine(const fit_job *j, mgn_model *model, const double 
     return set_offset(j, model, mean);
 }
 
+/* Of convolutions: the picture itself, with the channels' means moved to the target's. */
+static mgn_status start_pictures(const fit_job *j, mgn_model *model) {
+    const mgn_parameter *parameters;
+    const size_t count = mgn_model_parameters(model, &parameters);
+    const int64_t d = j->d, channels = j->shape.image.channels, kernel = j->shape.kernel, area = kernel * kernel;
+    double *V = mgn_model_values(model) + parameters[count - 2].offset;
+    shrink_weights(model);
+    for (int64_t i = 0; i < channels * channels * area; i++)
+        V[i] = i / area % (channels + 1) == 0 && i % area == kernel / 2 * (kernel + 1);
+    double *mean = mgn_alloc((size_t)d, sizeof *mean);
+    float *moved = mgn_alloc((size_t)d, sizeof *moved);
+    mgn_map *map = NULL;
+    mgn_status status = mean && moved ? MGN_OK : MGN_ERR_MEMORY;
+    for (int64_t i = 0; status == MGN_OK && i < j->rows * d; i++) mean[i % d] += (double)j->x.values[i];
+    for (int64_t i = 0; status == MGN_OK && i < d; i++) moved[i] = (float)(mean[i] / (double)j->rows);
+    if (status == MGN_OK) status = mgn_map_create(model, j->device, MGN_F32, &map);
+    if (status == MGN_OK) status = mgn_map_apply(map, moved, 1, moved);
+    double *offset = mgn_model_values(model) + parameters[count - 1].offset;
+    const int64_t shared = d / mgn_shape_count(parameters[count - 1].shape); /* numbers to a bias */
+    for (int64_t i = 0; status == MGN_OK && i < d; i++) {
+        const int64_t bias = shared == 1 ? i % channels * (d / channels) + i / channels : i % channels;
+        offset[bias] += (j->mean[i] - (double)moved[i]) / (double)shared;
+    }
+    mgn_map_destroy(map);
+    mgn_free(mean);
+    mgn_free(moved);
+    return status;
+}
+
 mgn_status fit_start_affine(const fit_job *j, mgn_model *model) {
     const int64_t d = j->d;
+    if (j->shape.kernel > 0) return start_pictures(j, model);
     if (strcmp(j->training.loss.kind, "semidual") == 0 && strcmp(j->shape.kind, "dicnn") == 0)
         return start_semidual(j, model);
     double *moments = mgn_alloc((size_t)(d + d * d), sizeof *moments);

@@ -61,8 +61,8 @@ typedef struct cli_training {
          100000000},                                                                                                   \
     {                                                                                                                  \
         "retries", 0, CLI_LONG, "N",                                                                                   \
-            "go back so often, to a quarter of the learning rate, where training diverges (default 5)", &(t).retries,  \
-            0, 100                                                                                                     \
+            "go back so often, to a quarter of the learning rate, where training diverges (default: fit 5, else 0)",   \
+            &(t).retries, 0, 100                                                                                       \
     }
 
 /* That neither checkpoint nor log is one of the command's other files. Errors: ARGUMENT. */

@@ -7,14 +7,20 @@
 
 enum { ACROSS = 10, SAMPLES = 10 * ACROSS, LINES = 5, PICTURE_SIDE = 64, LONGEST_PATH = 4096 };
 
-/* Writes rows of digits, ACROSS to a line, as FOLDER/EXPERIMENT-RECIPE-KIND-WIDTH-what.png. */
-static mgn_status write_grid(const mgn_run *run, const mgn_digits *d, const mgn_trial *trial, const char *what,
+/* FOLDER/EXPERIMENT-RECIPE-KIND-WIDTH and an ending. */
+static mgn_status set_path(char path[LONGEST_PATH], const mgn_run *run, const mgn_digits *d, const mgn_trial *trial,
+                           const char *ending) {
+    const int length = snprintf(path, LONGEST_PATH, "%s/%s-%s-%.15s-%lld%s", run->config->pictures, d->label,
+                                trial->recipe, trial->model.kind, (long long)trial->model.h, ending);
+    if (length < LONGEST_PATH) return MGN_OK;
+    return mgn_fail(MGN_ERR_ARGUMENT, "--pictures: a path of less than %d characters was expected", LONGEST_PATH);
+}
+
+/* Writes rows of digits, ACROSS to a line. */
+static mgn_status write_grid(const mgn_run *run, const mgn_digits *d, const mgn_trial *trial, const char *ending,
                              const mgn_matrix *rows) {
     char path[LONGEST_PATH];
-    const int length = snprintf(path, sizeof path, "%s/%s-%s-%.15s-%lld-%s.png", run->config->pictures, d->label,
-                                trial->recipe, trial->model.kind, (long long)trial->model.h, what);
-    if (length >= LONGEST_PATH)
-        return mgn_fail(MGN_ERR_ARGUMENT, "--pictures: a path of less than %d characters was expected", LONGEST_PATH);
+    MGN_TRY(set_path(path, run, d, trial, ending));
     const int64_t zoom = MGN_MAX(PICTURE_SIDE / d->shape.height, 1);
     mgn_image *grid = NULL;
     MGN_TRY(mgn_image_grid(rows, d->shape.height, d->shape.width, ACROSS, zoom, &grid));
@@ -82,21 +88,25 @@ static mgn_status draw(const mgn_run *run, const mgn_digits *d, const mgn_trial 
     mgn_matrix made = *samples;
     made.rows = MGN_MIN(SAMPLES, d->noise.rows);
     MGN_TRY(mgn_map_apply(map, d->noise.values, made.rows, made.values));
-    MGN_TRY(write_grid(run, d, trial, "samples", &made));
+    MGN_TRY(write_grid(run, d, trial, "-samples.png", &made));
     fill_evolution(d, &made, lines);
-    MGN_TRY(write_grid(run, d, trial, "evolution", lines));
+    MGN_TRY(write_grid(run, d, trial, "-evolution.png", lines));
     mgn_matrix pairs = *lines;
     pairs.rows = LINES / 2 * 2 * ACROSS;
     fill_nearest(d, &made, &pairs);
-    MGN_TRY(write_grid(run, d, trial, "nearest", &pairs));
+    MGN_TRY(write_grid(run, d, trial, "-nearest.png", &pairs));
     fill_ways(d, lines);
     MGN_TRY(mgn_map_apply(map, lines->values, lines->rows, lines->values));
-    return write_grid(run, d, trial, "interpolation", lines);
+    return write_grid(run, d, trial, "-interpolation.png", lines);
 }
 
-mgn_status mgn_draw_digits(const mgn_run *run, const mgn_digits *d, const mgn_trial *trial, mgn_map *map) {
+mgn_status mgn_draw_digits(const mgn_run *run, const mgn_digits *d, const mgn_trial *trial, const mgn_model *model,
+                           mgn_map *map) {
     mgn_matrix samples = {0}, lines = {0};
+    char path[LONGEST_PATH];
     if (!run->config->pictures) return MGN_OK;
+    MGN_TRY(set_path(path, run, d, trial, ".safetensors"));
+    MGN_TRY(mgn_model_save(model, path));
     mgn_status status = mgn_matrix_create(SAMPLES, d->test.columns, &samples);
     if (status == MGN_OK) status = mgn_matrix_create(LINES * ACROSS, d->test.columns, &lines);
     if (status == MGN_OK) status = draw(run, d, trial, map, &samples, &lines);

@@ -171,7 +171,6 @@ static mgn_status train(const mgn_run *run, void *data, const mgn_trial *trial, 
 
 static mgn_status judge(const mgn_run *run, void *data, const mgn_trial *trial, mgn_model *model, mgn_map *map,
                         mgn_experiment_result *result) {
-    (void)model;
     const mgn_digits *d = &((const job *)data)->digits;
     const int64_t n = d->test.rows, columns = d->test.columns;
     double sinkhorn, frechet, cost;
@@ -189,7 +188,7 @@ static mgn_status judge(const mgn_run *run, void *data, const mgn_trial *trial, 
     mgn_add_figure(result, "cost", cost, NAN, NAN);
     mgn_add_figure(result, "jacobian_min", jacobian.smallest, NAN, NAN);
     mgn_add_figure(result, "asymmetry", jacobian.asymmetry, NAN, 0);
-    return mgn_draw_digits(run, d, trial, map);
+    return mgn_draw_digits(run, d, trial, model, map);
 }
 
 static mgn_status run_problem(const mgn_run *run, const problem *p) {
@@ -226,7 +225,8 @@ const mgn_experiment mgn_mnist_experiment = {
         "digits as there are test digits and these; frechet: squared Frechet distance of the same clouds within the 64 "
         "principal axes of the test digits. The optimum shown is what as many training digits get, which is no bound: "
         "the divergence is lower for means of similar digits, which the Frechet distance finds wanting. jacobian_min, "
-        "asymmetry: of the Jacobian at 4 noises. --pictures writes samples, the training digits nearest to some, ways "
+        "asymmetry: of the Jacobian at 4 noises. --pictures writes the map, and pictures of samples, the training "
+        "digits nearest to some, ways "
         "between two noises and the way from noise to digits.",
     .run = run_mnist,
 };

@@ -14,8 +14,9 @@ typedef struct mgn_digits {
     double sinkhorn, frechet; /* floors: training digits, as many as test, instead of generated ones */
 } mgn_digits;
 
-/* Pictures of a map's samples, of the training digits nearest to them, of ways between two noises, and of the way from
+/* The model itself, pictures of a map's samples, of the training digits nearest to them, of ways between two noises, and of the way from
  * noise to digits, into the folder that the configuration names; nothing where it names none. */
-mgn_status mgn_draw_digits(const mgn_run *run, const mgn_digits *digits, const mgn_trial *trial, mgn_map *map);
+mgn_status mgn_draw_digits(const mgn_run *run, const mgn_digits *digits, const mgn_trial *trial, const mgn_model *model,
+                           mgn_map *map);
 
 #endif

@@ -83,6 +83,7 @@ mgn_status mgn_train_step(const mgn_run *run, const char *label, mgn_model *mode
     mgn_train_result result = {0};
     with_progress.report = pass_on;
     with_progress.context = &p;
+    if (run->config->control) MGN_TRY(run->config->control(run->config->context, label, &with_progress.control));
     const mgn_status status = mgn_train(model, run->device, samples, &with_progress, &result);
     *steps += result.steps;
     if (loss) *loss = result.loss;

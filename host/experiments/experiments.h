@@ -51,6 +51,9 @@ typedef struct mgn_protocol {
 /* Trains and judges the trials that the configuration asks for. */
 mgn_status mgn_run_trials(const mgn_run *run, const mgn_protocol *protocol, void *data);
 
+/* The field polymax of the gradient-field experiment (polymax.c). */
+mgn_status mgn_run_polymax(const mgn_run *run);
+
 /* NaN for `published` and `optimum`: there is none. */
 void mgn_add_figure(mgn_experiment_result *result, const char *key, double value, double published, double optimum);
 

@@ -12,9 +12,8 @@
 
 /* One row per kind. */
 static const mgn_model_kind_info *const kinds[] = {
-    &mgn_model_cmgn,     &mgn_model_mmgn,     &mgn_model_icnn,  &mgn_model_icgn,
-    &mgn_model_cgradnet, &mgn_model_mgradnet, &mgn_model_dicnn, &mgn_model_conv_cmgn,
-    &mgn_model_lse,
+    &mgn_model_cmgn,     &mgn_model_mmgn,  &mgn_model_icnn,      &mgn_model_icgn, &mgn_model_cgradnet,
+    &mgn_model_mgradnet, &mgn_model_dicnn, &mgn_model_conv_cmgn, &mgn_model_lse,  &mgn_model_maxquad,
 };
 
 static const char *const activation_names[] = {

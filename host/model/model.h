@@ -58,7 +58,7 @@ typedef struct mgn_model_kind_info {
 } mgn_model_kind_info;
 
 extern const mgn_model_kind_info mgn_model_cmgn, mgn_model_mmgn, mgn_model_icnn, mgn_model_icgn, mgn_model_cgradnet,
-    mgn_model_mgradnet, mgn_model_dicnn, mgn_model_conv_cmgn, mgn_model_lse;
+    mgn_model_mgradnet, mgn_model_dicnn, mgn_model_conv_cmgn, mgn_model_lse, mgn_model_maxquad;
 
 /* The activation, and its antiderivative (the activation of the potential). */
 mgn_node *mgn_activate(mgn_activation activation, mgn_node *z);

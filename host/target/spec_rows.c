@@ -44,22 +44,27 @@ static mgn_status read_picture(const void *bytes, size_t size, const char *path,
 
 static bool is_npy(const unsigned char *bytes, size_t size) { return size >= 6 && memcmp(bytes, "\x93NUMPY", 6) == 0; }
 
+/* Height, width and channels. */
+typedef int64_t picture_shape[3];
+
 /* All pictures of a set as rows; the set is freed. */
-static mgn_status rows_of_set(mgn_image_set *set, mgn_matrix *matrix) {
+static mgn_status rows_of_set(mgn_image_set *set, mgn_matrix *matrix, picture_shape shape) {
+    shape[0] = set->height, shape[1] = set->width, shape[2] = set->channels;
     const mgn_status status = mgn_image_set_rows(set, matrix);
     mgn_image_set_free(set);
     return status;
 }
 
-static mgn_status read_idx(const void *bytes, size_t size, const char *path, mgn_matrix *matrix) {
+static mgn_status read_idx(const void *bytes, size_t size, const char *path, mgn_matrix *matrix, picture_shape shape) {
     mgn_image_set set = {0};
     MGN_TRY(mgn_idx_parse(bytes, size, path, &set));
-    return rows_of_set(&set, matrix);
+    return rows_of_set(&set, matrix, shape);
 }
 
-static mgn_status read_bytes(const unsigned char *bytes, size_t size, const char *path, mgn_matrix *matrix) {
+static mgn_status read_bytes(const unsigned char *bytes, size_t size, const char *path, mgn_matrix *matrix,
+                             picture_shape shape) {
     if (is_npy(bytes, size)) return mgn_npy_parse(bytes, size, path, matrix);
-    if (mgn_is_gzip(bytes, size) || mgn_is_idx(bytes, size)) return read_idx(bytes, size, path, matrix);
+    if (mgn_is_gzip(bytes, size) || mgn_is_idx(bytes, size)) return read_idx(bytes, size, path, matrix, shape);
     const bool jpeg = size >= 2 && memcmp(bytes, "\xff\xd8", 2) == 0,
                png = size >= 4 && memcmp(bytes, "\x89PNG", 4) == 0;
     if (jpeg || png) return read_picture(bytes, size, path, matrix);
@@ -71,18 +76,28 @@ static bool is_folder(const char *path) {
     return stat(path, &about) == 0 && S_ISDIR(about.st_mode);
 }
 
-mgn_status mgn_rows_read(const char *path, mgn_matrix *matrix) {
+/* `shape` is set where the rows are pictures. */
+static mgn_status read_rows(const char *path, mgn_matrix *matrix, picture_shape shape) {
     if (is_folder(path)) {
         mgn_image_set set = {0};
         MGN_TRY(mgn_folder_read(path, NULL, &set));
-        return rows_of_set(&set, matrix);
+        return rows_of_set(&set, matrix, shape);
     }
     unsigned char *bytes;
     size_t size;
     MGN_TRY(mgn_file_read(path, SIZE_MAX, &bytes, &size));
-    const mgn_status status = read_bytes(bytes, size, path, matrix);
+    const mgn_status status = read_bytes(bytes, size, path, matrix, shape);
     mgn_free(bytes);
     return status;
+}
+
+mgn_status mgn_rows_read(const char *path, mgn_matrix *matrix) { return read_rows(path, matrix, (picture_shape){0}); }
+
+/* Takes the matrix. */
+static mgn_status take_rows(const char *label, mgn_matrix *matrix, const picture_shape shape, mgn_target **target) {
+    MGN_TRY(mgn_target_take_rows(label, matrix, target));
+    memcpy((*target)->picture, shape, sizeof(*target)->picture);
+    return MGN_OK;
 }
 
 static mgn_status map_rows(const char *path, mgn_target **target) {
@@ -118,8 +133,9 @@ static bool is_large_npy(const char *path) {
 mgn_status mgn_target_parse_rows(const char *path, mgn_target **target) {
     if (is_large_npy(path)) return map_rows(path, target);
     mgn_matrix matrix = {0};
-    MGN_TRY(mgn_rows_read(path, &matrix));
-    return mgn_target_take_rows(path, &matrix, target);
+    picture_shape shape = {0};
+    MGN_TRY(read_rows(path, &matrix, shape));
+    return take_rows(path, &matrix, shape, target);
 }
 
 /* ---- sets of pictures ---- */
@@ -178,13 +194,14 @@ static mgn_status parse_set(const char *spec, const char *text, bool is_images, 
     set_options options = {0};
     mgn_image_set set = {0};
     mgn_matrix matrix = {0};
+    picture_shape shape = {0};
     char *path = NULL;
     MGN_TRY(split_set(spec, text, is_images, &path, &options));
     mgn_status status = is_images ? mgn_folder_read(path, &options.folder, &set) : mgn_cifar_read(path, &set);
     mgn_free(path);
     if (status == MGN_OK && options.grey) mgn_image_set_make_grey(&set);
-    if (status == MGN_OK) status = rows_of_set(&set, &matrix);
-    return status == MGN_OK ? mgn_target_take_rows(spec, &matrix, target) : status;
+    if (status == MGN_OK) status = rows_of_set(&set, &matrix, shape);
+    return status == MGN_OK ? take_rows(spec, &matrix, shape, target) : status;
 }
 
 mgn_status mgn_target_parse_cifar(const char *spec, const char *text, mgn_target_kind kind, mgn_target **target) {

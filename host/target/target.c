@@ -115,6 +115,11 @@ mgn_density mgn_target_density(const mgn_target *target) {
 
 int64_t mgn_target_count(const mgn_target *target) { return target->count; }
 
+bool mgn_target_picture(const mgn_target *target, int64_t *height, int64_t *width, int64_t *channels) {
+    *height = target->picture[0], *width = target->picture[1], *channels = target->picture[2];
+    return *height > 0;
+}
+
 const float *mgn_target_rows(const mgn_target *target, int64_t *n) {
     *n = target->rows ? target->count : 0;
     return target->rows;

@@ -67,6 +67,7 @@ struct mgn_target {
     float *rows;         /* ROWS: (count, d) */
     mgn_npy_map *map;    /* MAPPED */
     int64_t count;       /* ROWS, MAPPED */
+    int64_t picture[3];  /* ROWS: height, width and channels of what they were; 0 where they were no pictures */
 };
 
 /* The planar shapes (shapes.c): sample `index` under `seed`, the moments, and the node forms. */

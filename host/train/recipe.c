@@ -16,7 +16,7 @@ typedef struct recipe {
 } recipe;
 
 static void add_text(recipe *r, const char *label, const char *text) {
-    char key[64];
+    char key[96];
     snprintf(key, sizeof key, PREFIX "%s", label);
     if (r->status == MGN_OK) r->status = mgn_safetensors_set(r->file, key, text);
 }
@@ -53,6 +53,16 @@ static void add_target(recipe *r, const char *label, const mgn_target *target) {
         add_digest(r, label, rows, (size_t)(n * mgn_target_dimension(target)) * sizeof *rows);
     else
         add_text(r, label, target ? mgn_target_label(target) : "");
+    const mgn_mixture *mixture = target ? mgn_target_mixture(target) : NULL;
+    char part[64];
+    if (!mixture) return;
+    snprintf(part, sizeof part, "%s weights", label);
+    add_digest(r, part, mixture->weights, (size_t)mixture->k * sizeof *mixture->weights);
+    snprintf(part, sizeof part, "%s means", label);
+    add_digest(r, part, mixture->means, (size_t)(mixture->k * mixture->d) * sizeof *mixture->means);
+    snprintf(part, sizeof part, "%s covariances", label);
+    add_digest(r, part, mixture->covariances,
+               (size_t)(mixture->k * mixture->d * mixture->d) * sizeof *mixture->covariances);
 }
 
 static void add_model(recipe *r, const mgn_model_config *c) {
@@ -63,6 +73,13 @@ static void add_model(recipe *r, const mgn_model_config *c) {
     add_text(r, "activation", mgn_activation_name(c->activation));
     add_whole(r, "signed", c->signed_scales);
     add_real(r, "lipschitz", c->lipschitz);
+    add_whole(r, "picture height", c->image.height);
+    add_whole(r, "picture width", c->image.width);
+    add_whole(r, "picture channels", c->image.channels);
+    add_whole(r, "kernel", c->kernel);
+    add_whole(r, "stride", c->stride);
+    add_whole(r, "padding", c->padding);
+    add_whole(r, "position-biases", c->position_biases);
 }
 
 static void add_loss(recipe *r, const mgn_loss_config *c, int64_t d) {

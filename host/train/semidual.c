@@ -6,9 +6,9 @@
  * are solved for first. Then rows of x are paired with neighbouring conjugate points, and batches are batches of pairs.
  *
  * J on the training rows keeps falling while the map gets worse, and where conjugate points run off it is no longer J. So
- * after each epoch the mean of its parameters, which is quieter than the last of them, is judged by J on rows held out, with
- * every conjugate solved for; the best one is what is kept, and where J rises for good training goes back to it and on in
- * smaller steps. */
+ * after each epoch a mean of its parameters, and of epochs before, which is quieter than the last of them, is judged by J on
+ * rows held out, with every conjugate solved for; the best one is what is kept, and where J rises for good training goes
+ * back to it and on in smaller steps. */
 #include <mgn/semidual.h>
 
 #include <math.h>
@@ -31,6 +31,8 @@ enum { MOST_RETURNS = 6 };
 static const double useless = 0.1, stale = 0.05, judged = 1e-3;
 /* The rise of J on the rows held out, in units of both spreads and a dimension, that is no chance: 2 % of L2-UVP. */
 static const double rise = 0.01;
+/* In the second half of the epochs, which settle, the share of an epoch's mean parameters in their running mean. */
+static const double share = 0.25;
 /* The part of the pairs left out that is worth a word. */
 static const double noteworthy = 1e-3;
 
@@ -50,7 +52,7 @@ typedef struct solver {
     int64_t *x_order, *y_order, *held; /* row numbers: those of an epoch first; those held out */
     float *staged;                     /* (pairs, d) */
     double *work;                      /* a number for each row of the larger cloud */
-    double *values, *mean, *best;      /* (count) each: as read, of the epoch, of the epoch that was best */
+    double *values, *mean, *best;      /* (count) each: as read; running mean of the epochs; the best of those */
     double *parts, *lowest_parts;      /* J row by row, on those held out: of the epoch, and where it was lowest */
     double best_value, lowest;         /* J of the best, and the lowest seen, in the frame */
     double factor;                     /* of the learning rate */
@@ -130,8 +132,10 @@ static mgn_status run_epoch(solver *s, int64_t epoch, double lr, double *value) 
         left_out += sums[MGN_SUM_LEFT_OUT];
         if (!isfinite(s->residual)) break;
     }
-    MGN_TRY(mgn_tensor_read(step->average, MGN_F64, s->mean));
-    for (int64_t i = 0; i < s->count; i++) s->mean[i] /= (double)(step->steps * s->rounds);
+    MGN_TRY(mgn_tensor_read(step->average, MGN_F64, s->values));
+    const double part = epoch < s->config->epochs / 2 ? 1 : share;
+    for (int64_t i = 0; i < s->count; i++)
+        s->mean[i] += part * (s->values[i] / (double)(step->steps * s->rounds) - s->mean[i]);
     s->result->left_out = left_out / (double)(step->steps * s->rounds * step->batch);
     return MGN_OK;
 }
@@ -194,24 +198,25 @@ static mgn_status go_back(solver *s) {
     s->factor /= 2;
     s->result->returns++;
     s->residual = INFINITY;
+    memcpy(s->mean, s->best, (size_t)s->count * sizeof *s->mean);
     memset(s->values, 0, (size_t)s->count * sizeof *s->values);
     MGN_TRY(mgn_tensor_write(step->scalars, MGN_F64, s->values));
     for (int i = 0; i < step->shape.vectors; i++) MGN_TRY(mgn_tensor_write(step->vectors[i], MGN_F64, s->values));
     return mgn_tensor_write(step->parameters, MGN_F64, s->best);
 }
 
-/* The epoch's parameters are kept unless J is higher than the lowest seen by more than chance may do: noise would otherwise
+/* The epoch's parameters are kept unless J is higher than the lowest seen by more than chance may do, two standard errors: noise would otherwise
  * choose among epochs that differ by less than it, while later ones have learned more. Without rows held out J of the
  * epoch tells. */
 static mgn_status judge_epoch(solver *s, int64_t epoch, double value) {
+    if (mgn_interrupted()) return MGN_OK; /* not a whole epoch, perhaps */
     const bool finite = isfinite(value) && all_finite(s->mean, s->count);
     const double margin = rise * (double)s->d * s->frame.x_unit * s->frame.y_unit;
     double found = finite ? value : NAN, chance = 0;
     if (finite && s->held_m) {
         MGN_TRY(judge(s, s->mean, s->parts, &found));
-        chance = doubt(s, s->parts, s->lowest_parts);
+        chance = 2 * doubt(s, s->parts, s->lowest_parts);
     }
-    if (mgn_interrupted() && !isfinite(found)) return MGN_OK;
     if (!(found < s->lowest + margin)) return go_back(s);
     if (!(found < s->lowest + chance)) return MGN_OK;
     memcpy(s->best, s->mean, (size_t)s->count * sizeof *s->best);

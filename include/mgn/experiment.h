@@ -3,7 +3,7 @@
 #ifndef MGN_EXPERIMENT_H
 #define MGN_EXPERIMENT_H
 
-#include <mgn/model.h>
+#include <mgn/train.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -38,21 +38,26 @@ typedef struct mgn_experiment_report {
 /** How far a training is; `label` says which. Return false to stop (status INTERRUPTED). */
 typedef bool mgn_experiment_callback(void *context, const char *label, int64_t done, int64_t total, double loss);
 
+/** Says what becomes of a training called `label` before it begins: checkpoints, curves, patience. What `control` points
+ *  to must last until the training ends. Labels are not unique; calls come in the same order in every run. */
+typedef mgn_status mgn_experiment_control(void *context, const char *label, mgn_train_control *control);
+
 /** All NULL and zero means the defaults. */
 typedef struct mgn_experiment_config {
     const char *model; /**< "cmgn" or "mmgn"; NULL: all of them */
     const char
         *recipe; /**< "published", "best" (mnist, digits) "affine" or (gaussian) "monge-ampere"; NULL: all of them */
-    const char *field;                  /**< gradient-field: "report" (NULL), "paper" or "gravier" */
+    const char *field;                  /**< gradient-field: "report" (NULL), "paper", "gravier" or "polymax" */
     const char *source, *like, *unseen; /**< colour: paths of pictures; NULL: see mgn_experiment_details */
     const char *data; /**< colour: the folder of the published pictures, if it is at hand; w2bench: of the tables */
     int64_t dimensions[MGN_MOST_DIMENSIONS]; /**< gaussian: from 2 to 64; 0 ends the list, an empty one is {2};
-                                                  w2bench: folders of `data` */
-    const char
-        *pictures;  /**< mnist, digits, cifar, sinkhorn-colour: a folder for pictures of the results; NULL: none */
-    bool quick;     /**< cifar: fewer pictures and steps, to see that it runs */
-    int64_t epochs; /**< of the published recipe; 0: as published */
+                                                  w2bench: folders of `data`; the field "polymax": up to 1024 */
+    const char *pictures; /**< mnist, digits: a folder for maps and pictures of the results; cifar, sinkhorn-colour: for
+                               pictures; NULL: none */
+    bool quick;           /**< cifar: fewer pictures and steps, to see that it runs */
+    int64_t epochs;       /**< of the published recipe; 0: as published */
     uint64_t seed;
+    mgn_experiment_control *control;   /**< optional; of trainings by mgn_train. Gets `context` too */
     mgn_experiment_callback *progress; /**< optional */
     void *context;
 } mgn_experiment_config;

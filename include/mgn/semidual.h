@@ -39,8 +39,9 @@ typedef struct mgn_semidual_result {
  *  of the kind dicnn are trained in coordinates where either cloud has mean 0 and variance 1, and end in the clouds' own.
  *
  *  A twentieth of either cloud's rows, drawn by the seed, is held out (none where that is under 32 rows): J there judges
- *  the mean of each epoch's parameters, and the best mean is what the model gets. Where J rises for good, or anything is
- *  not finite, training goes back to it with half the learning rate, and ends after six times.
+ *  a running mean of the parameters after each epoch, and what the model gets is the last one that is not worse than the
+ *  best by more than chance. Where J rises for good, or anything is not finite, training goes back to it with half the
+ *  learning rate, and ends after six times.
  *
  *  Of `config` count optimizer (of first order), schedule, batch (of either cloud), epochs (passes over the smaller cloud),
  *  seed, real and report, whose loss is J on the rows of the epoch. Errors: those of mgn_train, NUMERIC being that no epoch

@@ -53,6 +53,8 @@ MGN_API int64_t mgn_target_dimension(const mgn_target *target);
 MGN_API mgn_density mgn_target_density(const mgn_target *target);
 /** The number of rows of a finite target; 0 for the others. */
 MGN_API int64_t mgn_target_count(const mgn_target *target);
+/** What the rows are where they came as pictures: false for others. Pixels from the top, channels interleaved. */
+MGN_API bool mgn_target_picture(const mgn_target *target, int64_t *height, int64_t *width, int64_t *channels);
 /** Takes rows that are still in their file into memory: all of them, or `most` > 0 of them by the keyed shuffle of
  *  mgn_target_sample. Nothing happens to other targets. Losses and the node form of sampling need it.
  *  Errors: NUMERIC (a value that is no finite float), IO, MEMORY. */

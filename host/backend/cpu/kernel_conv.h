@@ -40,6 +40,21 @@ static inline __attribute__((always_inline)) conv_vector conv_fma(conv_vector a,
 #endif
 }
 
+/* The sum of the lanes. */
+static inline R conv_fold(conv_vector x) {
+#if defined(__AVX512F__) && defined(MGN_REAL_IS_DOUBLE)
+    return _mm512_reduce_add_pd((__m512d)x);
+#elif defined(__AVX512F__)
+    return _mm512_reduce_add_ps((__m512)x);
+#else
+    R lanes[CONV_LANES];
+    memcpy(lanes, &x, sizeof lanes);
+    for (int step = CONV_LANES / 2; step > 0; step /= 2)
+        for (int l = 0; l < step; l++) lanes[l] += lanes[l + step];
+    return lanes[0];
+#endif
+}
+
 /* ---- grids ---- */
 
 /* Puts `planes` images of (height, width) from `from` into `to`: pixel (i, j) at row (i + pad_y) / stride, column (j +
@@ -142,9 +157,11 @@ static inline __attribute__((always_inline)) void conv_tile(const conv_field *f,
 
 /* Tiles as large as the registers hold. */
 #ifdef __AVX512F__
-#define CONV_TILES(TILE) TILE(8, 3) TILE(4, 6) TILE(3, 8) TILE(2, 8) TILE(1, 8)
+#define CONV_TILES(TILE) TILE(8, 3) CONV_SUM_TILES(TILE)
+#define CONV_SUM_TILES(TILE) TILE(4, 6) TILE(3, 8) TILE(2, 8) TILE(1, 8)
 #else
-#define CONV_TILES(TILE) TILE(4, 3) TILE(3, 4) TILE(2, 5) TILE(1, 8)
+#define CONV_TILES(TILE) CONV_SUM_TILES(TILE)
+#define CONV_SUM_TILES(TILE) TILE(4, 3) TILE(3, 4) TILE(2, 5) TILE(1, 8)
 #endif
 
 /* The rows of the next tile where so many are left. */
@@ -345,19 +362,13 @@ static inline __attribute__((always_inline)) void conv_sum_tile(const conv_sum *
             }
         }
     for (int r = 0; r < rows; r++)
-        for (int64_t v = 0; v < used; v++) {
-            R lanes[CONV_LANES];
-            memcpy(lanes, &sums[r][v], sizeof lanes);
-            for (int step = CONV_LANES / 2; step > 0; step /= 2)
-                for (int l = 0; l < step; l++) lanes[l] += lanes[l + step];
-            totals[r * taps + v] += (double)lanes[0];
-        }
+        for (int64_t v = 0; v < used; v++) { totals[r * taps + v] += (double)conv_fold(sums[r][v]); }
 }
 
 /* All filters first .. by all taps over one stretch of positions. */
 static void conv_sum_run(const conv_sum *s, int64_t filters, int64_t taps, double *totals) {
     for (int64_t k = 0, rows; k < filters; k += rows) {
-        rows = conv_rows(filters - k);
+        rows = MGN_MIN(conv_rows(filters - k), 4); /* few: they are read anew for every tile of taps */
         const R *y = s->y + k * s->y_plane;
         switch (rows) {
 #define CONV_SUM_RUN(tile_rows, vectors)                                                                              \
@@ -366,7 +377,7 @@ static void conv_sum_run(const conv_sum *s, int64_t filters, int64_t taps, doubl
             conv_sum_tile(s, s->offsets + t, y, taps, MGN_MIN((vectors), taps - t), totals + k * taps + t, tile_rows, \
                           vectors);                                                                                   \
         break;
-            CONV_TILES(CONV_SUM_RUN)
+            CONV_SUM_TILES(CONV_SUM_RUN)
 #undef CONV_SUM_RUN
         }
     }

@@ -411,10 +411,10 @@ static void lay_out_positions(const mgn_call *call, mgn_cpu_conv *c, int64_t lan
     c->slack = (c->per_row + 1) * lanes;
 }
 
-/* Images to a chunk, and rows (filters, or channels) where there are too few images for all threads. */
-static void cut_conv(mgn_cpu_task *task, int64_t images, int64_t most_parts, int64_t rows) {
+/* Images to a chunk, `least` or more, and rows (filters, or channels) where there are too few images for all threads. */
+static void cut_conv(mgn_cpu_task *task, int64_t images, int64_t least, int64_t most_parts, int64_t rows) {
     enum { PARTS = 16, FEW = 8, ROWS = 8 };
-    task->chunk_size = MGN_MAX(divide_up(images, MGN_MIN(PARTS, most_parts)), 1);
+    task->chunk_size = MGN_MAX(divide_up(images, MGN_MIN(PARTS, most_parts)), least);
     const int64_t parts = MGN_MAX(divide_up(images, task->chunk_size), 1);
     const int64_t blocks = parts < FEW ? MGN_MIN(divide_up(FEW, parts), divide_up(rows, ROWS)) : 1;
     task->columns = round_up(divide_up(rows, blocks), ROWS);
@@ -441,7 +441,7 @@ static mgn_status check_conv(const mgn_call *call, mgn_dtype dtype) {
 }
 
 static mgn_status prepare_conv(const mgn_call *call, mgn_cpu_task *task, mgn_dtype dtype) {
-    enum { MOST_TOTALS = 1 << 21 };
+    enum { MOST_TOTALS = 1 << 21, LEAST_TERMS = 64 };
     const mgn_attributes *a = &call->attributes;
     const size_t size = mgn_dtype_size(dtype);
     const int64_t lanes = MGN_CPU_CONV_BYTES / (int64_t)size, n = a->conv.n, filters = a->conv.filters;
@@ -457,11 +457,13 @@ static mgn_status prepare_conv(const mgn_call *call, mgn_cpu_task *task, mgn_dty
     int64_t weights;
     if (by_kernel) {
         lay_out_positions(call, c, lanes);
-        cut_conv(task, n, MGN_MAX(MOST_TOTALS / (filters * c->taps), 1), filters);
+        /* The lanes of a sum are joined in the end: not too soon. */
+        cut_conv(task, n, divide_up(LEAST_TERMS, c->runs * c->per_row), MGN_MAX(MOST_TOTALS / (filters * c->taps), 1),
+                 filters);
         c->group = MGN_MIN(MGN_MAX(MGN_CPU_CONV_TERMS / (c->runs * c->per_row), 1), task->chunk_size);
         weights = area(c->group, MGN_MIN(task->columns, filters), c->y_plane);
     } else {
-        cut_conv(task, n, n, back ? a->conv.channels : filters);
+        cut_conv(task, n, 1, n, back ? a->conv.channels : filters);
         c->group = 1;
         c->slack = lanes;
         weights = area(MGN_MIN(task->columns, back ? a->conv.channels : filters), c->taps, 1);

@@ -95,6 +95,12 @@ static void print_targets(mgn_cl_row_text *t, const mgn_row_instruction *i) {
     mgn_cl_put(t, ");\n");
 }
 
+/* Features of a row, which vectors of rows gather or scatter one by one: a compiler takes a second for a hundred of them,
+ * and minutes for a few hundred. */
+static int64_t weight_of_features(const mgn_cl_row_text *t, int32_t count) {
+    return (t->vectors && count > 4 ? 24 : 4) * (int64_t)count;
+}
+
 static void print_load(mgn_cl_row_text *t, const mgn_row_instruction *i) {
     const operand_text from = external(i);
     if (i->count >= 2 && i->count <= 4) {
@@ -105,14 +111,14 @@ static void print_load(mgn_cl_row_text *t, const mgn_row_instruction *i) {
             mgn_cl_put(t, "p%d = m_load(%s + row * %d + %d, %d, lanes);\n", (int)(i->dst.base + j), from.text,
                        (int)i->count, (int)j, (int)i->count);
     }
-    t->weight += 4 * (int64_t)i->count;
+    t->weight += weight_of_features(t, i->count);
 }
 
 static void print_store(mgn_cl_row_text *t, const mgn_row_instruction *i) {
     for (int32_t j = 0; j < i->count; j++)
         mgn_cl_put(t, "m_store(%s, %s + row * %d + %d, %d, lanes);\n", operand(t, &i->src[0], j).text, external(i).text,
                    (int)i->count, (int)j, (int)i->count);
-    t->weight += 4 * (int64_t)i->count;
+    t->weight += weight_of_features(t, i->count);
 }
 
 static void print_gather(mgn_cl_row_text *t, const mgn_row_instruction *i) {
