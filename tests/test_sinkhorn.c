@@ -228,6 +228,80 @@ START_TEST(few_and_many_coordinates_agree) {
 }
 END_TEST
 
+/* More pairs than costs are kept of: products of tiles, which are made anew in every step, against differences. */
+static void check_large_clouds(const char *spec) {
+    enum { N = 2100, D = 17 };
+    static float x[2][N * D], y[2][N * D], gradient[2][N * D];
+    mgn_test_random random = MGN_TEST_RANDOM();
+    mgn_sinkhorn_result result[2];
+    for (int i = 0; i < N; i++)
+        for (int k = 0; k < D; k++) {
+            x[1][i * D + k] = k < D - 1 ? (float)mgn_test_uniform(&random, 0, 1) : 0;
+            y[1][i * D + k] = k < D - 1 ? (float)mgn_test_uniform(&random, 0.2, 1) : 0;
+        }
+    for (int i = 0; i < N; i++)
+        for (int k = 0; k < D - 1; k++) {
+            x[0][i * (D - 1) + k] = x[1][i * D + k];
+            y[0][i * (D - 1) + k] = y[1][i * D + k];
+        }
+    for (int wide = 0; wide < 2; wide++) {
+        const int d = wide ? D : D - 1;
+        mgn_device *device;
+        MGN_ASSERT_OK(mgn_device_open(wide ? spec : "cpu", &device));
+        const mgn_sinkhorn_config config = {.blur = 0.5, .scaling = 0.5, .diameter = 4};
+        MGN_ASSERT_OK(
+            mgn_sinkhorn(device, x[wide], NULL, N, y[wide], NULL, N, d, &config, &result[wide], gradient[wide]));
+        mgn_device_close(device);
+    }
+    ck_assert_msg(fabs(result[0].value / result[1].value - 1) < 2e-5, "%s: %.9g and %.9g", spec, result[0].value,
+                  result[1].value);
+    for (int i = 0; i < N; i++)
+        for (int k = 0; k < D - 1; k++) {
+            const float a = gradient[0][i * (D - 1) + k], b = gradient[1][i * D + k];
+            ck_assert_msg(fabsf(a - b) < 1e-8f, "%s, point %d: %g and %g", spec, i, (double)a, (double)b);
+        }
+}
+
+START_TEST(large_clouds_go_through_products) { check_large_clouds("cpu"); }
+END_TEST
+
+START_TEST(large_clouds_go_through_products_on_opencl) {
+    if (!opencl_spec) MGN_TEST_SKIP("no OpenCL device");
+    check_large_clouds(opencl_spec);
+}
+END_TEST
+
+/* Denormal numbers make products ten times as long: weights of kept costs, whose products are the gradient, have none. */
+START_TEST(weights_of_kept_costs_are_not_denormal) {
+    enum { N = 64 };
+    static float costs[N * N], heights[N], weights[N * N];
+    mgn_device *device;
+    mgn_graph *graph;
+    mgn_plan *plan;
+    for (int i = 0; i < N * N; i++) costs[i] = (float)(i % N) * 2; /* weights down to e^-126 */
+    MGN_ASSERT_OK(mgn_device_open("cpu", &device));
+    MGN_ASSERT_OK(mgn_graph_create(&graph));
+    mgn_node *s = mgn_input(graph, "s", MGN_REAL, MGN_SHAPE(N, N)), *h = mgn_input(graph, "h", MGN_REAL, MGN_SHAPE(N));
+    mgn_node *gradient;
+    MGN_ASSERT_OK(mgn_grad(mgn_sum(mgn_softmin_dense(s, h, 1), -1), &s, 1, &gradient));
+    mgn_output(gradient);
+    MGN_ASSERT_OK(mgn_plan_compile(graph, device, MGN_F32, NULL, 0, &plan));
+    MGN_ASSERT_OK(mgn_tensor_write(mgn_plan_tensor(plan, s), MGN_F32, costs));
+    MGN_ASSERT_OK(mgn_tensor_write(mgn_plan_tensor(plan, h), MGN_F32, heights));
+    MGN_ASSERT_OK(mgn_plan_run(plan, 1));
+    MGN_ASSERT_OK(mgn_tensor_read(mgn_plan_tensor(plan, gradient), MGN_F32, weights));
+    double sum = 0;
+    for (int i = 0; i < N * N; i++) {
+        ck_assert_msg(isnormal(weights[i]), "weight %d is %g", i, (double)weights[i]);
+        sum -= (double)weights[i];
+    }
+    ck_assert_msg(fabs(sum / N - 1) < 1e-6, "the weights of a row sum to %g", sum / N);
+    mgn_plan_destroy(plan);
+    mgn_graph_destroy(graph);
+    mgn_device_close(device);
+}
+END_TEST
+
 /* Bits do not depend on threads. */
 START_TEST(threads_change_nothing) {
     mgn_test_random random = MGN_TEST_RANDOM();
@@ -461,6 +535,9 @@ int main(void) {
     tcase_add_test(tests, tiny_blurs_do_not_underflow);
     tcase_add_test(tests, equal_clouds_are_at_distance_zero);
     tcase_add_test(tests, few_and_many_coordinates_agree);
+    tcase_add_test(tests, large_clouds_go_through_products);
+    tcase_add_test(tests, large_clouds_go_through_products_on_opencl);
+    tcase_add_test(tests, weights_of_kept_costs_are_not_denormal);
     tcase_add_test(tests, threads_change_nothing);
     tcase_add_test(tests, gradients_are_differences);
     tcase_add_test(tests, gradients_are_differences_on_opencl);
