@@ -251,6 +251,25 @@ START_TEST(threads_and_repetition_change_nothing) {
 }
 END_TEST
 
+/* A single epoch has no others that its parameters could be averaged with. */
+START_TEST(one_epoch_is_a_training) {
+    mgn_device *device = open_cpu();
+    problem *p = make_problem(53, bent);
+    mgn_model *model = make_start(p, &dense);
+    mgn_train_config config = usual();
+    mgn_semidual_result result;
+    config.epochs = 1;
+    config.batch = 50;
+    const double before = uvp_of(p, model, device);
+    MGN_ASSERT_OK(mgn_semidual(model, device, &p->clouds, &config, &result));
+    ck_assert_int_eq(result.best_epoch, 1);
+    ck_assert_double_lt(uvp_of(p, model, device), before);
+    mgn_model_destroy(model);
+    free(p);
+    mgn_device_close(device);
+}
+END_TEST
+
 START_TEST(a_callback_stops_it) {
     mgn_device *device = open_cpu();
     problem *p = make_problem(44, bent);
@@ -432,6 +451,7 @@ static Suite *suite(void) {
     suite_add_tcase(suite, maps);
     tcase_set_timeout(loop, 60);
     tcase_add_test(loop, threads_and_repetition_change_nothing);
+    tcase_add_test(loop, one_epoch_is_a_training);
     tcase_add_test(loop, a_callback_stops_it);
     tcase_add_test(loop, pairs_are_neighbours);
     tcase_add_test(loop, steps_too_long_do_no_harm);

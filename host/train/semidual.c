@@ -133,7 +133,7 @@ static mgn_status run_epoch(solver *s, int64_t epoch, double lr, double *value) 
         if (!isfinite(s->residual)) break;
     }
     MGN_TRY(mgn_tensor_read(step->average, MGN_F64, s->values));
-    const double part = epoch < s->config->epochs / 2 ? 1 : share;
+    const double part = epoch < MGN_MAX(s->config->epochs / 2, 1) ? 1 : share;
     for (int64_t i = 0; i < s->count; i++)
         s->mean[i] += part * (s->values[i] / (double)(step->steps * s->rounds) - s->mean[i]);
     s->result->left_out = left_out / (double)(step->steps * s->rounds * step->batch);
