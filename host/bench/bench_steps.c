@@ -17,7 +17,7 @@ typedef struct step_case {
     int64_t batch, rows;
 } step_case;
 
-enum { PLANE_ROWS = 10000, COLOUR_ROWS = 2073600 /* a picture of 1920 x 1080 */, DIGIT_SIDE = 28 };
+enum { PLANE_ROWS = 10000, COLOUR_ROWS = 2073600 /* a picture of 1920 x 1080 */, DIGIT_SIDE = 28, OBJECT_SIDE = 32 };
 
 #define PLANE_CASES(loss)                                                                     \
     {"cmgn", 2, 2, 2, loss, 32, PLANE_ROWS}, {"cmgn", 2, 2, 2, loss, PLANE_ROWS, PLANE_ROWS}, \
@@ -32,11 +32,12 @@ static const step_case step_cases[] = {
     {"cmgn", 3, 3, 2, "kl", COLOUR_ROWS / 4, COLOUR_ROWS},
     {"cmgn", DIGIT_SIDE *DIGIT_SIDE, 512, 32, "mse", 256, 256},
     {"cmgn", DIGIT_SIDE *DIGIT_SIDE, 512, 32, "sinkhorn", 256, 256},
+    {"conv-cmgn", 3 * OBJECT_SIDE *OBJECT_SIDE, 32, 2, "mse", 64, 256},
 };
 
 /* ---- data ---- */
 
-/* Pictures of digits, from -1 to 1 and mostly -1, and noise. */
+/* Noise, and pictures like those of digits, from -1 to 1 and mostly -1. */
 static void fill_digit(const step_case *c, int64_t i, uint64_t *random, float *x, float *y) {
     for (int j = 0; j < c->d; j++) {
         x[j] = (float)mgn_host_normal(5, 0, (uint64_t)(i * c->d + j));
@@ -117,6 +118,11 @@ static mgn_status make_model(const step_case *c, mgn_model **model) {
                                .v = MGN_V_ORTHOGONAL,
                                .activation = mgn_model_usual_activation(c->model)};
     snprintf(config.kind, sizeof config.kind, "%s", c->model);
+    if (strcmp(c->model, "conv-cmgn") == 0) {
+        config.image = (mgn_image_shape){OBJECT_SIDE, OBJECT_SIDE, 3};
+        config.kernel = 5;
+        config.padding = 2;
+    }
     return mgn_model_create(&config, 3, model);
 }
 
