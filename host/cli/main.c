@@ -14,6 +14,7 @@
 
 #include "cli.h"
 #include "core/parse.h"
+#include "manual.h"
 
 static const cli_command commands[] = {
     {"recolor", "give a picture the palette of another", "SOURCE --like TARGET -o OUT [options]",
@@ -83,7 +84,8 @@ static const cli_command commands[] = {
      "mgn bench --filter tanh --device opencl --json\n",
      0, 0, cmd_bench},
     {"tune", "find the fastest way of multiplying matrices on an OpenCL device", "[options]",
-     "Measures, for a list of shapes, the ways in which a product of matrices can be made on the device: the own kernels "
+     "Measures, for a list of shapes, the ways in which a product of matrices can be made on the device: the own "
+     "kernels "
      "with tiles drawn at random, and CLBlast with its parameters. Only ways whose result equals the reference product "
      "count, and only what beats the untuned way side by side is kept. From then on every command on this device goes "
      "by it, for products whose sizes lie within a factor of two of a measured shape's.\n"
@@ -193,10 +195,11 @@ static const cli_command commands[] = {
      1, 1, cmd_experiment},
 };
 
+static const char summary[] =
+    "learns monotone gradient networks: gradients of convex functions, hence optimal transport maps";
+
 static void print_help(void) {
-    printf("usage: mgn COMMAND [arguments] [options]\n\n"
-           "Learns monotone gradient networks: gradients of convex functions, hence optimal transport maps.\n\n"
-           "Commands:\n");
+    printf("usage: mgn COMMAND [arguments] [options]\n\n%s\n\nCommands:\n", summary);
     for (size_t i = 0; i < MGN_COUNT(commands); i++) printf("  %-12s %s\n", commands[i].label, commands[i].summary);
     printf("\n`mgn COMMAND --help` explains one command; `mgn --version` names the linked libraries.\n");
 }
@@ -220,6 +223,8 @@ static mgn_status dispatch(int argc, char **argv) {
         return dispatch(3, swapped);
     }
     if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0 || strcmp(word, "help") == 0) {
+        if (argc > 2 && cli_is_manual(argv[2]))
+            return cli_print_program(argv[2], summary, commands, MGN_COUNT(commands));
         print_help();
         return MGN_OK;
     }

@@ -6,6 +6,7 @@
 
 #include "core/core.h"
 #include "core/parse.h"
+#include "manual.h"
 
 enum { MAX_OPTIONS = 64, FIRST_LONG = 256, HELP_WIDTH = 100, HELP_COLUMN = 28 };
 
@@ -224,7 +225,11 @@ mgn_status cli_parse(const cli_command *command, int argc, char **argv, const cl
     MGN_TRY(collect(&list, options, count, shared, MGN_COUNT(shared)));
     MGN_TRY(read_options(command, argc, argv, &list, &common->help));
     if (common->help) {
-        print_help(command, &list);
+        const char *form = optind < argc ? argv[optind] : NULL;
+        if (cli_is_manual(form))
+            cli_print_command(form, command, list.rows, list.own, list.count);
+        else
+            print_help(command, &list);
         return MGN_OK;
     }
     common->has_seed = seed >= 0;
