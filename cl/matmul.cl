@@ -245,7 +245,7 @@ M_FUNCTION void put_tile(global real *to, ulong n, bool is_first, uint rows, uin
 /* out (batch, m, n). A work-item makes `block` tiles under each other with the same panel of b, and `span` such columns
  * of them beside each other: a's panels stay in the second cache from one column to the next. `depth` entries of k are
  * multiplied at a time: with them a panel of b stays in the first cache. size = (batch, m, n, k), plan = (span, block,
- * depth, unused); the packed operands of the next matrix of the batch are a_step and b_step further. */
+ * depth, whether the product is added to what is there); the packed operands of the next matrix of the batch are a_step and b_step further. */
 MGN_KERNEL void tile(global const real *a, ulong a_at, ulong a_step, global const real *b, ulong b_at, ulong b_step,
                      global real *out, ulong out_at, ulong4 size, ulong4 plan) {
     const ulong m = size.y, n = size.z, k = size.w, span = plan.x, block_panels = plan.y;
@@ -268,7 +268,7 @@ MGN_KERNEL void tile(global const real *a, ulong a_at, ulong a_step, global cons
 #pragma unroll
                     for (uint v = 0; v < MGN_TILE_VECTORS; v++) sums[i][v] = (R)0;
                 multiply(a + a_at + batch * a_step + (panel * k + p) * MGN_TILE_ROWS, y, depth, sums);
-                put_tile(out + out_at + (batch * m + row) * n + column, n, p == 0,
+                put_tile(out + out_at + (batch * m + row) * n + column, n, p == 0 && plan.w == 0,
                          (uint)min((ulong)MGN_TILE_ROWS, m - row), columns, sums);
             }
         }

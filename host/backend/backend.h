@@ -38,6 +38,7 @@ typedef union mgn_attributes {
         int64_t batch, m, n, k;        /* out (batch, m, n) = op(a) op(b), row-major */
         int64_t stride_a, stride_b;    /* elements from one matrix of the batch to the next; 0: shared */
         bool transpose_a, transpose_b; /* a is (k, m), b is (n, k) */
+        bool adds; /* out += instead: set by plans alone, of one matrix of 128 or more along all of m, n and k */
     } matmul;
     struct {
         int64_t n, channels, height, width;           /* images x (n, channels, height, width) */
@@ -87,7 +88,8 @@ typedef struct mgn_call {
 
 typedef struct mgn_program mgn_program;
 typedef struct mgn_backend mgn_backend;
-struct mgn_row_program; /* backend/row_program.h */
+struct mgn_row_program;  /* backend/row_program.h */
+struct mgn_wide_program; /* backend/wide_program.h */
 
 /* Every backend's device starts with this. */
 struct mgn_device {
@@ -119,6 +121,8 @@ struct mgn_backend {
     /* Prepares a row program (copied); see backend/row_program.h. NULL: the backend runs calls only. UNSUPPORTED: not this
      * program, run it as calls. */
     mgn_status (*rows_create)(mgn_device *device, const struct mgn_row_program *rows, mgn_program **program);
+    /* The same of a wide program; see backend/wide_program.h. */
+    mgn_status (*wide_create)(mgn_device *device, const struct mgn_wide_program *wide, mgn_program **program);
     /* Enqueues the whole list `times` times; no allocation, no waiting. */
     mgn_status (*program_run)(mgn_device *device, mgn_program *program, uint64_t times);
 };
@@ -131,10 +135,15 @@ extern const mgn_backend mgn_opencl_backend;
 struct mgn_tensor {
     mgn_device *device;
     mgn_memory *memory;
+    int64_t offset;   /* of the first element, in elements: not 0 in windows of memory that something else owns */
+    bool is_window;
     mgn_dtype dtype;
     mgn_shape shape;
 };
 
+/* A tensor in `memory` from element `offset` on, which stays the caller's. */
+mgn_status mgn_tensor_window(mgn_device *device, mgn_dtype dtype, mgn_shape shape, mgn_memory *memory, int64_t offset,
+                             mgn_tensor **tensor);
 /* The contiguous operand of a whole tensor. */
 mgn_operand mgn_operand_of(const mgn_tensor *tensor);
 

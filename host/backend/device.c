@@ -111,9 +111,18 @@ mgn_status mgn_tensor_create(mgn_device *device, mgn_dtype dtype, mgn_shape shap
     return MGN_OK;
 }
 
+mgn_status mgn_tensor_window(mgn_device *device, mgn_dtype dtype, mgn_shape shape, mgn_memory *memory, int64_t offset,
+                             mgn_tensor **tensor) {
+    mgn_tensor *t = mgn_alloc(1, sizeof *t);
+    if (!t) return MGN_ERR_MEMORY;
+    *t = (mgn_tensor){device, memory, offset, true, dtype, shape};
+    *tensor = t;
+    return MGN_OK;
+}
+
 void mgn_tensor_destroy(mgn_tensor *tensor) {
     if (!tensor) return;
-    tensor->device->backend->memory_destroy(tensor->device, tensor->memory);
+    if (!tensor->is_window) tensor->device->backend->memory_destroy(tensor->device, tensor->memory);
     mgn_free(tensor);
 }
 
@@ -122,7 +131,8 @@ mgn_shape mgn_tensor_shape(const mgn_tensor *tensor) { return tensor->shape; }
 mgn_dtype mgn_tensor_dtype(const mgn_tensor *tensor) { return tensor->dtype; }
 
 mgn_operand mgn_operand_of(const mgn_tensor *tensor) {
-    mgn_operand operand = {.memory = tensor->memory, .dtype = tensor->dtype, .shape = tensor->shape};
+    mgn_operand operand = {
+        .memory = tensor->memory, .offset = tensor->offset, .dtype = tensor->dtype, .shape = tensor->shape};
     int64_t stride = 1;
     for (int i = tensor->shape.rank - 1; i >= 0; i--) {
         operand.stride[i] = stride;
@@ -151,12 +161,13 @@ mgn_status mgn_tensor_write(mgn_tensor *tensor, mgn_dtype source_dtype, const vo
     MGN_TRY(check_conversion(tensor, source_dtype));
     const mgn_backend *backend = tensor->device->backend;
     size_t count = (size_t)mgn_shape_count(tensor->shape), bytes = count * mgn_dtype_size(tensor->dtype);
+    const size_t at = (size_t)tensor->offset * mgn_dtype_size(tensor->dtype);
     if (!count) return MGN_OK;
-    if (tensor->dtype == source_dtype) return backend->memory_write(tensor->device, tensor->memory, 0, source, bytes);
+    if (tensor->dtype == source_dtype) return backend->memory_write(tensor->device, tensor->memory, at, source, bytes);
     void *converted = mgn_alloc(count, mgn_dtype_size(tensor->dtype));
     if (!converted) return MGN_ERR_MEMORY;
     convert(converted, tensor->dtype, source, source_dtype, count);
-    mgn_status status = backend->memory_write(tensor->device, tensor->memory, 0, converted, bytes);
+    mgn_status status = backend->memory_write(tensor->device, tensor->memory, at, converted, bytes);
     mgn_free(converted);
     return status;
 }
@@ -165,11 +176,12 @@ mgn_status mgn_tensor_read(const mgn_tensor *tensor, mgn_dtype target_dtype, voi
     MGN_TRY(check_conversion(tensor, target_dtype));
     const mgn_backend *backend = tensor->device->backend;
     size_t count = (size_t)mgn_shape_count(tensor->shape), bytes = count * mgn_dtype_size(tensor->dtype);
+    const size_t at = (size_t)tensor->offset * mgn_dtype_size(tensor->dtype);
     if (!count) return MGN_OK;
-    if (tensor->dtype == target_dtype) return backend->memory_read(tensor->device, tensor->memory, 0, target, bytes);
+    if (tensor->dtype == target_dtype) return backend->memory_read(tensor->device, tensor->memory, at, target, bytes);
     void *own = mgn_alloc(count, mgn_dtype_size(tensor->dtype));
     if (!own) return MGN_ERR_MEMORY;
-    mgn_status status = backend->memory_read(tensor->device, tensor->memory, 0, own, bytes);
+    mgn_status status = backend->memory_read(tensor->device, tensor->memory, at, own, bytes);
     if (status == MGN_OK) convert(target, target_dtype, own, tensor->dtype, count);
     mgn_free(own);
     return status;

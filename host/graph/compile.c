@@ -1,9 +1,11 @@
 /* mgn_plan: compiled graphs. Owns the scratch memory, the constants and the tensors nobody bound. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "graph/fuse.h"
 #include "graph/plan.h"
 #include "graph/split.h"
+#include "graph/widen.h"
 
 struct mgn_plan {
     mgn_device *device;
@@ -16,6 +18,8 @@ struct mgn_plan {
     mgn_plan **parts;     /* run one after the other instead of `program` */
     int part_count;
     mgn_tensor **crossing; /* by node id: values that parts hand to others */
+    size_t *places;        /* by node id: where they lie in `shared` */
+    mgn_memory *shared;
 };
 
 /* ---- tensors of inputs and outputs ---- */
@@ -103,6 +107,13 @@ static bool fusion_is_on(void) {
     return !asked || strcmp(asked, "0") != 0;
 }
 
+/* What an attempt at a program took is free again. */
+static void forget_attempt(mgn_lowering *low) {
+    low->block_count = 0;
+    low->call_count = 0;
+    low->scratch_bytes = 0;
+}
+
 /* The graph as one row program, where it is one and the backend takes it; sets plan->program. */
 static mgn_status make_rows(mgn_plan *plan, mgn_lowering *low, const mgn_graph *graph, bool is_part) {
     const mgn_backend *backend = plan->device->backend;
@@ -124,11 +135,22 @@ static mgn_status make_rows(mgn_plan *plan, mgn_lowering *low, const mgn_graph *
         plan->scratch = NULL;
         status = MGN_OK;
     }
-    if (!plan->program) { /* what the attempt took is free again */
-        low->block_count = 0;
-        low->scratch_bytes = 0;
-    }
+    if (!plan->program) forget_attempt(low);
     return status;
+}
+
+/* The graph as one wide program, likewise. */
+static mgn_status make_wide(mgn_plan *plan, mgn_lowering *low, const mgn_graph *graph) {
+    const mgn_backend *backend = plan->device->backend;
+    mgn_wide_program wide;
+    mgn_arena *arena = backend->wide_create && fusion_is_on() ? mgn_arena_create() : NULL;
+    if (!arena) return MGN_OK;
+    mgn_status status = MGN_OK;
+    if (mgn_widen(low, graph, arena, &wide)) status = backend->wide_create(plan->device, &wide, &plan->program);
+    if (plan->program) plan->info.calls = plan->info.regions = 1;
+    mgn_arena_destroy(arena);
+    forget_attempt(low);
+    return status == MGN_ERR_UNSUPPORTED ? MGN_OK : status;
 }
 
 /* ---- parts ---- */
@@ -140,8 +162,8 @@ static mgn_status shared_tensor(mgn_plan *plan, mgn_dtype real, const mgn_node *
     mgn_tensor **kept = plan->tensors[node->id] ? &plan->tensors[node->id] : &plan->crossing[node->id];
     if (!*kept) {
         const mgn_dtype dtype = node->kind == MGN_INDEX ? MGN_U32 : real;
-        MGN_TRY(mgn_tensor_create(plan->device, dtype, node->shape, kept));
-        plan->info.scratch_bytes += (size_t)mgn_shape_count(node->shape) * mgn_dtype_size(dtype);
+        const int64_t offset = (int64_t)(plan->places[node->id] / mgn_dtype_size(dtype));
+        MGN_TRY(mgn_tensor_window(plan->device, dtype, node->shape, plan->shared, offset, kept));
     }
     *tensor = *kept;
     return MGN_OK;
@@ -170,13 +192,17 @@ static void drop_parts(mgn_plan *plan) {
     for (int id = 0; plan->crossing && id < plan->node_count; id++) mgn_tensor_destroy(plan->crossing[id]);
     mgn_free(plan->parts);
     mgn_free(plan->crossing);
+    mgn_free(plan->places);
+    plan->device->backend->memory_destroy(plan->device, plan->shared);
+    plan->shared = NULL;
+    plan->places = NULL;
     plan->parts = NULL;
     plan->crossing = NULL;
     plan->part_count = 0;
 }
 
 /* Tried on tensors without memory. */
-static bool is_row_program(const mgn_graph *graph, mgn_dtype real) {
+static bool is_one_program(const mgn_graph *graph, mgn_dtype real) {
     mgn_arena *arena = mgn_arena_create();
     if (!arena) return false;
     const size_t nodes = (size_t)graph->count;
@@ -191,23 +217,49 @@ static bool is_row_program(const mgn_graph *graph, mgn_dtype real) {
     }
     if (rows) mgn_lower_mark_live(&low, graph);
     mgn_row_program program;
-    rows = rows && mgn_fuse(&low, graph, true, arena, &program);
+    mgn_wide_program wide;
+    if (rows && !mgn_fuse(&low, graph, true, arena, &program)) {
+        forget_attempt(&low);
+        rows = mgn_widen(&low, graph, arena, &wide);
+    }
     mgn_lowering_free(&low);
     mgn_arena_destroy(arena);
     return rows;
 }
 
-/* The graph as a list of parts, some of which are row programs; none where there is no such part. */
+/* The memory of all values that parts hand to each other. */
+static mgn_status make_shared(mgn_plan *plan, mgn_dtype real, const mgn_graph *graph, const mgn_part *parts, int count,
+                              mgn_arena *arena) {
+    size_t bytes = 0;
+    MGN_TRY(mgn_place_crossing(graph, real, plan->tensors, parts, count, arena, plan->places, &bytes));
+    plan->info.scratch_bytes += bytes;
+    return plan->device->backend->memory_create(plan->device, MGN_MAX(bytes, 64), &plan->shared);
+}
+
+/* Bytes of intermediate values that wide parts may keep for later ones instead of computing them again: MGN_KEEP_MB
+ * megabytes, or a share of a CPU's memory. A GPU's arithmetic is cheaper than its memory. */
+static double most_kept(const mgn_device_info *device) {
+    enum { SHARE = 16 };
+    const char *asked = mgn_environment("MGN_KEEP_MB");
+    char *end = NULL;
+    const double megabytes = asked ? strtod(asked, &end) : 0;
+    if (asked && end != asked && *end == '\0' && megabytes >= 0) return megabytes * 1e6;
+    return device->is_cpu ? (double)device->memory_bytes / SHARE : 0;
+}
+
+/* The graph as a list of parts, some of which are row or wide programs; none where there is no such part. */
 static mgn_status make_parts(mgn_plan *plan, const mgn_lowering *low, const mgn_graph *graph) {
     mgn_arena *arena = plan->device->backend->rows_create && fusion_is_on() ? mgn_arena_create() : NULL;
     if (!arena) return MGN_OK;
     mgn_part *parts = NULL;
     int count = 0;
-    mgn_status status = mgn_split(low, graph, arena, is_row_program, &parts, &count);
+    mgn_status status = mgn_split(low, graph, arena, is_one_program, most_kept(&plan->device->info), &parts, &count);
     if (status == MGN_OK && count > 0) {
         plan->parts = mgn_alloc((size_t)count, sizeof *plan->parts);
         plan->crossing = mgn_alloc((size_t)plan->node_count, sizeof *plan->crossing);
-        if (!plan->parts || !plan->crossing) status = MGN_ERR_MEMORY;
+        plan->places = mgn_alloc((size_t)plan->node_count, sizeof *plan->places);
+        status = plan->parts && plan->crossing && plan->places ? make_shared(plan, low->real, graph, parts, count, arena)
+                                                               : MGN_ERR_MEMORY;
     }
     for (int i = 0; status == MGN_OK && i < count; i++) {
         plan->part_count = i + 1;
@@ -223,7 +275,9 @@ static mgn_status make_parts(mgn_plan *plan, const mgn_lowering *low, const mgn_
 static mgn_status choose_program(mgn_plan *plan, mgn_lowering *low, const mgn_graph *graph, bool is_part) {
     mgn_lower_mark_live(low, graph);
     for (int id = 0; id < low->node_count; id++) plan->info.nodes += low->values[id].live;
-    MGN_TRY(make_rows(plan, low, graph, is_part));
+    if (is_part) MGN_TRY(make_wide(plan, low, graph)); /* first: where a part is both, its rows are short */
+    if (!plan->program) MGN_TRY(make_rows(plan, low, graph, is_part));
+    if (!plan->program && !is_part) MGN_TRY(make_wide(plan, low, graph));
     if (!plan->program && !is_part) MGN_TRY(make_parts(plan, low, graph));
     if (!plan->program && !plan->parts) MGN_TRY(make_calls(plan, low, graph));
     plan->info.scratch_bytes += low->scratch_bytes;

@@ -18,6 +18,11 @@ bool mgn_is_view(mgn_op op) {
            op == MGN_OP_detach;
 }
 
+bool mgn_is_same_matrix(const mgn_node *view) {
+    const bool as_it_is = view->op == MGN_OP_detach || view->op == MGN_OP_reshape || view->op == MGN_OP_broadcast;
+    return as_it_is && mgn_shape_equal(view->shape, view->in[0]->shape);
+}
+
 mgn_dtype mgn_lower_dtype(const mgn_lowering *low, const mgn_node *node) {
     return node->kind == MGN_INDEX ? MGN_U32 : low->real;
 }
@@ -42,8 +47,7 @@ static bool is_contiguous(const mgn_operand *operand) {
     return true;
 }
 
-/* `operand` read with `shape`, to which it broadcasts. */
-static mgn_operand stretched(mgn_operand operand, mgn_shape shape) {
+mgn_operand mgn_lower_stretched(mgn_operand operand, mgn_shape shape) {
     mgn_operand out = operand;
     int extra = shape.rank - operand.shape.rank;
     out.shape = shape;
@@ -111,10 +115,13 @@ mgn_call *mgn_lower_call(mgn_lowering *low, mgn_op op) {
 
 mgn_status mgn_lower_copy(mgn_lowering *low, mgn_operand from, mgn_operand to) {
     if (mgn_shape_count(to.shape) == 0) return MGN_OK;
+    const bool is_there = from.memory == to.memory && from.offset == to.offset && is_contiguous(&from) &&
+                          is_contiguous(&to) && mgn_shape_count(from.shape) == mgn_shape_count(to.shape);
+    if (is_there) return MGN_OK;
     mgn_call *call = mgn_lower_call(low, MGN_OP_copy);
     if (!call) return MGN_ERR_MEMORY;
     call->inputs = 1;
-    call->in[0] = stretched(from, to.shape);
+    call->in[0] = mgn_lower_stretched(from, to.shape);
     call->out = to;
     return MGN_OK;
 }
@@ -135,9 +142,24 @@ mgn_status mgn_lower_dense(mgn_lowering *low, const mgn_node *node, mgn_operand 
     return MGN_OK;
 }
 
-/* Where the result of a kernel goes: an output's tensor, the tensor it is assigned to, or scratch. */
+/* Where the result of a kernel goes: an output's tensor, the tensor it is assigned to, a part of another node's result,
+ * or scratch. */
 mgn_status mgn_lower_result(mgn_lowering *low, const mgn_node *node, mgn_operand *operand) {
     mgn_value *value = &low->values[node->id];
+    if (value->has_place) {
+        *operand = value->operand;
+        return MGN_OK;
+    }
+    if (value->inside >= 0) {
+        const mgn_node *whole = node->graph->nodes[value->inside];
+        mgn_value *to = &low->values[whole->id];
+        MGN_TRY(mgn_lower_result(low, whole, &to->operand));
+        to->has_place = true;
+        *operand = to->operand;
+        operand->offset += value->inside_at;
+        set_contiguous(operand, node->shape);
+        return MGN_OK;
+    }
     if (value->tensor) {
         *operand = mgn_operand_of(value->tensor);
         set_contiguous(operand, node->shape);
@@ -166,7 +188,7 @@ static mgn_status lower_constant(mgn_lowering *low, const mgn_node *node) {
     return MGN_OK;
 }
 
-static mgn_status lower_view(mgn_lowering *low, const mgn_node *node) {
+mgn_status mgn_lower_view(mgn_lowering *low, const mgn_node *node) {
     const mgn_node *in = node->in[0];
     mgn_operand from = low->values[in->id].operand, *to = &low->values[node->id].operand;
     *to = from;
@@ -177,7 +199,7 @@ static mgn_status lower_view(mgn_lowering *low, const mgn_node *node) {
         set_contiguous(to, node->shape);
         break;
     case MGN_OP_detach: break;
-    case MGN_OP_broadcast: *to = stretched(from, node->shape); break;
+    case MGN_OP_broadcast: *to = mgn_lower_stretched(from, node->shape); break;
     case MGN_OP_permute:
         for (int i = 0; i < node->shape.rank; i++) to->stride[i] = from.stride[node->attributes.order[i]];
         break;
@@ -217,7 +239,7 @@ static mgn_status lower_kernel(mgn_lowering *low, const mgn_node *node) {
     bool elementwise = mgn_op_is_elementwise(node->op);
     for (int i = 0; i < node->inputs; i++) {
         if (elementwise)
-            in[i] = stretched(low->values[node->in[i]->id].operand, node->shape);
+            in[i] = mgn_lower_stretched(low->values[node->in[i]->id].operand, node->shape);
         else
             MGN_TRY(mgn_lower_dense(low, node->in[i], &in[i]));
     }
@@ -225,7 +247,7 @@ static mgn_status lower_kernel(mgn_lowering *low, const mgn_node *node) {
     bool is_spd = node->op == MGN_OP_spd_logdet || node->op == MGN_OP_spd_inverse || node->op == MGN_OP_spd_solve;
     if (is_spd) MGN_TRY(mgn_lower_scratch(low, low->real, node->in[0]->shape, node->id, &scratch));
     low->values[node->id].operand = result;
-    if (mgn_shape_count(node->shape) == 0) return MGN_OK;
+    if (mgn_shape_count(node->shape) == 0 || low->values[node->id].is_done) return MGN_OK;
     mgn_call *call = mgn_lower_call(low, node->op);
     if (!call) return MGN_ERR_MEMORY;
     call->inputs = node->inputs;
@@ -233,6 +255,7 @@ static mgn_status lower_kernel(mgn_lowering *low, const mgn_node *node) {
     call->out = result;
     call->scratch = scratch;
     call->attributes = node->attributes.kernel;
+    if (node->op == MGN_OP_matmul) call->attributes.matmul.adds = low->values[node->id].is_added;
     return MGN_OK;
 }
 
@@ -243,7 +266,7 @@ static mgn_status lower_node(mgn_lowering *low, const mgn_node *node) {
     else if (node->op == MGN_OP_constant || node->op == MGN_OP_table)
         MGN_TRY(lower_constant(low, node));
     else if (mgn_is_view(node->op))
-        MGN_TRY(lower_view(low, node));
+        MGN_TRY(mgn_lower_view(low, node));
     else if (node->op == MGN_OP_pad || node->op == MGN_OP_concat)
         MGN_TRY(lower_joined(low, node));
     else
@@ -329,12 +352,68 @@ static void find_last_uses(mgn_lowering *low, const mgn_graph *graph) {
             }
 }
 
+/* ---- results inside of others ---- */
+
+/* Whether a node's result may lie inside of that of `whole`, to be written before it. */
+static bool fits_inside(const mgn_lowering *low, const mgn_node *node, const mgn_node *whole) {
+    const mgn_value *value = &low->values[node->id], *to = &low->values[whole->id];
+    if (!mgn_op_infos[node->op].has_kernel || node->kind != whole->kind || value->inside >= 0 || value->tensor)
+        return false;
+    return !to->tensor || whole->is_output; /* else what it is assigned to is still read */
+}
+
+/* What a concatenation along the first axis joins. */
+static void find_joined(mgn_lowering *low, const mgn_node *whole) {
+    int64_t at = 0;
+    for (int i = 0; i < whole->inputs; at += mgn_shape_count(whole->in[i++]->shape)) {
+        const mgn_node *in = whole->in[i];
+        while (in->op == MGN_OP_reshape) in = in->in[0];
+        if (!fits_inside(low, in, whole)) continue;
+        low->values[in->id].inside = whole->id;
+        low->values[in->id].inside_at = at;
+    }
+}
+
+/* Large enough for the kernels that can add to what is there. */
+static bool is_large_product(const mgn_node *node) {
+    enum { LEAST = 128 };
+    const mgn_attributes *a = &node->attributes.kernel;
+    return node->op == MGN_OP_matmul && a->matmul.batch == 1 && a->matmul.m >= LEAST && a->matmul.n >= LEAST &&
+           a->matmul.k >= LEAST;
+}
+
+/* The sum of two products that nobody else reads: the second is added to the first. */
+static void find_terms(mgn_lowering *low, const mgn_graph *graph, const mgn_node *sum) {
+    const mgn_node *a = sum->in[0], *b = sum->in[1];
+    if (a == b || !is_large_product(a) || !is_large_product(b)) return;
+    if (!mgn_shape_equal(a->shape, b->shape) || !fits_inside(low, a, sum) || !fits_inside(low, b, sum)) return;
+    int reads = 0;
+    for (int id = 0; id < low->node_count; id++)
+        for (int i = 0; low->values[id].live && i < graph->nodes[id]->inputs; i++)
+            reads += graph->nodes[id]->in[i] == a || graph->nodes[id]->in[i] == b;
+    if (reads != 2) return;
+    low->values[a->id].inside = low->values[b->id].inside = sum->id;
+    low->values[MGN_MAX(a->id, b->id)].is_added = true;
+    low->values[sum->id].is_done = true;
+}
+
+static void find_insides(mgn_lowering *low, const mgn_graph *graph) {
+    for (int id = 0; id < low->node_count; id++) {
+        const mgn_node *node = graph->nodes[id];
+        if (!low->values[id].live) continue;
+        if (node->op == MGN_OP_concat && node->attributes.axis == 0) find_joined(low, node);
+        if (node->op == MGN_OP_add) find_terms(low, graph, node);
+    }
+}
+
 void mgn_lower_analyse(mgn_lowering *low, const mgn_graph *graph) {
     find_last_uses(low, graph);
+    for (int id = 0; id < low->node_count; id++) low->values[id].inside = -1;
     for (int id = 0; id < low->node_count; id++) {
         const mgn_node *target = graph->nodes[id], *source = target->assigned;
         if (source && assigns_in_place(low, target, source)) low->values[source->id].tensor = low->values[id].tensor;
     }
+    find_insides(low, graph);
 }
 
 mgn_status mgn_lower_graph(mgn_lowering *low, const mgn_graph *graph) {

@@ -1,9 +1,11 @@
 /* Plans of parts: a graph that is no row program as a whole, cut where it is none.
  *
  * Large products, sums over point clouds and the like are walls; what lies between them is often row-local, and becomes
- * a row program of its own. Every node belongs to a stage, the number of walls that it lies behind at most. The parts
- * are the connected pieces of what is no wall in a stage, then the stage's walls together. Views, constants and inputs
- * belong to no part: each part that needs one has its own. Values that cross from part to part lie in tensors.
+ * a row program of its own, or elementwise on matrices of long rows, and becomes a wide program. Every node belongs to a
+ * stage, the number of walls and of changes between the two sorts that it lies behind at most. The parts are the connected
+ * pieces of what is row-local in a stage, its wide work by the size of the matrices, then its walls together. Views,
+ * constants and inputs belong to no part: each part that needs one has its own. Values that cross from part to part lie in
+ * tensors; a wide part may instead compute again what an earlier one computed, see find_clones.
  *
  * Each part is a graph by itself. Those that are no row programs and run one after the other are joined, so that their
  * values share memory as in any list of calls. */
@@ -11,6 +13,7 @@
 #include <string.h>
 
 #include "graph/split.h"
+#include "graph/widen.h"
 
 /* Rows of more features make products that are none of a row program's; longer vectors are not put together place by
  * place. */
@@ -23,9 +26,11 @@ typedef struct splitter {
     const mgn_lowering *low;
     const mgn_graph *graph;
     mgn_arena *arena;
-    int *stage;  /* by node id */
-    int *leader; /* by node id: of the nodes of one part, as a forest; a part is its root's id */
-    int *place;  /* by node id: when its part runs; -1: it belongs to none */
+    int *stage;      /* by node id */
+    int *leader;     /* by node id: of the nodes of one part, as a forest; a part is its root's id */
+    int *place;      /* by node id: when its part runs; -1: it belongs to none */
+    int64_t state;   /* length of vectors that are wide; 0: none */
+    bool recomputes; /* wide parts compute again what they need of others */
     mgn_part *parts;
     int count;
 } splitter;
@@ -72,19 +77,73 @@ static int leader_of(const splitter *s, int id) {
 
 /* ---- which node belongs where ---- */
 
+/* The length of the longest vector that a step changes, where it is one for a wide program. */
+static int64_t find_state(const mgn_graph *graph) {
+    enum { LEAST_STATE = 32768 };
+    int64_t longest = 0;
+    for (int id = 0; id < graph->count; id++) {
+        const mgn_node *node = graph->nodes[id];
+        if (node->op == MGN_OP_input && node->assigned && node->shape.rank == 1 && node->shape.dim[0] >= LEAST_STATE)
+            longest = MGN_MAX(longest, node->shape.dim[0]);
+    }
+    return longest;
+}
+
+static bool is_wide(const splitter *s, const mgn_node *node) {
+    int64_t rows, columns;
+    return mgn_is_wide(node, s->state, &rows, &columns);
+}
+
+/* Whether both are wide, of matrices of one size. */
+static bool is_as_wide(const splitter *s, const mgn_node *a, const mgn_node *b) {
+    int64_t rows[2], columns[2];
+    return mgn_is_wide(a, s->state, &rows[0], &columns[0]) && mgn_is_wide(b, s->state, &rows[1], &columns[1]) &&
+           rows[0] == rows[1] && columns[0] == columns[1];
+}
+
+/* Whether a node can get its input `in`, a computed value under views or not, inside one part. */
+static bool can_share_part(const splitter *s, const mgn_node *node, const mgn_node *in) {
+    const mgn_node *root = root_of(in);
+    if (!is_wide(s, node) && !is_wide(s, root)) return true;
+    for (; in != root; in = in->in[0])
+        if (!mgn_is_same_matrix(in)) return false;
+    return root->op != MGN_OP_sum && is_as_wide(s, node, root);
+}
+
+/* Whether a node must lie in a later stage than its input: nothing else separates their parts. */
+static bool comes_later(const splitter *s, const mgn_node *node, const mgn_node *in) {
+    const mgn_node *root = root_of(in);
+    return !is_free(node) && !is_free(root) && !is_wall(node) && !is_wall(root) && !can_share_part(s, node, in);
+}
+
 static void find_stages(splitter *s) {
     for (int id = 0; id < s->low->node_count; id++) {
         const mgn_node *node = s->graph->nodes[id];
         s->leader[id] = id;
         for (int i = 0; i < node->inputs; i++) {
             const mgn_node *in = node->in[i];
-            s->stage[id] = MGN_MAX(s->stage[id], s->stage[in->id] + (is_wall(in) ? 1 : 0));
+            const int later = is_wall(in) || comes_later(s, node, in) ? 1 : 0;
+            s->stage[id] = MGN_MAX(s->stage[id], s->stage[in->id] + later);
         }
     }
 }
 
+/* Whether a node is a product that is added to another and nothing else: plans add the second to the first where both are in
+ * one part. */
+static bool is_term(const splitter *s, const mgn_node *node) {
+    const mgn_node *sum = NULL;
+    int reads = 0;
+    for (int id = node->id + 1; node->op == MGN_OP_matmul && reads < 2 && id < s->low->node_count; id++)
+        for (int i = 0; s->low->values[id].live && i < s->graph->nodes[id]->inputs; i++)
+            if (s->graph->nodes[id]->in[i] == node) {
+                sum = s->graph->nodes[id];
+                reads++;
+            }
+    return reads == 1 && sum->op == MGN_OP_add && sum->in[0]->op == MGN_OP_matmul && sum->in[1]->op == MGN_OP_matmul;
+}
+
 /* A node that hangs on one value at most moves to the first stage that reads it: then that value crosses stages and not
- * the node's, or nothing does. */
+ * the node's, or nothing does. Sums of wide values stay, being so much smaller. */
 static bool find_late_stages(splitter *s) {
     int *first_read = mgn_arena_alloc(s->arena, (size_t)s->low->node_count, sizeof *first_read);
     if (!first_read) return false;
@@ -98,24 +157,27 @@ static bool find_late_stages(splitter *s) {
             roots += !is_free(in) && in != only;
             only = in;
         }
-        if (!is_wall(node) && !node->is_output && roots <= 1 && first_read[id] != INT_MAX)
-            s->stage[id] = MGN_MAX(s->stage[id], first_read[id]);
+        if (is_term(s, node) && first_read[id] != INT_MAX) s->stage[id] = MGN_MAX(s->stage[id], first_read[id] - 1);
+        const bool stays = is_wall(node) || node->is_output || (node->op == MGN_OP_sum && is_wide(s, node));
+        if (!stays && roots <= 1 && first_read[id] != INT_MAX) s->stage[id] = MGN_MAX(s->stage[id], first_read[id]);
         for (int i = 0; i < node->inputs; i++) {
             int *read = &first_read[root_of(node->in[i])->id];
-            *read = MGN_MIN(*read, s->stage[id]);
+            *read = MGN_MIN(*read, s->stage[id] - (comes_later(s, node, node->in[i]) ? 1 : 0));
         }
     }
     return true;
 }
 
-/* Joins nodes of one stage: walls with walls, others with those that they read. The smallest id leads. */
+/* Joins nodes of one stage: walls with walls, wide ones with those as wide, others with those that they read. The smallest
+ * id leads. */
 static void join(splitter *s, int a, int b) {
     a = leader_of(s, a);
     b = leader_of(s, b);
     s->leader[MGN_MAX(a, b)] = MGN_MIN(a, b);
 }
 
-static void find_parts(splitter *s, int *wall_of_stage) {
+static void find_parts(splitter *s, int *wall_of_stage, int *wide) {
+    int wide_count = 0;
     for (int id = 0; id < s->low->node_count; id++) {
         const mgn_node *node = s->graph->nodes[id];
         if (!s->low->values[id].live || is_free(node)) continue;
@@ -123,6 +185,15 @@ static void find_parts(splitter *s, int *wall_of_stage) {
             int *first = &wall_of_stage[s->stage[id]];
             if (*first < 0) *first = id;
             join(s, *first, id);
+            continue;
+        }
+        if (is_wide(s, node)) {
+            int k = 0; /* the first ones of all wide parts so far */
+            while (k < wide_count &&
+                   !(s->stage[wide[k]] == s->stage[id] && is_as_wide(s, s->graph->nodes[wide[k]], node)))
+                k++;
+            if (k == wide_count) wide[wide_count++] = id;
+            join(s, wide[k], id);
             continue;
         }
         for (int i = 0; i < node->inputs; i++) {
@@ -188,6 +259,65 @@ static bool assignments_are_late(const splitter *s) {
     return true;
 }
 
+/* ---- what wide parts compute again ---- */
+
+/* Marks the values of other wide parts that part `index` computes for itself, from what those read, where values are
+ * recomputed: a cascade's layers are needed by its derivative, and cost little beside the memory for all of them. */
+static void find_clones(const splitter *s, int index, bool *cloned) {
+    memset(cloned, 0, (size_t)s->low->node_count * sizeof *cloned);
+    for (int id = s->low->node_count - 1; s->recomputes && id >= 0; id--) {
+        const mgn_node *node = s->graph->nodes[id];
+        if (is_free(node) || !is_wide(s, node) || !(s->place[id] == index || cloned[id])) continue;
+        for (int i = 0; i < node->inputs; i++) {
+            const mgn_node *in = root_of(node->in[i]);
+            if (!is_free(in) && s->place[in->id] != index && is_wide(s, in) && can_share_part(s, node, node->in[i]))
+                cloned[in->id] = true;
+        }
+    }
+}
+
+/* What wide parts would keep for others, in elements. */
+static double kept_elements(const splitter *s, bool *counted) {
+    double elements = 0;
+    memset(counted, 0, (size_t)s->low->node_count * sizeof *counted);
+    for (int id = 0; id < s->low->node_count; id++) {
+        const mgn_node *node = s->graph->nodes[id];
+        for (int i = 0; s->low->values[id].live && !is_free(node) && i < node->inputs; i++) {
+            const mgn_node *in = root_of(node->in[i]);
+            if (is_free(in) || is_wall(in) || is_wall(node) || s->place[in->id] == s->place[id] || counted[in->id] ||
+                !is_wide(s, in) || !can_share_part(s, node, node->in[i]))
+                continue;
+            counted[in->id] = true;
+            elements += (double)mgn_shape_count(in->shape);
+        }
+    }
+    return elements;
+}
+
+/* Operations that all parts' clones cost. */
+static double cloned_operations(const splitter *s, bool *cloned) {
+    double operations = 0;
+    for (int part = 0; part < s->count; part++) {
+        find_clones(s, part, cloned);
+        for (int id = 0; id < s->low->node_count; id++) {
+            const mgn_node *node = s->graph->nodes[id];
+            if (cloned[id]) operations += mgn_op_infos[node->op].flops * (double)mgn_shape_count(node->shape);
+        }
+    }
+    return operations;
+}
+
+/* Values are kept where that costs less than to make them again, up to a limit in bytes. */
+static bool choose_recomputing(splitter *s, double most_kept) {
+    enum { COST_OF_KEEPING = 18 }; /* operations that take as long as an element on its way to memory and back */
+    bool *marks = mgn_arena_alloc(s->arena, (size_t)s->low->node_count, sizeof *marks);
+    if (!marks) return false;
+    s->recomputes = true;
+    const double kept = kept_elements(s, marks), operations = cloned_operations(s, marks);
+    s->recomputes = kept * (double)mgn_dtype_size(s->low->real) > most_kept || operations < COST_OF_KEEPING * kept;
+    return true;
+}
+
 /* ---- parts as graphs ---- */
 
 /* The node of a part's graph that stands for one of the whole graph's. */
@@ -232,17 +362,18 @@ static void mark_outputs(splitter *s, mgn_part *part, mgn_node *const *map, int 
     }
 }
 
-static mgn_status build_part(splitter *s, int index, const bool *crosses) {
+static mgn_status build_part(splitter *s, int index, const bool *crosses, bool *cloned) {
     mgn_part *part = &s->parts[index];
     const size_t nodes = (size_t)s->low->node_count;
     mgn_node **map = mgn_alloc(nodes, sizeof *map);
     part->stands_for = mgn_alloc(2 * nodes, sizeof *part->stands_for); /* a part has no more nodes than the whole */
     mgn_status status = map && part->stands_for ? mgn_graph_create(&part->graph) : MGN_ERR_MEMORY;
     for (size_t i = 0; status == MGN_OK && i < 2 * nodes; i++) part->stands_for[i] = -1;
+    find_clones(s, index, cloned);
     for (int id = 0; status == MGN_OK && id < s->low->node_count; id++) {
         const mgn_node *node = s->graph->nodes[id];
         if (!s->low->values[id].live) continue;
-        if (!is_free(node) && s->place[id] == index) build_node(s, part, map, node);
+        if (!is_free(node) && (s->place[id] == index || cloned[id])) build_node(s, part, map, node);
         if (node->assigned && s->place[node->assigned->id] == index) stand_in(s, part, map, node);
     }
     if (status == MGN_OK) mark_outputs(s, part, map, index, crosses);
@@ -252,13 +383,16 @@ static mgn_status build_part(splitter *s, int index, const bool *crosses) {
 }
 
 /* Values that some part reads from another. */
-static void find_crossing(const splitter *s, bool *crosses) {
-    for (int id = 0; id < s->low->node_count; id++) {
-        const mgn_node *node = s->graph->nodes[id];
-        if (!s->low->values[id].live || is_free(node)) continue;
-        for (int i = 0; i < node->inputs; i++) {
-            const mgn_node *in = root_of(node->in[i]);
-            if (!is_free(in) && s->place[in->id] != s->place[id]) crosses[in->id] = true;
+static void find_crossing(const splitter *s, bool *crosses, bool *cloned) {
+    for (int part = 0; part < s->count; part++) {
+        find_clones(s, part, cloned);
+        for (int id = 0; id < s->low->node_count; id++) {
+            const mgn_node *node = s->graph->nodes[id];
+            if (!s->low->values[id].live || is_free(node) || !(s->place[id] == part || cloned[id])) continue;
+            for (int i = 0; i < node->inputs; i++) {
+                const mgn_node *in = root_of(node->in[i]);
+                if (!is_free(in) && s->place[in->id] != part && !cloned[in->id]) crosses[in->id] = true;
+            }
         }
     }
 }
@@ -273,18 +407,19 @@ void mgn_parts_free(mgn_part *parts, int count) {
 
 /* Builds all parts, or those that are worth it. */
 static mgn_status build_parts(splitter *s, const bool *worth) {
-    bool *crosses = mgn_alloc((size_t)s->low->node_count, sizeof *crosses);
+    const size_t nodes = (size_t)s->low->node_count;
+    bool *crosses = mgn_alloc(2 * nodes, sizeof *crosses), *cloned = crosses + nodes;
     s->parts = mgn_alloc((size_t)s->count, sizeof *s->parts);
     mgn_status status = crosses && s->parts ? MGN_OK : MGN_ERR_MEMORY;
-    if (status == MGN_OK) find_crossing(s, crosses);
+    if (status == MGN_OK) find_crossing(s, crosses, cloned);
     for (int i = 0; status == MGN_OK && i < s->count; i++)
-        if (!worth || worth[i]) status = build_part(s, i, crosses);
+        if (!worth || worth[i]) status = build_part(s, i, crosses, cloned);
     mgn_free(crosses);
     return status;
 }
 
 /* Joins neighbours that are no row programs; how many row programs there are. */
-static mgn_status join_neighbours(splitter *s, mgn_part_test *is_rows, int *programs) {
+static mgn_status join_neighbours(splitter *s, mgn_part_test *fits, int *programs) {
     int *joined = mgn_arena_alloc(s->arena, (size_t)s->count, sizeof *joined);
     int *operations = mgn_arena_alloc(s->arena, 2 * (size_t)s->count, sizeof *operations),
         *on_long = operations + s->count;
@@ -300,7 +435,7 @@ static mgn_status join_neighbours(splitter *s, mgn_part_test *is_rows, int *prog
     int count = 0;
     bool before = true;
     for (int i = 0; i < s->count; i++) {
-        const bool rows = s->parts[i].graph && is_rows(s->parts[i].graph, s->low->real);
+        const bool rows = s->parts[i].graph && fits(s->parts[i].graph, s->low->real);
         *programs += rows;
         joined[i] = rows || before ? count++ : count - 1;
         before = rows;
@@ -313,7 +448,7 @@ static mgn_status join_neighbours(splitter *s, mgn_part_test *is_rows, int *prog
     return MGN_OK;
 }
 
-static mgn_status split(splitter *s, mgn_part_test *is_rows) {
+static mgn_status split(splitter *s, mgn_part_test *fits, double most_kept) {
     const size_t nodes = (size_t)s->low->node_count;
     s->stage = mgn_arena_alloc(s->arena, nodes, sizeof *s->stage);
     s->leader = mgn_arena_alloc(s->arena, nodes, sizeof *s->leader);
@@ -324,25 +459,27 @@ static mgn_status split(splitter *s, mgn_part_test *is_rows) {
     int stages = 0;
     for (size_t id = 0; id < nodes; id++) stages = MGN_MAX(stages, s->stage[id]);
     int *wall_of_stage = mgn_arena_alloc(s->arena, (size_t)stages + 1, sizeof *wall_of_stage);
-    if (!wall_of_stage) return MGN_ERR_MEMORY;
+    int *wide = mgn_arena_alloc(s->arena, nodes, sizeof *wide);
+    if (!wall_of_stage || !wide) return MGN_ERR_MEMORY;
     for (int i = 0; i <= stages; i++) wall_of_stage[i] = -1;
-    find_parts(s, wall_of_stage);
+    find_parts(s, wall_of_stage, wide);
     if (!order_parts(s, stages)) return MGN_ERR_MEMORY;
     if (s->count < 2 || s->count > MGN_MOST_PARTS || !assignments_are_late(s)) {
         s->count = 0;
         return MGN_OK;
     }
+    if (!choose_recomputing(s, most_kept)) return MGN_ERR_MEMORY;
     int programs = 0;
-    MGN_TRY(join_neighbours(s, is_rows, &programs));
+    MGN_TRY(join_neighbours(s, fits, &programs));
     if (programs > 0) return build_parts(s, NULL);
     s->count = 0;
     return MGN_OK;
 }
 
-mgn_status mgn_split(const mgn_lowering *low, const mgn_graph *graph, mgn_arena *arena, mgn_part_test *is_rows,
-                     mgn_part **parts, int *count) {
-    splitter s = {.low = low, .graph = graph, .arena = arena};
-    mgn_status status = split(&s, is_rows);
+mgn_status mgn_split(const mgn_lowering *low, const mgn_graph *graph, mgn_arena *arena, mgn_part_test *fits,
+                     double most_kept, mgn_part **parts, int *count) {
+    splitter s = {.low = low, .graph = graph, .arena = arena, .state = find_state(graph)};
+    mgn_status status = split(&s, fits, most_kept);
     if (status != MGN_OK) {
         mgn_parts_free(s.parts, s.count);
         s.parts = NULL;

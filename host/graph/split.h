@@ -12,12 +12,17 @@ typedef struct mgn_part {
     int *stands_for; /* by node id of the part: the node of the whole graph that an input or output is; -1: none */
 } mgn_part;
 
-/* Whether a graph is a row program of some size. */
+/* Whether a graph is a row program or a wide program. */
 typedef bool mgn_part_test(const mgn_graph *graph, mgn_dtype real);
 
-/* Cuts the live graph; no parts where that gives no row program. The caller frees them. */
-mgn_status mgn_split(const mgn_lowering *low, const mgn_graph *graph, mgn_arena *arena, mgn_part_test *is_rows,
-                     mgn_part **parts, int *count);
+/* Cuts the live graph; no parts where that gives no such program. Wide parts hand each other values of `most_kept` bytes
+ * at most; where they would be more, each computes what it needs again. The caller frees the parts. */
+mgn_status mgn_split(const mgn_lowering *low, const mgn_graph *graph, mgn_arena *arena, mgn_part_test *fits,
+                     double most_kept, mgn_part **parts, int *count);
+/* crossing.c: where in one block of *total bytes the values lie that parts hand to each other, in bytes by node id of the
+ * whole graph; those in `own` have their places already. */
+mgn_status mgn_place_crossing(const mgn_graph *graph, mgn_dtype real, mgn_tensor *const *own, const mgn_part *parts,
+                              int count, mgn_arena *arena, size_t *places, size_t *total);
 void mgn_parts_free(mgn_part *parts, int count);
 
 #endif

@@ -42,8 +42,9 @@ static mgn_node *adam_direction(const update *u, mgn_node *g) {
     mgn_node *rest = mgn_table(graph, (double[]){1 - beta1, 1 - beta2}, MGN_SHAPE(2));
     mgn_node *correction = mgn_add(mgn_mul(u->scalars, keep), rest);
     mgn_assign(u->scalars, correction);
-    mgn_node *root = mgn_sqrt(mgn_div(v, mgn_slice(correction, 0, 1, 1)));
-    return mgn_div(mgn_div(m, mgn_slice(correction, 0, 0, 1)), mgn_shift(root, or_else(u->config->epsilon, 1e-8)));
+    mgn_node *scale = mgn_div(mgn_constant(graph, 1), correction); /* divided once, not for every parameter */
+    mgn_node *root = mgn_sqrt(mgn_mul(v, mgn_slice(scale, 0, 1, 1)));
+    return mgn_div(mgn_mul(m, mgn_slice(scale, 0, 0, 1)), mgn_shift(root, or_else(u->config->epsilon, 1e-8)));
 }
 
 static mgn_node *decayed(const update *u) {

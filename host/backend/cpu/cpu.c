@@ -164,6 +164,7 @@ const mgn_backend mgn_cpu_backend = {
     .memory_read = memory_read,
     .program_create = mgn_cpu_program_create,
     .rows_create = mgn_cpu_rows_create,
+    .wide_create = mgn_cpu_wide_create,
     .program_destroy = mgn_cpu_program_destroy,
     .program_run = mgn_cpu_program_run,
 };

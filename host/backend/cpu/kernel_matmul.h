@@ -227,7 +227,7 @@ static void blas_tile(const mgn_cpu_task *task, const R *a, const R *b, R *out, 
     }
     BLAS(gemm)
     (CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans, (blasint)rows, (blasint)columns,
-     (blasint)terms, 1, x, (blasint)(ta ? m : k), y, (blasint)(tb ? k : n), 0, to, (blasint)n);
+     (blasint)terms, 1, x, (blasint)(ta ? m : k), y, (blasint)(tb ? k : n), task->attributes.matmul.adds ? 1 : 0, to, (blasint)n);
 }
 
 /* Tiles of chunk_size rows and `columns` columns. */

@@ -20,6 +20,7 @@
 #include "backend/cpu/kernel_softmins.h"
 #include "backend/cpu/kernel_rows.h"
 #include "backend/cpu/kernel_program.h"
+#include "backend/cpu/kernel_wide.h"
 
 /* Kernels whose chunks give partial results; the others have nothing to finish. */
 #define finish_spd_logdet NULL
@@ -40,6 +41,7 @@
 #define finish_to_unorm8 NULL
 
 const mgn_cpu_kernels MGN_CPU_TABLE = {.rows = &row_kernels,
+                                       .wide = &wide_kernels,
                                        .op = {
 #define MGN_UNARY(op, ...) [MGN_OP_##op] = {MGN_OP_##op == MGN_OP_copy ? chunk_move : chunk_##op, NULL},
 #define MGN_BINARY(op, ...) [MGN_OP_##op] = {chunk_##op, NULL},

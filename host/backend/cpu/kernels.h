@@ -10,6 +10,7 @@
 
 #include "backend/backend.h"
 #include "backend/cpu/rows.h"
+#include "backend/cpu/wide.h"
 
 /* Limits that prepare.c and the kernels share. */
 enum {
@@ -96,6 +97,7 @@ struct mgn_cpu_task {
 typedef struct mgn_cpu_kernels {
     mgn_cpu_kernel op[MGN_OP_COUNT];
     const mgn_cpu_row_kernels *rows;
+    const mgn_cpu_wide_kernels *wide;
 } mgn_cpu_kernels;
 
 extern const mgn_cpu_kernels mgn_cpu_kernels_f32_baseline, mgn_cpu_kernels_f64_baseline;
@@ -122,6 +124,7 @@ mgn_status mgn_cpu_prepare(const mgn_cpu_device *device, const mgn_call *call, m
 /* program.c */
 mgn_status mgn_cpu_program_create(mgn_device *device, const mgn_call *calls, size_t count, mgn_program **program);
 mgn_status mgn_cpu_rows_create(mgn_device *device, const mgn_row_program *rows, mgn_program **program);
+mgn_status mgn_cpu_wide_create(mgn_device *device, const mgn_wide_program *wide, mgn_program **program);
 void mgn_cpu_program_destroy(mgn_device *device, mgn_program *program);
 mgn_status mgn_cpu_program_run(mgn_device *device, mgn_program *program, uint64_t times);
 

@@ -180,18 +180,33 @@ static mgn_status prepare_reduce(const mgn_call *call, mgn_cpu_task *task, mgn_d
     return MGN_OK;
 }
 
-/* Tiles of the result, about square, since every tile packs its part of both factors anew: 512 or 256 long, shorter only
- * where fewer than four would come out. */
-static void cut_blas(mgn_cpu_task *task, int64_t batch, int64_t m, int64_t n, int64_t k) {
+/* A product of medium size on a few cores: a tile for each of them, since every tile packs its part of both factors anew.
+ * Rows are cut, unless the second factor is a transpose, the dearer of the two to pack. */
+static bool cut_for_cores(int cores, const mgn_attributes *a, int64_t *down, int64_t *across) {
+    enum { LEAST_EDGE = 96, MOST_EDGE = 1536, MOST_TERMS = 2047, MOST_CORES = 3 };
+    const int64_t m = a->matmul.m, n = a->matmul.n, cut = a->matmul.transpose_b ? n : m;
+    if (cores > MOST_CORES || MGN_MAX(m, n) > MOST_EDGE || MGN_MIN(m, n) < LEAST_EDGE || cut < LEAST_EDGE * cores)
+        return false;
+    if (a->matmul.k > MOST_TERMS || a->matmul.batch > 1) return false;
+    *down = a->matmul.transpose_b ? 1 : cores;
+    *across = a->matmul.transpose_b ? cores : 1;
+    return true;
+}
+
+/* Tiles of the result, about square: 512 or 256 long, shorter only where fewer than four would come out. How many depends
+ * on the machine's cores, never on the threads that are used. */
+static void cut_blas(mgn_cpu_task *task, int cores, int64_t batch, int64_t m, int64_t n, int64_t k) {
     double time = (double)m * (double)n * (double)k / 30;
     bool whole = batch >= 32 || time < CHUNK_TIME;
     int64_t edge = MGN_MIN(m, n) >= 2048 ? 1024 : MGN_MIN(m, n) >= 1024 ? 512 : 256;
     int64_t down = whole ? 1 : MGN_MIN(MGN_MAX(m / edge, 1), 16),
             across = whole ? 1 : MGN_MIN(MGN_MAX(n / edge, 1), 16);
-    if (!whole && down * across < 4) across = MGN_MAX(MGN_MIN(n / 128, 4 / down), 1);
-    if (!whole && down * across < 4) down = MGN_MAX(MGN_MIN(m / 128, 4 / across), 1);
+    if (!whole && !cut_for_cores(cores, &task->attributes, &down, &across)) {
+        if (down * across < 4) across = MGN_MAX(MGN_MIN(n / 128, 4 / down), 1);
+        if (down * across < 4) down = MGN_MAX(MGN_MIN(m / 128, 4 / across), 1);
+    }
     task->parallel = time * (double)batch > PARALLEL_TIME;
-    if (batch * down * across < 4 && k >= 2048) {
+    if (batch * down * across < 4 && k >= 2048 && !task->attributes.matmul.adds) {
         task->kind = MGN_CPU_MATMUL_SPLIT;
         task->chunk_size = MGN_MAX(512, divide_up(k, 32));
         task->parts = divide_up(k, task->chunk_size);
@@ -204,7 +219,7 @@ static void cut_blas(mgn_cpu_task *task, int64_t batch, int64_t m, int64_t n, in
     task->chunks = batch * divide_up(m, task->chunk_size) * divide_up(n, task->columns);
 }
 
-static void choose_matmul(mgn_cpu_task *task, int64_t batch, int64_t m, int64_t n, int64_t k) {
+static void choose_matmul(mgn_cpu_task *task, int cores, int64_t batch, int64_t m, int64_t n, int64_t k) {
     task->chunks = 1;
     task->parts = 1;
     if (k == 0) {
@@ -227,11 +242,11 @@ static void choose_matmul(mgn_cpu_task *task, int64_t batch, int64_t m, int64_t 
         task->chunks *= batch;
         task->parallel = time * (double)k * (double)batch > PARALLEL_TIME;
     } else {
-        cut_blas(task, batch, m, n, k);
+        cut_blas(task, cores, batch, m, n, k);
     }
 }
 
-static mgn_status prepare_matmul(const mgn_call *call, mgn_cpu_task *task, mgn_dtype dtype) {
+static mgn_status prepare_matmul(const mgn_call *call, mgn_cpu_task *task, mgn_dtype dtype, int cores) {
     int64_t batch = call->attributes.matmul.batch, m = call->attributes.matmul.m, n = call->attributes.matmul.n;
     int64_t k = call->attributes.matmul.k, sa = call->attributes.matmul.stride_a, sb = call->attributes.matmul.stride_b;
     int64_t size_a = area(m, k, 1), size_b = area(k, n, 1), size = area(batch, m, n);
@@ -247,7 +262,7 @@ static mgn_status prepare_matmul(const mgn_call *call, mgn_cpu_task *task, mgn_d
     if (m > INT_MAX || n > INT_MAX || k > INT_MAX)
         return mgn_fail(MGN_ERR_UNSUPPORTED, "matmul: %lld x %lld x %lld is more than BLAS can index", (long long)m,
                         (long long)n, (long long)k);
-    choose_matmul(task, batch, m, n, k);
+    choose_matmul(task, cores, batch, m, n, k);
     size_t places = (size_t)batch * (size_t)task->parts * (size_t)(m * n);
     if (task->kind == MGN_CPU_MATMUL_GRAM && task->parts > 1) task->scratch_bytes = places * 2 * sizeof(double);
     if (task->kind == MGN_CPU_MATMUL_SPLIT) task->scratch_bytes = places * mgn_dtype_size(dtype);
@@ -286,7 +301,7 @@ static mgn_status prepare_rows(const mgn_call *call, mgn_cpu_task *task, mgn_dty
     MGN_TRY(check_count(label, "the rows", &call->in[0], dtype, area(source_rows, columns, 1)));
     MGN_TRY(check_count(label, "the index", &call->in[1], MGN_U32, gather ? rows : source_rows));
     if (rows == 0 || columns == 0) return MGN_OK;
-    double time = 1 + 0.2 * (double)columns;
+    double time = 1 + 0.4 * (double)columns;
     cut(task, rows, time, 1);
     if (!gather) {
         /* Every chunk reads the whole index: few of them. */
@@ -536,7 +551,7 @@ mgn_status mgn_cpu_prepare(const mgn_cpu_device *device, const mgn_call *call, m
     switch (call->op) {
     case MGN_OP_sum:
     case MGN_OP_max: status = prepare_reduce(call, task, dtype); break;
-    case MGN_OP_matmul: status = prepare_matmul(call, task, dtype); break;
+    case MGN_OP_matmul: status = prepare_matmul(call, task, dtype, device->base.info.compute_units); break;
     case MGN_OP_spd_logdet:
     case MGN_OP_spd_inverse:
     case MGN_OP_spd_solve: status = prepare_spd(call, task, dtype); break;

@@ -9,7 +9,8 @@ struct mgn_program {
     size_t count;
     mgn_cpu_task *tasks;
     unsigned char *scratch; /* of the task that runs */
-    mgn_cpu_rows *rows;     /* a row program instead of tasks; NULL: tasks */
+    mgn_cpu_rows *rows;     /* a row program instead of tasks; NULL: none */
+    mgn_cpu_wide *wide;     /* a wide program, likewise */
 };
 
 mgn_status mgn_cpu_program_create(mgn_device *device, const mgn_call *calls, size_t count, mgn_program **program) {
@@ -51,10 +52,23 @@ mgn_status mgn_cpu_rows_create(mgn_device *device, const mgn_row_program *rows, 
     return status;
 }
 
+mgn_status mgn_cpu_wide_create(mgn_device *device, const mgn_wide_program *wide, mgn_program **program) {
+    const mgn_cpu_device *cpu = (const mgn_cpu_device *)device;
+    mgn_program *p = mgn_alloc(1, sizeof *p);
+    if (!p) return MGN_ERR_MEMORY;
+    mgn_status status = mgn_cpu_wide_build((wide->real == MGN_F64 ? cpu->f64 : cpu->f32)->wide, wide, &p->wide);
+    if (status == MGN_OK)
+        *program = p;
+    else
+        mgn_free(p);
+    return status;
+}
+
 void mgn_cpu_program_destroy(mgn_device *device, mgn_program *program) {
     (void)device;
     if (!program) return;
     mgn_cpu_rows_destroy(program->rows);
+    mgn_cpu_wide_destroy(program->wide);
     mgn_free(program->tasks);
     mgn_free(program->scratch);
     mgn_free(program);
@@ -78,6 +92,7 @@ mgn_status mgn_cpu_program_run(mgn_device *device, mgn_program *program, uint64_
         if (t > 0 && mgn_interrupted())
             return mgn_fail(MGN_ERR_INTERRUPTED, "stopped after %llu of %llu runs", (unsigned long long)t,
                             (unsigned long long)times);
+        if (program->wide) mgn_cpu_wide_run(program->wide);
         for (size_t i = 0; i < program->count; i++) run_task(&program->tasks[i]);
     }
     return MGN_OK;

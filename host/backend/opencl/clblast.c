@@ -56,6 +56,7 @@ mgn_status mgn_cl_product_run(mgn_cl_device *device, const mgn_cl_product *p, cl
     const CLBlastTranspose tb = p->transpose_b ? CLBlastTransposeYes : CLBlastTransposeNo;
     const size_t a_ld = p->transpose_a ? p->m : p->k, b_ld = p->transpose_b ? p->k : p->n;
     const bool f64 = p->dtype == MGN_F64;
+    const float beta = p->adds ? 1 : 0;
     CLBlastStatusCode code;
     if (p->batch > 1 && f64)
         code = CLBlastDgemmStridedBatched(CLBlastLayoutRowMajor, ta, tb, p->m, p->n, p->k, 1, p->a, p->a_at, a_ld,
@@ -67,10 +68,10 @@ mgn_status mgn_cl_product_run(mgn_cl_device *device, const mgn_cl_product *p, cl
                                           p->m * p->n, p->batch, &device->queue, end);
     else if (f64)
         code = CLBlastDgemmWithTempBuffer(CLBlastLayoutRowMajor, ta, tb, p->m, p->n, p->k, 1, p->a, p->a_at, a_ld, p->b,
-                                          p->b_at, b_ld, 0, p->out, p->out_at, p->n, &device->queue, end, p->temporary);
+                                          p->b_at, b_ld, beta, p->out, p->out_at, p->n, &device->queue, end, p->temporary);
     else
         code = CLBlastSgemmWithTempBuffer(CLBlastLayoutRowMajor, ta, tb, p->m, p->n, p->k, 1, p->a, p->a_at, a_ld, p->b,
-                                          p->b_at, b_ld, 0, p->out, p->out_at, p->n, &device->queue, end, p->temporary);
+                                          p->b_at, b_ld, beta, p->out, p->out_at, p->n, &device->queue, end, p->temporary);
     return mgn_cl_check(device, code, "matmul by CLBlast, %zu x %zu x %zu", p->m, p->k, p->n);
 }
 

@@ -29,6 +29,7 @@ typedef struct product {
     uint64_t batch, m, n, k;
     uint64_t a_stride[4], b_stride[4]; /* (batch, m, k), (batch, k, n) */
     mgn_cl_place a, b, out;
+    bool adds; /* to what is there: tiles and CLBlast do */
 } product;
 
 static product product_of(const mgn_call *call) {
@@ -41,6 +42,7 @@ static product product_of(const mgn_call *call) {
         .a = mgn_cl_place_of(&call->in[0]),
         .b = mgn_cl_place_of(&call->in[1]),
         .out = mgn_cl_place_of(&call->out),
+        .adds = call->attributes.matmul.adds,
     };
     const bool ta = call->attributes.matmul.transpose_a, tb = call->attributes.matmul.transpose_b;
     p.a_stride[0] = (uint64_t)call->attributes.matmul.stride_a;
@@ -150,7 +152,7 @@ static mgn_status emit_tiled(mgn_cl_builder *builder, const product *p, const mg
                    enough = tile->spread * (uint64_t)builder->device->base.info.compute_units;
     uint64_t span = tile->span;
     while (span > 1 && blocks * mgn_cl_ceil_div(panels, span) < enough) span /= 2;
-    const uint64_t size[4] = {p->batch, p->m, p->n, p->k}, plan[4] = {span, tile->block, tile->depth, 0};
+    const uint64_t size[4] = {p->batch, p->m, p->n, p->k}, plan[4] = {span, tile->block, tile->depth, p->adds};
     return mgn_cl_emit(builder, "matmul", p->dtype, defines, "tile", blocks * mgn_cl_ceil_div(panels, span), "pupupqq",
                        a, a_step, b, b_step, p->out, size, plan);
 }
@@ -208,6 +210,7 @@ static mgn_status emit_clblast(mgn_cl_builder *builder, const product *p) {
         .b_stride = p->b_stride[0],
         .transpose_a = builder->call->attributes.matmul.transpose_a,
         .transpose_b = builder->call->attributes.matmul.transpose_b,
+        .adds = p->adds,
     };
     give_tuned(builder->device);
     MGN_TRY(mgn_cl_product_ask(builder->device, &made));
@@ -218,6 +221,7 @@ static mgn_status emit_clblast(mgn_cl_builder *builder, const product *p) {
 
 static mgn_cl_route usual_on_cpu(const mgn_cl_device *device, const product *p) {
     const uint64_t lanes = mgn_cl_lanes(device, p->dtype);
+    if (p->adds) return MGN_CL_tile;
     if (p->batch > 1 && p->k <= STAGE && p->k * p->n <= STAGE && (p->n < lanes || p->batch >= 4 * lanes))
         return MGN_CL_batch_small;
     if (p->batch == 1 && p->m * p->n <= STAGE && p->k >= 256 && p->k / 4 > p->m + p->n) return MGN_CL_tall;
@@ -235,6 +239,7 @@ static mgn_cl_route usual_on_cpu(const mgn_cl_device *device, const product *p) 
 }
 
 static mgn_cl_route usual_on_gpu(const product *p) {
+    if (p->adds) return MGN_CL_clblast;
     if (p->batch == 1 && p->m * p->n <= STAGE && p->k >= 4096) return MGN_CL_tall;
     const bool thin = p->m <= 4 || p->n <= 4 || p->k <= 8;
     return thin || p->m * p->n * p->k <= TINY ? MGN_CL_item : MGN_CL_clblast;
@@ -252,6 +257,7 @@ static mgn_cl_choice usual_choice(const mgn_cl_device *device, const product *p)
 /* Whether a way can make this product, on kernels that this device has. */
 static bool possible(const mgn_cl_device *device, const product *p, mgn_cl_route route) {
     if (p->m == 0 || p->n == 0 || p->k == 0) return false;
+    if (p->adds && route != MGN_CL_tile && route != MGN_CL_clblast) return false;
     switch (route) {
     case MGN_CL_item: return !device->vectors;
     case MGN_CL_batch_small: return device->vectors && p->k <= STAGE && p->n <= STAGE / p->k;

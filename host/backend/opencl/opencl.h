@@ -10,6 +10,7 @@
  *   program.c    a list of calls as a list of launches; running it
  *   row_program.c row_print.c row_rows.c row_shared.c
  *                a whole step of a small model as generated kernels
+ *   wide.c       a wide program as a generated kernel
  *   elementwise.c reduce.c gemm.c conv.c spd.c rows.c cloud.c random.c
  *                one op family each: which kernels a call needs, and with which arguments
  *
@@ -124,7 +125,7 @@ typedef struct mgn_cl_product {
     size_t batch, m, n, k;
     cl_mem a, b, out;
     size_t a_at, b_at, out_at, a_stride, b_stride;
-    bool transpose_a, transpose_b;
+    bool transpose_a, transpose_b, adds;
     size_t temporary_bytes; /* of scratch that CLBlast may use; 0: it makes its own */
     cl_mem temporary;
 } mgn_cl_product;
@@ -179,6 +180,12 @@ mgn_status mgn_cl_scratch(mgn_cl_builder *builder, mgn_dtype dtype, uint64_t ele
  * `groups` is the number of work-groups; a launch of none is left out. */
 mgn_status mgn_cl_emit(mgn_cl_builder *builder, const char *family, mgn_dtype dtype, const char *defines,
                        const char *name, uint64_t groups, const char *types, ...);
+/* A launch of a kernel of generated text (see mgn_cl_kernel_create_with), with places and then numbers as arguments. */
+mgn_status mgn_cl_emit_made(mgn_cl_builder *builder, const char *family, mgn_dtype dtype, const char *tail,
+                            const char *name, uint64_t groups, const mgn_cl_place *places, size_t place_count,
+                            const uint64_t *numbers, size_t number_count);
+/* The program of what was emitted, or what went wrong (`status`), where everything is freed. */
+mgn_status mgn_cl_builder_end(mgn_cl_builder *builder, mgn_status status, mgn_program **program);
 /* A product for CLBlast; copied. */
 mgn_status mgn_cl_emit_product(mgn_cl_builder *builder, const mgn_cl_product *product);
 
@@ -201,6 +208,11 @@ struct mgn_row_program; /* backend/row_program.h */
 mgn_status mgn_cl_rows_create(mgn_device *device, const struct mgn_row_program *rows, mgn_program **program);
 void mgn_cl_row_program_destroy(mgn_cl_row_program *program);
 mgn_status mgn_cl_row_program_run(mgn_cl_device *device, mgn_cl_row_program *program, uint64_t times);
+
+/* ---- wide.c ---- */
+
+struct mgn_wide_program; /* backend/wide_program.h */
+mgn_status mgn_cl_wide_create(mgn_device *device, const struct mgn_wide_program *wide, mgn_program **program);
 
 /* ---- op families: each lowers one call ---- */
 

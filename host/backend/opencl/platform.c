@@ -204,5 +204,6 @@ const mgn_backend mgn_opencl_backend = {
     .program_create = mgn_cl_program_create,
     .program_destroy = mgn_cl_program_destroy,
     .rows_create = mgn_cl_rows_create,
+    .wide_create = mgn_cl_wide_create,
     .program_run = mgn_cl_program_run,
 };

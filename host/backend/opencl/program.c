@@ -64,18 +64,26 @@ static mgn_status push_pending(mgn_cl_builder *builder, cl_uint argument) {
     return MGN_OK;
 }
 
+/* A place is a buffer and where its elements begin. */
+static mgn_status set_place(mgn_cl_builder *builder, cl_kernel kernel, cl_uint argument, mgn_cl_place place,
+                            cl_int *code) {
+    const cl_ulong at = place.at;
+    *code = CL_SUCCESS;
+    if (place.memory)
+        *code = clSetKernelArg(kernel, argument, sizeof(cl_mem), &place.memory->buffer);
+    else
+        MGN_TRY(push_pending(builder, argument));
+    if (*code == CL_SUCCESS) *code = clSetKernelArg(kernel, argument + 1, sizeof at, &at);
+    return MGN_OK;
+}
+
 static mgn_status set_arguments(mgn_cl_builder *builder, cl_kernel kernel, const char *types, va_list values) {
     cl_uint argument = 0;
     cl_int code = CL_SUCCESS;
     for (const char *type = types; *type && code == CL_SUCCESS; type++) {
         if (*type == 'p') {
-            const mgn_cl_place place = va_arg(values, mgn_cl_place);
-            const cl_ulong at = place.at;
-            if (place.memory)
-                code = clSetKernelArg(kernel, argument++, sizeof(cl_mem), &place.memory->buffer);
-            else
-                MGN_TRY(push_pending(builder, argument++));
-            if (code == CL_SUCCESS) code = clSetKernelArg(kernel, argument++, sizeof at, &at);
+            MGN_TRY(set_place(builder, kernel, argument, va_arg(values, mgn_cl_place), &code));
+            argument += 2;
         } else if (*type == 'u') {
             const cl_ulong value = va_arg(values, uint64_t);
             code = clSetKernelArg(kernel, argument++, sizeof value, &value);
@@ -89,24 +97,46 @@ static mgn_status set_arguments(mgn_cl_builder *builder, cl_kernel kernel, const
                         mgn_op_infos[builder->call->op].label);
 }
 
-mgn_status mgn_cl_emit(mgn_cl_builder *builder, const char *family, mgn_dtype dtype, const char *defines,
-                       const char *name, uint64_t groups, const char *types, ...) {
-    if (groups == 0) return MGN_OK;
+/* A launch without arguments yet; its kernel is the program's. */
+static mgn_status make_launch(mgn_cl_builder *builder, const char *family, mgn_dtype dtype, const char *defines,
+                              const char *tail, const char *name, uint64_t groups, cl_kernel *kernel) {
     mgn_cl_device *device = builder->device;
     if (groups > SIZE_MAX / device->group)
         return mgn_fail(MGN_ERR_UNSUPPORTED, "%s is too large for one launch", mgn_op_infos[builder->call->op].label);
     mgn_cl_launch launch = {.op = builder->call->op, .global = (size_t)groups * device->group, .local = device->group};
-    MGN_TRY(mgn_cl_kernel_create(device, family, dtype, defines, name, &launch.kernel));
-    const mgn_status pushed = push_launch(builder, &launch);
-    if (pushed != MGN_OK) {
-        clReleaseKernel(launch.kernel);
-        return pushed;
-    }
+    MGN_TRY(mgn_cl_kernel_create_with(device, family, dtype, defines, tail, name, &launch.kernel));
+    *kernel = launch.kernel;
+    const mgn_status status = push_launch(builder, &launch);
+    if (status != MGN_OK) clReleaseKernel(launch.kernel);
+    return status;
+}
+
+mgn_status mgn_cl_emit(mgn_cl_builder *builder, const char *family, mgn_dtype dtype, const char *defines,
+                       const char *name, uint64_t groups, const char *types, ...) {
+    if (groups == 0) return MGN_OK;
+    cl_kernel kernel;
+    MGN_TRY(make_launch(builder, family, dtype, defines, "", name, groups, &kernel));
     va_list values;
     va_start(values, types);
-    const mgn_status status = set_arguments(builder, launch.kernel, types, values);
+    const mgn_status status = set_arguments(builder, kernel, types, values);
     va_end(values);
     return status;
+}
+
+mgn_status mgn_cl_emit_made(mgn_cl_builder *builder, const char *family, mgn_dtype dtype, const char *tail,
+                            const char *name, uint64_t groups, const mgn_cl_place *places, size_t place_count,
+                            const uint64_t *numbers, size_t number_count) {
+    cl_kernel kernel;
+    MGN_TRY(make_launch(builder, family, dtype, "", tail, name, groups, &kernel));
+    cl_int code = CL_SUCCESS;
+    cl_uint argument = 0;
+    for (size_t i = 0; i < place_count && code == CL_SUCCESS; i++, argument += 2)
+        MGN_TRY(set_place(builder, kernel, argument, places[i], &code));
+    for (size_t i = 0; i < number_count && code == CL_SUCCESS; i++) {
+        const cl_ulong value = numbers[i];
+        code = clSetKernelArg(kernel, argument++, sizeof value, &value);
+    }
+    return mgn_cl_check(builder->device, code, "setting the arguments of the kernel '%s'", name);
 }
 
 mgn_status mgn_cl_emit_product(mgn_cl_builder *builder, const mgn_cl_product *product) {
@@ -169,19 +199,23 @@ static mgn_status warm_products(mgn_cl_builder *builder) {
     return MGN_OK;
 }
 
+mgn_status mgn_cl_builder_end(mgn_cl_builder *builder, mgn_status status, mgn_program **program) {
+    if (status == MGN_OK) status = place_scratch(builder);
+    if (status == MGN_OK) status = warm_products(builder);
+    mgn_free(builder->pending);
+    if (status == MGN_OK)
+        *program = builder->program;
+    else
+        mgn_cl_program_destroy(&builder->device->base, builder->program);
+    return status;
+}
+
 mgn_status mgn_cl_program_create(mgn_device *device, const mgn_call *calls, size_t count, mgn_program **program) {
     mgn_cl_builder builder = {.device = mgn_cl_of(device), .program = mgn_alloc(1, sizeof(mgn_program))};
     if (!builder.program) return MGN_ERR_MEMORY;
     mgn_status status = MGN_OK;
     for (size_t i = 0; i < count && status == MGN_OK; i++) status = lower_call(&builder, &calls[i]);
-    if (status == MGN_OK) status = place_scratch(&builder);
-    if (status == MGN_OK) status = warm_products(&builder);
-    mgn_free(builder.pending);
-    if (status == MGN_OK)
-        *program = builder.program;
-    else
-        mgn_cl_program_destroy(device, builder.program);
-    return status;
+    return mgn_cl_builder_end(&builder, status, program);
 }
 
 void mgn_cl_program_destroy(mgn_device *device, mgn_program *program) {
