@@ -88,6 +88,7 @@ static const struct {
      16},
     {"step-unfused", "step-unfused", {"model", "#d", "#h", "#layers", "loss", "#batch", "#us", "#median_us"}, 16},
     {"cloud", "sinkhorn 1000x3", {"what", "#points", "#d", "#scaling", "#ms", "#median_ms", "#passes", "#result"}, 2},
+    {"wide", "wide cmgn d=784 h=256", {"model", "#us", "#median_us", "#gflops", "#peak_gflops", "#share"}, 1},
     {"compile", "compile", {"model", "loss", "start", "#ms", "#median_ms"}, 3},
     {"gemm", "256x784x512", {"#m", "#n", "#k", "#us", "#gflops", "peer", "#peer_gflops", "#ratio"}, 1},
     {"op", "tanh 4096", {"op", "shape", "size", "#us", "#median_us", "#gbytes_s", "#gflops", "#share", "bound"}, 1},

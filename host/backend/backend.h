@@ -38,7 +38,7 @@ typedef union mgn_attributes {
         int64_t batch, m, n, k;        /* out (batch, m, n) = op(a) op(b), row-major */
         int64_t stride_a, stride_b;    /* elements from one matrix of the batch to the next; 0: shared */
         bool transpose_a, transpose_b; /* a is (k, m), b is (n, k) */
-        bool adds; /* out += instead: set by plans alone, of one matrix of 128 or more along all of m, n and k */
+        bool adds; /* out += instead; plans set it, of one matrix with m and n from 128, k from 32 on */
     } matmul;
     struct {
         int64_t n, channels, height, width;           /* images x (n, channels, height, width) */
@@ -135,7 +135,7 @@ extern const mgn_backend mgn_opencl_backend;
 struct mgn_tensor {
     mgn_device *device;
     mgn_memory *memory;
-    int64_t offset;   /* of the first element, in elements: not 0 in windows of memory that something else owns */
+    int64_t offset; /* of the first element, in elements: not 0 in windows of memory that something else owns */
     bool is_window;
     mgn_dtype dtype;
     mgn_shape shape;

@@ -70,6 +70,7 @@ static bool is_wanted(const mgn_bench_entry *entry, const char *filter) {
 static mgn_status choose(mgn_bench_list *list, const char *filter) {
     mgn_bench_add_ops(list);
     mgn_bench_add_steps(list);
+    mgn_bench_add_wide(list);
     mgn_bench_add_maps(list);
     mgn_bench_add_products(list);
     mgn_bench_add_clouds(list);
@@ -85,7 +86,7 @@ static mgn_status choose(mgn_bench_list *list, const char *filter) {
     return mgn_fail(
         MGN_ERR_ARGUMENT,
         "no benchmark contains '%.100s' in its name, op, model, loss or size; the names are op, step, step-unfused, "
-        "apply, gemm, cloud and compile",
+        "wide, apply, gemm, cloud and compile",
         filter);
 }
 

@@ -62,6 +62,7 @@ mgn_bench_entry *mgn_bench_add(mgn_bench_list *list, const char *name, int index
 
 void mgn_bench_add_ops(mgn_bench_list *list);
 void mgn_bench_add_steps(mgn_bench_list *list);
+void mgn_bench_add_wide(mgn_bench_list *list);
 void mgn_bench_add_maps(mgn_bench_list *list);
 void mgn_bench_add_products(mgn_bench_list *list);
 void mgn_bench_add_clouds(mgn_bench_list *list);

@@ -4,6 +4,7 @@
 
 #include <mgn/graph.h>
 
+#include "backend/opencl/opencl.h"
 #include "bench/sampling.h"
 
 static const struct { int m, n, k; } products[] = {{512, 512, 512}, {2048, 2048, 2048}, {256, 512, 784}};
@@ -80,6 +81,63 @@ static mgn_status run_product(mgn_bench *bench, const mgn_bench_entry *entry, cJ
     mgn_bench_number(row, "peer_gflops", flops / timings[1].fastest * 1e-9);
     mgn_bench_number(row, "ratio", timings[1].fastest / timings[0].fastest);
     return MGN_OK;
+}
+
+/* ---- for benchmarks in which products are the most of it ---- */
+
+mgn_status mgn_bench_time_blas(int m, int n, int k, double seconds, mgn_timing *timing) {
+    product p = {.m = m, .n = n, .k = k};
+    p.a = random_matrix(m, k, 1);
+    p.b = random_matrix(k, n, 2);
+    p.c = random_matrix(m, n, 3);
+    mgn_status status = p.a && p.b && p.c ? MGN_OK : MGN_ERR_MEMORY;
+    if (status == MGN_OK) status = mgn_bench_time(&(mgn_bench_work){run_peer, &p}, 1, seconds, timing);
+    mgn_free(p.a);
+    mgn_free(p.b);
+    mgn_free(p.c);
+    return status;
+}
+
+typedef struct clblast_products {
+    mgn_cl_device *device;
+    const int (*sizes)[3];
+    size_t count;
+    mgn_memory *a, *b, *out;
+} clblast_products;
+
+static mgn_status run_clblast(void *context, uint64_t times) {
+    const clblast_products *p = context;
+    for (uint64_t t = 0; t < times; t++)
+        for (size_t i = 0; i < p->count; i++) {
+            const mgn_cl_product one = {.dtype = MGN_F32,
+                                        .batch = 1,
+                                        .m = (size_t)p->sizes[i][0],
+                                        .n = (size_t)p->sizes[i][1],
+                                        .k = (size_t)p->sizes[i][2],
+                                        .a = p->a->buffer,
+                                        .b = p->b->buffer,
+                                        .out = p->out->buffer};
+            MGN_TRY(mgn_cl_product_run(p->device, &one, NULL));
+        }
+    return mgn_device_finish(&p->device->base);
+}
+
+mgn_status mgn_bench_time_clblast(mgn_device *device, const int (*sizes)[3], size_t count, double seconds,
+                                  mgn_timing *timing) {
+    clblast_products p = {.device = mgn_cl_of(device), .sizes = sizes, .count = count};
+    size_t a = 1, b = 1, out = 1; /* the largest of each */
+    for (size_t i = 0; i < count; i++) {
+        const size_t m = (size_t)sizes[i][0], n = (size_t)sizes[i][1], k = (size_t)sizes[i][2];
+        a = MGN_MAX(a, m * k), b = MGN_MAX(b, k * n), out = MGN_MAX(out, m * n);
+    }
+    mgn_status status = device->backend->memory_create(device, a * sizeof(float), &p.a);
+    if (status == MGN_OK) status = device->backend->memory_create(device, b * sizeof(float), &p.b);
+    if (status == MGN_OK) status = device->backend->memory_create(device, out * sizeof(float), &p.out);
+    if (status == MGN_OK) status = mgn_bench_time(&(mgn_bench_work){run_clblast, &p}, 1, seconds, timing);
+    device->backend->memory_destroy(device, p.a);
+    device->backend->memory_destroy(device, p.b);
+    device->backend->memory_destroy(device, p.out);
+    return status;
 }
 
 void mgn_bench_add_products(mgn_bench_list *list) {

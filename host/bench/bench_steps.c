@@ -7,6 +7,7 @@
 
 #include <mgn/train.h>
 
+#include "backend/backend.h"
 #include "bench/sampling.h"
 #include "core/random.h"
 
@@ -24,6 +25,13 @@ enum { PLANE_ROWS = 10000, COLOUR_ROWS = 2073600 /* a picture of 1920 x 1080 */,
         {"mmgn", 2, 3, 2, loss, 32, PLANE_ROWS}, {                                            \
         "mmgn", 2, 3, 2, loss, PLANE_ROWS, PLANE_ROWS                                         \
     }
+
+/* d, hidden units and layers of MNIST's size: most of the work is products. */
+enum { WIDE_BATCHES = 32, PEAK_EDGE = 2048 };
+static const step_case wide_cases[] = {
+    {"cmgn", 784, 512, 32, "mse", 256, 256 * WIDE_BATCHES},
+    {"cmgn", 784, 256, 10, "mse", 512, 512 * WIDE_BATCHES},
+};
 
 static const step_case step_cases[] = {
     PLANE_CASES("l1"),
@@ -123,7 +131,11 @@ static mgn_status make_model(const step_case *c, mgn_model **model) {
         config.kernel = 5;
         config.padding = 2;
     }
-    return mgn_model_create(&config, 3, model);
+    MGN_TRY(mgn_model_create(&config, 3, model));
+    double *values = mgn_model_values(*model); /* W first; scaled, wide inputs leave the activations some slope */
+    const bool is_wide = c->d > 3 && strcmp(c->model, "cmgn") == 0;
+    for (int64_t i = 0; is_wide && i < (int64_t)c->h * c->d; i++) values[i] /= sqrt(c->d);
+    return MGN_OK;
 }
 
 /* Trains until the sampler has enough, or once when there is none. */
@@ -183,6 +195,54 @@ static mgn_status run_step(mgn_bench *bench, const mgn_bench_entry *entry, cJSON
     }
     mgn_free(e);
     return status;
+}
+
+/* ---- wide models ---- */
+
+/* What matrix products alone cost: with this BLAS at its best on all threads, and, on OpenCL, those of a step by CLBlast. */
+static mgn_status time_products(mgn_bench *bench, const step_case *c, cJSON *row, double step_seconds) {
+    mgn_timing peak, clblast;
+    /* W and V each stand in two products forward, and in the gradients of their result, twice, and of the other's. */
+    const double flops = 2.0 * (double)c->batch * c->d * (5.0 * c->h + 5.0 * c->d);
+    MGN_TRY(mgn_bench_time_blas(PEAK_EDGE, PEAK_EDGE, PEAK_EDGE, bench->seconds, &peak));
+    const double most = 2.0 * PEAK_EDGE * PEAK_EDGE * (double)PEAK_EDGE / peak.fastest;
+    mgn_bench_number(row, "gflops", flops / step_seconds * 1e-9);
+    mgn_bench_number(row, "peak_gflops", most * 1e-9);
+    mgn_bench_number(row, "share", flops / step_seconds / most);
+    if (bench->device->backend != &mgn_opencl_backend) return MGN_OK;
+    const int n = (int)c->batch, d = c->d, h = c->h;
+    const int sizes[][3] = {{n, h, d}, {n, d, d}, {n, d, h}, {n, d, d}, {n, h, d},
+                            {n, d, d}, {h, d, n}, {h, d, n}, {d, d, n}, {d, d, n}}; /* m, n, k */
+    MGN_TRY(mgn_bench_time_clblast(bench->device, sizes, MGN_COUNT(sizes), bench->seconds, &clblast));
+    mgn_bench_number(row, "clblast_us", clblast.fastest * 1e6);
+    return MGN_OK;
+}
+
+static mgn_status run_wide(mgn_bench *bench, const mgn_bench_entry *entry, cJSON *row) {
+    const step_case *c = &wide_cases[entry->index];
+    epochs *e = mgn_alloc(1, sizeof *e);
+    mgn_train_result result = {0};
+    if (!e) return MGN_ERR_MEMORY;
+    e->budget = bench->seconds;
+    mgn_status status = train(c, bench->device, c->rows, e, &result);
+    if (status == MGN_OK) {
+        mgn_timing timing = mgn_sampler_end(&e->sampler);
+        describe(c, row);
+        mgn_bench_timing(row, &timing, "us", 1e6);
+        mgn_bench_number(row, "compile_ms", result.compile_seconds * 1e3);
+        mgn_bench_number(row, "last_loss", result.loss);
+        status = time_products(bench, c, row, timing.fastest);
+    }
+    mgn_free(e);
+    return status;
+}
+
+void mgn_bench_add_wide(mgn_bench_list *list) {
+    for (size_t i = 0; i < MGN_COUNT(wide_cases); i++) {
+        const step_case *c = &wide_cases[i];
+        mgn_bench_add(list, "wide", (int)i, run_wide, "%s d=%d h=%d L=%d %s batch %lld", c->model, c->d, c->h,
+                      c->layers, c->loss, (long long)c->batch);
+    }
 }
 
 void mgn_bench_add_steps(mgn_bench_list *list) {

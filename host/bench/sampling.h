@@ -46,6 +46,12 @@ enum { MGN_WORKS_MOST = 2 };
 /* Times `count` works side by side: each round takes one sample of each, so that all of them see the same machine. */
 mgn_status mgn_bench_time(const mgn_bench_work *works, int count, double budget, mgn_timing *timings);
 
+/* bench_gemm.c: a product of the BLAS library's on all threads; products of CLBlast's, sizes[i] = m, n, k, one after the
+ * other on an OpenCL device. */
+mgn_status mgn_bench_time_blas(int m, int n, int k, double seconds, mgn_timing *timing);
+mgn_status mgn_bench_time_clblast(mgn_device *device, const int (*sizes)[3], size_t count, double seconds,
+                                  mgn_timing *timing);
+
 /* Adds "<prefix>us" and "<prefix>median_us" (or ms, by `scale` = 1e3 and `unit`), samples and disturbed. */
 void mgn_bench_timing(cJSON *row, const mgn_timing *timing, const char *unit, double scale);
 

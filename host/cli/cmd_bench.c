@@ -18,6 +18,8 @@ static const struct {
      "model d:0 h:0 layers:0 loss batch:0 rows:0 us:2 median_us:2 compile_ms:1 disturbed"},
     {"step-unfused", "step-unfused|>d|>h|>layers|loss|>batch|>rows|>us|>median|>compile ms|note",
      "model d:0 h:0 layers:0 loss batch:0 rows:0 us:2 median_us:2 compile_ms:1 disturbed"},
+    {"wide", "wide|>d|>h|>layers|loss|>batch|>us|>median|>GFLOP/s|>of peak|>CLBlast us|>compile ms|note",
+     "model d:0 h:0 layers:0 loss batch:0 us:0 median_us:0 gflops:1 share:3 clblast_us:0 compile_ms:1 disturbed"},
     {"apply", "apply|type|>Mpixel|>ms|>median|>Mpixel/s|note",
      "model type mpixel:1 ms:1 median_ms:1 mpixel_s:1 disturbed"},
     {"gemm", ">gemm m|>k|>n|>us|>median|>GFLOP/s|>peer's|>ratio|peer|note",

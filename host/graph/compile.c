@@ -236,15 +236,15 @@ static mgn_status make_shared(mgn_plan *plan, mgn_dtype real, const mgn_graph *g
     return plan->device->backend->memory_create(plan->device, MGN_MAX(bytes, 64), &plan->shared);
 }
 
-/* Bytes of intermediate values that wide parts may keep for later ones instead of computing them again: MGN_KEEP_MB
- * megabytes, or a share of a CPU's memory. A GPU's arithmetic is cheaper than its memory. */
-static double most_kept(const mgn_device_info *device) {
+/* Intermediate values that wide parts may keep for later ones: MGN_KEEP_MB megabytes where it is set, else whatever costs
+ * less, up to a share of a CPU's memory. A GPU's arithmetic is cheaper than its memory. */
+static mgn_keeping keeping_of(const mgn_device_info *device) {
     enum { SHARE = 16 };
     const char *asked = mgn_environment("MGN_KEEP_MB");
     char *end = NULL;
     const double megabytes = asked ? strtod(asked, &end) : 0;
-    if (asked && end != asked && *end == '\0' && megabytes >= 0) return megabytes * 1e6;
-    return device->is_cpu ? (double)device->memory_bytes / SHARE : 0;
+    if (asked && end != asked && *end == '\0' && megabytes >= 0) return (mgn_keeping){megabytes * 1e6, false};
+    return (mgn_keeping){device->is_cpu ? (double)device->memory_bytes / SHARE : 0, true};
 }
 
 /* The graph as a list of parts, some of which are row or wide programs; none where there is no such part. */
@@ -253,13 +253,14 @@ static mgn_status make_parts(mgn_plan *plan, const mgn_lowering *low, const mgn_
     if (!arena) return MGN_OK;
     mgn_part *parts = NULL;
     int count = 0;
-    mgn_status status = mgn_split(low, graph, arena, is_one_program, most_kept(&plan->device->info), &parts, &count);
+    mgn_status status = mgn_split(low, graph, arena, is_one_program, keeping_of(&plan->device->info), &parts, &count);
     if (status == MGN_OK && count > 0) {
         plan->parts = mgn_alloc((size_t)count, sizeof *plan->parts);
         plan->crossing = mgn_alloc((size_t)plan->node_count, sizeof *plan->crossing);
         plan->places = mgn_alloc((size_t)plan->node_count, sizeof *plan->places);
-        status = plan->parts && plan->crossing && plan->places ? make_shared(plan, low->real, graph, parts, count, arena)
-                                                               : MGN_ERR_MEMORY;
+        status = plan->parts && plan->crossing && plan->places
+                     ? make_shared(plan, low->real, graph, parts, count, arena)
+                     : MGN_ERR_MEMORY;
     }
     for (int i = 0; status == MGN_OK && i < count; i++) {
         plan->part_count = i + 1;

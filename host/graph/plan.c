@@ -376,10 +376,10 @@ static void find_joined(mgn_lowering *low, const mgn_node *whole) {
 
 /* Large enough for the kernels that can add to what is there. */
 static bool is_large_product(const mgn_node *node) {
-    enum { LEAST = 128 };
+    enum { LEAST = 128, LEAST_TERMS = 32 };
     const mgn_attributes *a = &node->attributes.kernel;
     return node->op == MGN_OP_matmul && a->matmul.batch == 1 && a->matmul.m >= LEAST && a->matmul.n >= LEAST &&
-           a->matmul.k >= LEAST;
+           a->matmul.k >= LEAST_TERMS;
 }
 
 /* The sum of two products that nobody else reads: the second is added to the first. */

@@ -307,14 +307,15 @@ static double cloned_operations(const splitter *s, bool *cloned) {
     return operations;
 }
 
-/* Values are kept where that costs less than to make them again, up to a limit in bytes. */
-static bool choose_recomputing(splitter *s, double most_kept) {
+/* Values are kept up to a limit in bytes; with none given, where that costs less than to make them again. */
+static bool choose_recomputing(splitter *s, mgn_keeping keeping) {
     enum { COST_OF_KEEPING = 18 }; /* operations that take as long as an element on its way to memory and back */
     bool *marks = mgn_arena_alloc(s->arena, (size_t)s->low->node_count, sizeof *marks);
     if (!marks) return false;
     s->recomputes = true;
     const double kept = kept_elements(s, marks), operations = cloned_operations(s, marks);
-    s->recomputes = kept * (double)mgn_dtype_size(s->low->real) > most_kept || operations < COST_OF_KEEPING * kept;
+    s->recomputes = kept * (double)mgn_dtype_size(s->low->real) > keeping.most_bytes ||
+                    (keeping.by_cost && operations < COST_OF_KEEPING * kept);
     return true;
 }
 
@@ -448,7 +449,7 @@ static mgn_status join_neighbours(splitter *s, mgn_part_test *fits, int *program
     return MGN_OK;
 }
 
-static mgn_status split(splitter *s, mgn_part_test *fits, double most_kept) {
+static mgn_status split(splitter *s, mgn_part_test *fits, mgn_keeping keeping) {
     const size_t nodes = (size_t)s->low->node_count;
     s->stage = mgn_arena_alloc(s->arena, nodes, sizeof *s->stage);
     s->leader = mgn_arena_alloc(s->arena, nodes, sizeof *s->leader);
@@ -468,7 +469,7 @@ static mgn_status split(splitter *s, mgn_part_test *fits, double most_kept) {
         s->count = 0;
         return MGN_OK;
     }
-    if (!choose_recomputing(s, most_kept)) return MGN_ERR_MEMORY;
+    if (!choose_recomputing(s, keeping)) return MGN_ERR_MEMORY;
     int programs = 0;
     MGN_TRY(join_neighbours(s, fits, &programs));
     if (programs > 0) return build_parts(s, NULL);
@@ -477,9 +478,9 @@ static mgn_status split(splitter *s, mgn_part_test *fits, double most_kept) {
 }
 
 mgn_status mgn_split(const mgn_lowering *low, const mgn_graph *graph, mgn_arena *arena, mgn_part_test *fits,
-                     double most_kept, mgn_part **parts, int *count) {
+                     mgn_keeping keeping, mgn_part **parts, int *count) {
     splitter s = {.low = low, .graph = graph, .arena = arena, .state = find_state(graph)};
-    mgn_status status = split(&s, fits, most_kept);
+    mgn_status status = split(&s, fits, keeping);
     if (status != MGN_OK) {
         mgn_parts_free(s.parts, s.count);
         s.parts = NULL;

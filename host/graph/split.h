@@ -15,10 +15,16 @@ typedef struct mgn_part {
 /* Whether a graph is a row program or a wide program. */
 typedef bool mgn_part_test(const mgn_graph *graph, mgn_dtype real);
 
-/* Cuts the live graph; no parts where that gives no such program. Wide parts hand each other values of `most_kept` bytes
- * at most; where they would be more, each computes what it needs again. The caller frees the parts. */
+/* What wide parts hand each other: so many bytes at most, and, `by_cost`, only where that is cheaper than to compute again
+ * what a part needs. */
+typedef struct mgn_keeping {
+    double most_bytes;
+    bool by_cost;
+} mgn_keeping;
+
+/* Cuts the live graph; no parts where that gives no such program. The caller frees the parts. */
 mgn_status mgn_split(const mgn_lowering *low, const mgn_graph *graph, mgn_arena *arena, mgn_part_test *fits,
-                     double most_kept, mgn_part **parts, int *count);
+                     mgn_keeping keeping, mgn_part **parts, int *count);
 /* crossing.c: where in one block of *total bytes the values lie that parts hand to each other, in bytes by node id of the
  * whole graph; those in `own` have their places already. */
 mgn_status mgn_place_crossing(const mgn_graph *graph, mgn_dtype real, mgn_tensor *const *own, const mgn_part *parts,

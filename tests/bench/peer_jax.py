@@ -143,7 +143,48 @@ def epochs(net, loss, h, batch, n, unroll=1, lr=1e-3, decay=0., clip=0.):
     return run, steps
 
 
+def wide(d, h, layers, batch, batches=8):
+    """A C-MGN of MNIST's size, x W taken once; run() does an epoch of batches, one jitted step each."""
+    f = lambda *s: jnp.asarray(rng.standard_normal(s), jnp.float32)
+    p = dict(W=f(d, h) / np.float32(np.sqrt(d)), V=jnp.asarray(np.linalg.qr(rng.standard_normal((d, d)))[0], jnp.float32),
+             b=f(layers, h), bL=f(d))
+    x = jnp.asarray(rng.uniform(-1.7, 1.7, (batches, batch, d)), jnp.float32)
+    y = jnp.maximum(-1, jnp.asarray(rng.uniform(-9, 1, (batches, batch, d)), jnp.float32))
+
+    def g(p, x):
+        u = x @ p["W"]
+        z = u + p["b"][0]
+        for l in range(1, layers):
+            z = u + jax.nn.sigmoid(z) + p["b"][l]
+        return jax.nn.sigmoid(z) @ p["W"].T + (x @ p["V"]) @ p["V"].T + p["bL"]
+
+    value = jax.value_and_grad(lambda p, x, y: jnp.square(g(p, x) - y).mean())
+
+    @partial(jax.jit, donate_argnums=(0, 1))
+    def step(p, s, x, y):
+        l, d = value(p, x, y)
+        m, v, t = s
+        m = jax.tree.map(lambda m, d: .9 * m + .1 * d, m, d)
+        v = jax.tree.map(lambda v, d: .999 * v + .001 * d * d, v, d)
+        t = t + 1
+        a, b = 1e-3 / (1 - .9 ** t), 1 / (1 - .999 ** t)
+        return jax.tree.map(lambda p, m, v: p - a * m / (jnp.sqrt(v * b) + 1e-8), p, m, v), (m, v, t), l
+
+    zeros = lambda: jax.tree.map(jnp.zeros_like, p)
+    xs, ys = list(x), list(y)
+    state = [p, (zeros(), zeros(), jnp.float32(0))]
+
+    def run():
+        for i in range(batches):
+            *state[:], loss = step(*state, xs[i], ys[i])
+        if not np.isfinite(loss):
+            raise ArithmeticError("the loss is not finite")
+    return run, batches
+
+
 tasks = {}
+for h, layers, n in (512, 32, 256), (256, 10, 512):
+    tasks[f"wide cmgn d=784 h={h} L={layers} mse batch {n}"] = [partial(wide, 784, h, layers, n)]
 for h, nets in (2, [cmgn]), (3, [mmgn, mmgn_together]):
     for loss in (l1, nll):
         name = f"step {nets[0].__name__} d=2 h={h} {loss.__name__} batch "
