@@ -27,7 +27,7 @@ enum { PLANE_ROWS = 10000, COLOUR_ROWS = 2073600 /* a picture of 1920 x 1080 */,
     }
 
 /* d, hidden units and layers of MNIST's size: most of the work is products. */
-enum { WIDE_BATCHES = 32, PEAK_EDGE = 2048 };
+enum { WIDE_BATCHES = 16, PEAK_EDGE = 2048 };
 static const step_case wide_cases[] = {
     {"cmgn", 784, 512, 32, "mse", 256, 256 * WIDE_BATCHES},
     {"cmgn", 784, 256, 10, "mse", 512, 512 * WIDE_BATCHES},

@@ -112,6 +112,7 @@ static void forget_attempt(mgn_lowering *low) {
     low->block_count = 0;
     low->call_count = 0;
     low->scratch_bytes = 0;
+    for (int id = 0; id < low->node_count; id++) low->values[id].has_dense = false;
 }
 
 /* The graph as one row program, where it is one and the backend takes it; sets plan->program. */

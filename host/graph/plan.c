@@ -362,15 +362,21 @@ static bool fits_inside(const mgn_lowering *low, const mgn_node *node, const mgn
     return !to->tensor || whole->is_output; /* else what it is assigned to is still read */
 }
 
+/* Puts a node's result inside of that of `whole`, whose memory is kept for as long as anybody reads either. */
+static void put_inside(mgn_lowering *low, const mgn_node *node, const mgn_node *whole, int64_t at) {
+    mgn_value *value = &low->values[node->id], *to = &low->values[whole->id];
+    value->inside = whole->id;
+    value->inside_at = at;
+    to->last_use = MGN_MAX(to->last_use, value->last_use);
+}
+
 /* What a concatenation along the first axis joins. */
 static void find_joined(mgn_lowering *low, const mgn_node *whole) {
     int64_t at = 0;
     for (int i = 0; i < whole->inputs; at += mgn_shape_count(whole->in[i++]->shape)) {
         const mgn_node *in = whole->in[i];
         while (in->op == MGN_OP_reshape) in = in->in[0];
-        if (!fits_inside(low, in, whole)) continue;
-        low->values[in->id].inside = whole->id;
-        low->values[in->id].inside_at = at;
+        if (fits_inside(low, in, whole)) put_inside(low, in, whole, at);
     }
 }
 
@@ -392,7 +398,8 @@ static void find_terms(mgn_lowering *low, const mgn_graph *graph, const mgn_node
         for (int i = 0; low->values[id].live && i < graph->nodes[id]->inputs; i++)
             reads += graph->nodes[id]->in[i] == a || graph->nodes[id]->in[i] == b;
     if (reads != 2) return;
-    low->values[a->id].inside = low->values[b->id].inside = sum->id;
+    put_inside(low, a, sum, 0);
+    put_inside(low, b, sum, 0);
     low->values[MGN_MAX(a->id, b->id)].is_added = true;
     low->values[sum->id].is_done = true;
 }

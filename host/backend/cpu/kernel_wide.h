@@ -7,37 +7,91 @@ static row_function *const wide_functions[MGN_OP_COUNT] = {
 #include "graph/ops.def"
 };
 
-/* Where a thread is: a tile, and its slots. */
+/* The logistic function is most of a cascade's work, and its division most of the function's: 16 cycles for a vector of 16.
+ * With AVX-512 an approximate reciprocal of 14 bits and one step of Newton's take three; errors are below 2.5 units in the
+ * last place as well. s(x) = (x < 0 ? e : 1) / (1 + e), e = exp(-|x|). */
+#if defined(__AVX512F__) && !defined(MGN_REAL_IS_DOUBLE)
+#include <immintrin.h>
+
+static inline __m512 logistic_512(__m512 x) {
+    const __m512 round = _mm512_set1_ps(M_ROUND), one = _mm512_set1_ps(1);
+    /* -|x|, bounded; NaN stays NaN */
+    const __m512 t = _mm512_max_ps(_mm512_set1_ps(-104), _mm512_or_ps(x, _mm512_set1_ps(-0.0f)));
+    const __m512 n = _mm512_sub_ps(_mm512_fmadd_ps(t, _mm512_set1_ps(1.44269504f), round), round);
+    __m512 r = _mm512_fnmadd_ps(n, _mm512_set1_ps(M_LN2_HIGH), t);
+    r = _mm512_fnmadd_ps(n, _mm512_set1_ps(M_LN2_LOW), r);
+    __m512 p = _mm512_set1_ps(1.38642231e-3f); /* e^r - 1, as in mgn_math.h */
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(8.36654194e-3f));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(4.16675061e-2f));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.66665435e-1f));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(4.99999970e-1f));
+    p = _mm512_fmadd_ps(_mm512_mul_ps(r, r), p, r);
+    const __m512 e = _mm512_scalef_ps(_mm512_add_ps(one, p), n), y = _mm512_add_ps(one, e);
+    const __m512 guess = _mm512_rcp14_ps(y);
+    const __m512 reciprocal = _mm512_fmadd_ps(_mm512_fnmadd_ps(y, guess, one), guess, guess);
+    return _mm512_mask_mul_ps(reciprocal, _mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_LT_OQ), reciprocal, e);
+}
+
+static void wide_logistic(R *out, const R *const *in, unsigned moving, int64_t n) {
+    if (!moving) {
+        row_logistic(out, in, moving, n);
+        return;
+    }
+    for (int64_t i = 0; i < n; i += 16) {
+        const __mmask16 some = (__mmask16)(n - i >= 16 ? 0xffff : (1 << (n - i)) - 1);
+        _mm512_mask_storeu_ps(out + i, some, logistic_512(_mm512_maskz_loadu_ps(some, in[0] + i)));
+    }
+}
+#else
+#define wide_logistic row_logistic
+#endif
+
+/* Where a thread is: a tile, and the first element of every operand's part of it: by step the result's, then the inputs'. */
 typedef struct wide_tile {
     int64_t first_row, row, rows, column, columns; /* first_row: of the chunk */
-    unsigned char *slots;
-    size_t slot_bytes;
+    R **places;
 } wide_tile;
 
-/* The first element of an operand's tile, and how far its rows are apart. */
-static inline R *wide_place(const wide_tile *t, const mgn_cpu_wide_operand *operand, int64_t *stride) {
-    if (!operand->base) {
-        *stride = t->columns;
-        return (R *)(void *)(t->slots + (size_t)operand->slot * t->slot_bytes);
-    }
-    *stride = operand->row_stride;
+enum { WIDE_PLACES = 1 + MGN_MAX_INPUTS };
+
+static R *wide_place(const mgn_cpu_wide *w, const wide_tile *t, const mgn_cpu_wide_operand *operand,
+                     unsigned char *slots) {
+    if (!operand->base) return (R *)(void *)(slots + (size_t)operand->slot * w->slot_bytes);
     return (R *)operand->base + t->row * operand->row_stride + t->column * operand->step;
 }
 
-static inline void wide_elementwise(const mgn_cpu_wide_step *step, const wide_tile *t) {
-    const R *in[MGN_MAX_INPUTS] = {NULL, NULL, NULL};
-    int64_t stride[MGN_MAX_INPUTS] = {0}, out_stride;
-    R *out = wide_place(t, &step->out, &out_stride);
-    for (int k = 0; k < step->inputs; k++) in[k] = wide_place(t, &step->in[k], &stride[k]);
-    row_function *row = wide_functions[step->op];
+static void wide_find_places(const mgn_cpu_wide *w, wide_tile *t, unsigned char *slots) {
+    for (int32_t i = 0; i < w->count; i++) {
+        const mgn_cpu_wide_step *step = &w->steps[i];
+        t->places[i * WIDE_PLACES] = wide_place(w, t, &step->out, slots);
+        for (int32_t k = 0; k < step->inputs; k++)
+            t->places[i * WIDE_PLACES + 1 + k] = wide_place(w, t, &step->in[k], slots);
+    }
+}
+
+/* To the tile below. */
+static inline void wide_descend(const mgn_cpu_wide *w, wide_tile *t) {
+    t->row += w->tile_rows;
+    for (int32_t i = 0; i < w->count * WIDE_PLACES; i++) t->places[i] += w->below[i];
+}
+
+/* How far the rows of an operand's tile are apart. */
+static inline int64_t wide_stride(const wide_tile *t, const mgn_cpu_wide_operand *operand) {
+    return operand->base ? operand->row_stride : t->columns;
+}
+
+static inline void wide_elementwise(const mgn_cpu_wide_step *step, const wide_tile *t, R *const *places) {
+    row_function *row = step->op == MGN_OP_logistic ? wide_logistic : wide_functions[step->op];
     if (step->flat) {
-        row(out, in, step->moving, t->rows * t->columns);
+        row(places[0], (const R *const *)(places + 1), step->moving, t->rows * t->columns);
         return;
     }
+    const R *in[MGN_MAX_INPUTS] = {places[1], places[2], places[3]};
+    R *out = places[0];
     for (int64_t r = 0; r < t->rows; r++) {
         row(out, in, step->moving, t->columns);
-        for (int k = 0; k < step->inputs; k++) in[k] += stride[k];
-        out += out_stride;
+        for (int k = 0; k < step->inputs; k++) in[k] += wide_stride(t, &step->in[k]);
+        out += wide_stride(t, &step->out);
     }
 }
 
@@ -73,9 +127,9 @@ static inline R wide_sum_row(const R *x, int64_t n, int64_t step) {
     return fold_16(lanes, 1);
 }
 
-static void wide_sum(const mgn_cpu_wide *w, const mgn_cpu_wide_step *step, const wide_tile *t, int64_t chunk) {
-    int64_t stride;
-    const R *x = wide_place(t, &step->in[0], &stride);
+static void wide_sum(const mgn_cpu_wide *w, const mgn_cpu_wide_step *step, const wide_tile *t, const R *x,
+                     int64_t chunk) {
+    const int64_t stride = wide_stride(t, &step->in[0]);
     const int64_t part = chunk / w->tiles, tile = chunk % w->tiles, move = step->in[0].base ? step->in[0].step : 1;
     if (step->opcode == MGN_WIDE_COLUMN_SUM) {
         R *sums = (R *)w->column_parts + (part * w->column_sums + step->sum) * w->columns + t->column;
@@ -107,26 +161,27 @@ static inline void wide_fetch(const mgn_cpu_wide *w, const wide_tile *t, int64_t
 
 static void wide_chunk(const mgn_cpu_wide *w, int64_t chunk, int thread) {
     const int64_t part = chunk / w->tiles, end = MGN_MIN((part + 1) * w->chunk_rows, w->rows);
+    unsigned char *memory = w->memory + (size_t)thread * w->thread_bytes;
     wide_tile t = {.first_row = part * w->chunk_rows,
                    .row = part * w->chunk_rows,
                    .column = chunk % w->tiles * w->tile_columns,
-                   .slots = w->memory + (size_t)thread * w->thread_bytes,
-                   .slot_bytes = w->slot_bytes};
+                   .places = (R **)(void *)memory};
     t.columns = MGN_MIN(w->tile_columns, w->columns - t.column);
     for (int32_t s = 0; s < w->column_sums; s++)
         memset((R *)w->column_parts + (part * w->column_sums + s) * w->columns + t.column, 0,
                (size_t)t.columns * sizeof(R));
     for (int32_t s = 0; s < w->total_sums; s++) w->total_parts[s * w->row_chunks * w->tiles + chunk] = 0;
-    for (; t.row < end; t.row += w->tile_rows) {
+    wide_find_places(w, &t, memory + w->slots_at);
+    for (; t.row < end; wide_descend(w, &t)) {
         t.rows = MGN_MIN(w->tile_rows, end - t.row);
-        int32_t fetched = 0;
-        for (int32_t i = 0; i < w->count; i++) {
+        R *const *places = t.places;
+        for (int32_t i = 0, fetched = 0; i < w->count; i++, places += WIDE_PLACES) {
             const mgn_cpu_wide_step *step = &w->steps[i];
             for (; fetched < (i + 1) * w->fetched_count / w->count; fetched++) wide_fetch(w, &t, end, fetched);
             if (step->opcode == MGN_WIDE_ELEMENTWISE)
-                wide_elementwise(step, &t);
+                wide_elementwise(step, &t, places);
             else
-                wide_sum(w, step, &t, chunk);
+                wide_sum(w, step, &t, places[1], chunk);
         }
     }
 }

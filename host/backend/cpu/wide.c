@@ -88,13 +88,19 @@ static bool is_flat(const mgn_cpu_wide *w, const mgn_cpu_wide_operand *operand) 
     return w->tiles == 1 && operand->row_stride == w->columns;
 }
 
+enum { PLACES = 1 + MGN_MAX_INPUTS };
+
 static void decode(mgn_cpu_wide *w, const mgn_wide_program *program, const slots *s, int32_t n) {
     const mgn_wide_instruction *i = &program->instructions[n];
     mgn_cpu_wide_step *step = &w->steps[n];
     *step = (mgn_cpu_wide_step){.opcode = i->opcode, .op = i->op, .inputs = i->inputs};
-    for (int32_t k = 0; k < i->inputs; k++) step->in[k] = source_operand(w, program, s, i->in[k]);
+    for (int32_t k = 0; k < i->inputs; k++) {
+        step->in[k] = source_operand(w, program, s, i->in[k]);
+        w->below[n * PLACES + 1 + k] = w->tile_rows * step->in[k].row_stride;
+    }
     if (i->opcode == MGN_WIDE_ELEMENTWISE) {
         step->out = value_operand(w, program, s, n);
+        w->below[n * PLACES] = w->tile_rows * step->out.row_stride;
         step->flat = is_flat(w, &step->out);
         for (int32_t k = 0; k < i->inputs; k++) {
             step->flat = step->flat && is_flat(w, &step->in[k]);
@@ -145,7 +151,8 @@ static mgn_status allocate(mgn_cpu_wide *w) {
     const size_t size = w->real_size;
     w->threads = (int)MGN_MIN(w->row_chunks * w->tiles, MGN_MAX(mgn_threads(), omp_get_num_procs()));
     w->slot_bytes = ((size_t)(w->tile_rows * w->tile_columns) * size + 63) / 64 * 64;
-    w->thread_bytes = (size_t)MGN_MAX(w->slots, 1) * w->slot_bytes + 64;
+    w->slots_at = ((size_t)w->count * PLACES * sizeof(void *) + 63) / 64 * 64;
+    w->thread_bytes = w->slots_at + (size_t)MGN_MAX(w->slots, 1) * w->slot_bytes + 64;
     w->memory = mgn_alloc_aligned((size_t)w->threads, w->thread_bytes);
     w->column_parts = mgn_alloc_aligned((size_t)(w->row_chunks * w->column_sums * w->columns), size);
     w->row_parts = mgn_alloc_aligned((size_t)(w->row_sums * w->tiles * w->rows), size);
@@ -178,7 +185,8 @@ static mgn_status build(mgn_cpu_wide *w, const mgn_wide_program *program, slots 
     s->taken = mgn_alloc(count + 1, sizeof *s->taken);
     s->listed = mgn_alloc((size_t)program->external_count, sizeof *s->listed);
     w->fetched = mgn_alloc((size_t)program->external_count, sizeof *w->fetched);
-    if (!s->listed || !w->fetched) return MGN_ERR_MEMORY;
+    w->below = mgn_alloc(count * PLACES, sizeof *w->below);
+    if (!w->below || !s->listed || !w->fetched) return MGN_ERR_MEMORY;
     if (!w->steps || !w->sums || !s->last_use || !s->slot || !s->taken) return MGN_ERR_MEMORY;
     MGN_TRY(copy_constants(w, program));
     assign_slots(program, s);
@@ -212,6 +220,7 @@ void mgn_cpu_wide_destroy(mgn_cpu_wide *w) {
     mgn_free(w->steps);
     mgn_free(w->sums);
     mgn_free(w->fetched);
+    mgn_free(w->below);
     mgn_free(w->constants);
     mgn_free(w->memory);
     mgn_free(w->column_parts);

@@ -47,10 +47,11 @@ struct mgn_cpu_wide {
     mgn_cpu_wide_operand *fetched; /* whole matrices outside that a tile reads or writes */
     int32_t fetched_count;
     int threads;
-    size_t real_size, slot_bytes, thread_bytes;
+    size_t real_size, slot_bytes, slots_at, thread_bytes;
+    int64_t *below; /* by step, of its result and then its inputs: elements from a tile to the one below */
     bool parallel;
     void *constants;
-    unsigned char *memory; /* a thread's slots */
+    unsigned char *memory; /* a thread's places of operands, and its slots */
     void *column_parts;    /* (row chunks, column sums, columns) */
     void *row_parts;       /* (row sums, tiles, rows) */
     double *total_parts;   /* (total sums, chunks) */
