@@ -230,7 +230,7 @@ END_TEST
 
 /* More pairs than costs are kept of: products of tiles, which are made anew in every step, against differences. */
 static void check_large_clouds(const char *spec) {
-    enum { N = 2100, D = 17 };
+    enum { N = 2200, D = 17 };
     static float x[2][N * D], y[2][N * D], gradient[2][N * D];
     mgn_test_random random = MGN_TEST_RANDOM();
     mgn_sinkhorn_result result[2];
