@@ -73,7 +73,8 @@ static const cli_command commands[] = {
      "mgn check --json > check.json\n",
      0, 0, cmd_check},
     {"bench", "measure how fast a device is", "[options]",
-     "Times the ops, training steps, applying a map to a picture, matrix products and the making of plans on one "
+     "Times the ops, training steps, calls on clouds, applying a map to a picture, matrix products and the making of "
+     "plans on one "
      "device. A figure is the fastest of the samples that fit into its measuring time; the median stands beside it. "
      "\"disturbed\" marks figures for which other programs used the processors during every sample.\n"
      "\n"

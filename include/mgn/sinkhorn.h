@@ -5,7 +5,8 @@
  *
  * S >= 0, and 0 for equal clouds only; for blur -> 0 it tends to exact transport (half the squared Wasserstein distance),
  * for large blur to a kernel distance. Computed in the log domain: no blur underflows. Memory grows with the number of
- * points, not with that of the pairs (of points with more than 16 coordinates up to 2^22 pairs a matrix are kept). Figures are those of GeomLoss's SamplesLoss("sinkhorn", p=2) at equal settings. */
+ * points, not with that of the pairs (of points with more than 16 coordinates the costs of up to 2^22 pairs are kept).
+ * Figures are those of GeomLoss's SamplesLoss("sinkhorn", p=2) at equal settings. */
 #ifndef MGN_SINKHORN_H
 #define MGN_SINKHORN_H
 
