@@ -186,13 +186,15 @@ static const cli_command commands[] = {
      "--bures takes the two means and covariances alone: the closed form between Gaussians. Several may be asked for.",
      "mgn w2 a.npy b.npy\n"
      "mgn w2 a.csv normal:2 --points 4096 --json\n"
-     "mgn w2 day.jpg sunset.jpg --sliced 256 --bures\n",
+     "mgn w2 day.jpg sunset.jpg --sliced 256 --bures\n"
+     "mgn w2 generated.npy t10k-images-idx3-ubyte.gz --frechet 64\n",
      2, 2, cmd_w2},
     {"experiment", "run a published experiment and compare with its figures", "NAME [options]",
      "", /* written from the table of experiments */
      "mgn experiment gradient-field\n"
      "mgn experiment gaussian --model cmgn --recipe best --seed 3 --json\n"
-     "mgn experiment colour --data photos\n",
+     "mgn experiment colour --data photos\n"
+     "mgn experiment digits --pictures out\n",
      1, 1, cmd_experiment},
 };
 
