@@ -142,7 +142,7 @@ static void describe(char *text, size_t capacity) {
 
 static mgn_status parse(const cli_command *command, int argc, char **argv, job *j) {
     const cli_option options[] = {
-        {"model", 'm', CLI_CHOICE, "cmgn|mmgn|icnn|icgn|cgradnet|mgradnet|dicnn|lse|maxquad|all",
+        {"model", 'm', CLI_CHOICE, "cmgn|conv-cmgn|mmgn|icnn|icgn|cgradnet|mgradnet|dicnn|lse|maxquad|all",
          "which network (default all)", &j->model, 0, 0},
         {"recipe", 'r', CLI_CHOICE, "published|best|affine|monge-ampere|both",
          "the published recipe, the best known here, the affine map (mnist, digits), or (gaussian) the one that knows "

@@ -13,7 +13,7 @@
 
 enum { D = MGN_CIFAR_D, SIDE = MGN_CIFAR_SIDE, PIXELS = MGN_CIFAR_PIXELS, MOST_PATH = 4096 };
 enum { LEARNED = 9000, HELD = 1000, QUICK_LEARNED = 600, QUICK_HELD = 100 };
-enum { CONV_EPOCHS = 6, CONV_BATCH = 64, UNPAIRED_EPOCHS = 4, UNPAIRED_BATCH = 256 };
+enum { CONV_EPOCHS = 6, CONV_BATCH = 64, UNPAIRED_EPOCHS = 2, UNPAIRED_BATCH = 256 };
 /* Of the units' weights, when pictures are not paired, and of filters: N(0, this^2). */
 static const double start_of_units = 0.01, start_of_filters = 0.03;
 enum { CENTRED = 512, SHOWN = 16, ZOOM = 3, DIRECTIONS = 256 };
@@ -104,7 +104,7 @@ static mgn_status train_unpaired(const mgn_run *run, void *data, const mgn_trial
     const task *t = data;
     const mgn_cifar *c = &t->data;
     const mgn_train_config config = {
-        .loss = {.kind = "sinkhorn", .target = t->colours, .sinkhorn = {.blur = 0.5, .scaling = 0.7}},
+        .loss = {.kind = "sinkhorn", .target = t->colours, .cost_weight = 1, .sinkhorn = {.blur = 0.5, .scaling = 0.7}},
         .optimizer = {.kind = "sgd", .lr = 5e-4, .momentum = 0.9},
         .schedule = {.kind = MGN_SCHEDULE_COSINE},
         .batch = UNPAIRED_BATCH,
