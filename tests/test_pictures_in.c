@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <mgn/image_set.h>
+#include <mgn/model.h>
 #include <mgn/target.h>
 
 #include "core/core.h"
@@ -340,6 +341,32 @@ START_TEST(commands_take_pictures_and_large_tables) {
 }
 END_TEST
 
+/* Chunks of a wide model are cut down; those of bytes must still be whole words of four. */
+START_TEST(wide_maps_recolour_large_pictures) {
+    enum { WIDE_ROWS = 90000 };
+    mgn_device *device = NULL;
+    mgn_model *model = NULL;
+    mgn_map *map = NULL;
+    const mgn_model_config config = {.kind = "cmgn", .d = 3, .h = 64, .layers = 1};
+    uint8_t *bytes = malloc(3 * WIDE_ROWS);
+    float last[3];
+    ck_assert_ptr_nonnull(bytes);
+    for (int i = 0; i < 3 * WIDE_ROWS; i++) bytes[i] = (uint8_t)(7 * i + i / 500);
+    for (int c = 0; c < 3; c++) last[c] = (float)bytes[3 * WIDE_ROWS - 3 + c] / 255;
+    MGN_ASSERT_OK(mgn_device_open("cpu", &device));
+    MGN_ASSERT_OK(mgn_model_create(&config, 1, &model));
+    MGN_ASSERT_OK(mgn_map_create(model, device, MGN_F32, &map));
+    MGN_ASSERT_OK(mgn_map_apply_bytes(map, bytes, WIDE_ROWS, bytes));
+    MGN_ASSERT_OK(mgn_map_apply(map, last, 1, last));
+    for (int c = 0; c < 3; c++)
+        ck_assert_double_eq_tol(bytes[3 * WIDE_ROWS - 3 + c], 255 * fmin(fmax((double)last[c], 0), 1), 0.51);
+    mgn_map_destroy(map);
+    mgn_model_destroy(model);
+    mgn_device_close(device);
+    free(bytes);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("pictures_in");
     TCase *sets = tcase_create("sets"), *tables = tcase_create("tables"), *commands = tcase_create("commands");
@@ -354,6 +381,7 @@ int main(void) {
     tcase_add_test(tables, twenty_gigabytes_open_at_once);
     tcase_add_test(commands, specifications_name_pictures);
     tcase_add_test(commands, commands_take_pictures_and_large_tables);
+    tcase_add_test(commands, wide_maps_recolour_large_pictures);
     tcase_set_timeout(commands, 60);
     suite_add_tcase(suite, sets);
     suite_add_tcase(suite, tables);
