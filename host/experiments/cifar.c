@@ -104,8 +104,11 @@ static mgn_status train_unpaired(const mgn_run *run, void *data, const mgn_trial
     const task *t = data;
     const mgn_cifar *c = &t->data;
     const mgn_train_config config = {
-        .loss = {.kind = "sinkhorn", .target = t->colours, .cost_weight = 1, .sinkhorn = {.blur = 0.5, .scaling = 0.7}},
-        .optimizer = {.kind = "sgd", .lr = 5e-4, .momentum = 0.9},
+        .loss = {.kind = "sinkhorn",
+                 .target = t->colours,
+                 .cost_weight = 0.2,
+                 .sinkhorn = {.blur = 0.5, .scaling = 0.7}},
+        .optimizer = {.kind = "sgd", .lr = 1e-4, .momentum = 0.9},
         .schedule = {.kind = MGN_SCHEDULE_COSINE},
         .batch = UNPAIRED_BATCH,
         .epochs = run->config->epochs  ? run->config->epochs
@@ -246,7 +249,8 @@ const mgn_experiment mgn_cifar_experiment = {
         "pictures are differences of two of them and whose rows beyond, with V, follow by ridge regression; conv-cmgn: "
         "48 filters of 13 x 13 in steps of 4, 6 passes of Adam with learning rate .0003. Unpaired: grey pictures of "
         "the "
-        "first half to colours of the second by the Sinkhorn divergence (blur .5) of batches of 256. mse, and of it "
+        "first half to colours of the second by the Sinkhorn divergence (blur .5) of batches of 256 and .2 of the "
+        "cost. mse, and of it "
         "the "
         "part in the differences of channels (colour_mse), held out; beside them the grey picture itself, an affine "
         "map "
