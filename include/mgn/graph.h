@@ -10,6 +10,7 @@
 #include <mgn/device.h>
 
 #ifdef __cplusplus
+#include <initializer_list>
 extern "C" {
 #endif
 
@@ -27,9 +28,14 @@ MGN_API mgn_status mgn_graph_status(const mgn_graph *graph);
 MGN_API mgn_shape mgn_node_shape(const mgn_node *node);
 MGN_API mgn_graph *mgn_node_graph(const mgn_node *node);
 
-/** Shapes by value: MGN_SHAPE(rows, 3). MGN_SCALAR is rank 0. */
+/** Shapes by value: MGN_SHAPE(rows, 3). MGN_SCALAR is rank 0. C++ has no compound literals, and lists instead. */
+#ifdef __cplusplus
+#define MGN_SHAPE(...) (mgn_shape{(int)(std::initializer_list<int64_t>{__VA_ARGS__}.size()), {__VA_ARGS__}})
+#define MGN_SCALAR (mgn_shape{0, {0}})
+#else
 #define MGN_SHAPE(...) ((mgn_shape){(int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), {__VA_ARGS__}})
 #define MGN_SCALAR ((mgn_shape){0, {0}})
+#endif
 
 /* ---- leaves ---- */
 
