@@ -17,7 +17,8 @@ typedef struct job {
     cli_common common;
     const char *source_path, *target_path, *out, *map_path, *sheet_path, *kind, *palette;
     int64_t epochs, components, most_components;
-    bool sinkhorn;
+    bool sinkhorn, pixels;
+    double smoothness;
     int quality;
     mgn_device *device;
     mgn_image *source, *target, *after;
@@ -49,9 +50,15 @@ static mgn_status check_outputs(const job *j) {
     return MGN_OK;
 }
 
-/* gaussian, gmm, gmm:5, gmm:1..10 or sinkhorn. */
+/* palette, gaussian, gmm, gmm:5, gmm:1..10 or sinkhorn. */
 static mgn_status parse_palette(job *j) {
-    if (strcmp(j->palette, "gaussian") == 0) return MGN_OK;
+    j->pixels = strcmp(j->palette, "palette") == 0;
+    if (j->pixels && j->kind)
+        return mgn_fail(MGN_ERR_ARGUMENT,
+                        "--model goes with the targets gaussian, gmm and sinkhorn; the target palette "
+                        "has a network of its own (cgradnet)");
+    if (!j->kind) j->kind = j->pixels ? "cgradnet" : "cmgn";
+    if (j->pixels || strcmp(j->palette, "gaussian") == 0) return MGN_OK;
     j->sinkhorn = strcmp(j->palette, "sinkhorn") == 0;
     if (j->sinkhorn) return MGN_OK;
     if (strcmp(j->palette, "gmm") == 0) {
@@ -61,8 +68,8 @@ static mgn_status parse_palette(job *j) {
     if (strncmp(j->palette, "gmm:", 4) == 0)
         return cli_parse_range("--target gmm", j->palette + 4, MGN_MOST_COMPONENTS, &j->components,
                                &j->most_components);
-    return mgn_fail(MGN_ERR_ARGUMENT, "--target: '%.100s' is not gaussian, gmm, gmm:K, gmm:FIRST..LAST or sinkhorn",
-                    j->palette);
+    return mgn_fail(MGN_ERR_ARGUMENT,
+                    "--target: '%.100s' is not palette, gaussian, gmm, gmm:K, gmm:FIRST..LAST or sinkhorn", j->palette);
 }
 
 static mgn_status parse(const cli_command *command, int argc, char **argv, job *j) {
@@ -71,10 +78,16 @@ static mgn_status parse(const cli_command *command, int argc, char **argv, job *
         {"output", 'o', CLI_TEXT, "OUT", "where the result goes: .jpg, .jpeg or .png (required)", &j->out, 0, 0},
         {"model", 0, CLI_CHOICE, "cmgn|mmgn", "the network: cascaded (27 parameters) or modular (28) (default cmgn)",
          &j->kind, 0, 0},
-        {"target", 0, CLI_TEXT, "gaussian|gmm[:K|:FIRST..LAST]|sinkhorn",
-         "what is matched of the palette: mean and covariance; a mixture of K components (default 5), of a range as "
-         "many as the elbow of its likelihoods says; or its pixels themselves (default gaussian)",
+        {"target", 0, CLI_TEXT, "palette|gaussian|gmm[:K|:FIRST..LAST]|sinkhorn",
+         "what is matched: the palette itself, by optimal pairs of colours; its mean and covariance; a mixture of K "
+         "components (default 5), of a range as many as the elbow of its likelihoods says; or the palette by the "
+         "Sinkhorn divergence (default palette)",
          &j->palette, 0, 0},
+        {"smoothness", 0, CLI_REAL, "S",
+         "palette: from 0, closest to TARGET's palette, to 1, closest to a linear map, which keeps faint differences "
+         "as "
+         "they are (default 0.75)",
+         &j->smoothness, 0, 1},
         {"epochs", 0, CLI_LONG, "N",
          "passes of learning over a sample of 65536 pixels (default 80, more for small pictures); gmm: steps (default "
          "60); sinkhorn: rounds of 10 steps (default 8)",
@@ -109,6 +122,8 @@ static mgn_status learn(job *j) {
                                  .components = j->components,
                                  .most_components = j->most_components,
                                  .sinkhorn = j->sinkhorn,
+                                 .pixels = j->pixels,
+                                 .smoothness = j->smoothness,
                                  .mixture = &j->mixture,
                                  .report = show_progress,
                                  .context = &j->progress};
@@ -162,7 +177,11 @@ static mgn_status write_outputs(const job *j) {
 static mgn_status print_json(const job *j) {
     cJSON *object = cJSON_CreateObject();
     cJSON_AddStringToObject(object, "model", j->kind);
-    cJSON_AddStringToObject(object, "target", j->sinkhorn ? "sinkhorn" : j->components ? "gmm" : "gaussian");
+    cJSON_AddStringToObject(object, "target",
+                            j->pixels       ? "palette"
+                            : j->sinkhorn   ? "sinkhorn"
+                            : j->components ? "gmm"
+                                            : "gaussian");
     cJSON_AddNumberToObject(object, "components", (double)MGN_MAX(j->mixture.k, 1));
     cJSON_AddNumberToObject(object, "parameters", (double)mgn_model_parameter_count(j->model));
     cJSON_AddNumberToObject(object, "steps", (double)j->training.steps);
@@ -208,7 +227,7 @@ static void clean_up(job *j) {
 }
 
 mgn_status cmd_recolor(const cli_command *command, int argc, char **argv) {
-    job j = {.kind = "cmgn", .palette = "gaussian"};
+    job j = {.palette = "palette", .smoothness = 0.75};
     MGN_TRY(parse(command, argc, argv, &j));
     if (j.common.help) return MGN_OK;
     mgn_status status = compute(&j);

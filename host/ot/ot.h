@@ -44,4 +44,8 @@ void mgn_within_axes(const double *a, const double *axes, int64_t d, int64_t cou
  * errors these are; also MEMORY). */
 mgn_status mgn_match_rows(const float *x, float *y, int64_t n, int64_t d);
 
+/* a >= 0 (n) that makes a^T G a / 2 - m^T a least, G being the Gram matrix (n, n) of a least-squares problem and m its
+ * moments (n); at most `most` of them are positive. Errors: MEMORY. */
+mgn_status mgn_nnls(const double *gram, const double *moment, int64_t n, int64_t most, double *a);
+
 #endif

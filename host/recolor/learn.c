@@ -141,9 +141,20 @@ static mgn_status learn_from(const mgn_image *source, const mgn_image *target, m
                                   : train(model, device, palette, &to, config, result);
 }
 
+static mgn_status learn_pixels(const mgn_image *source, const mgn_image *target, const mgn_recolor_config *config,
+                               mgn_model **model, mgn_train_result *result) {
+    if (config->sinkhorn || config->components > 0)
+        return mgn_fail(MGN_ERR_ARGUMENT, "recolor: the target is one of a mixture and the palette itself");
+    if (!(config->smoothness >= 0 && config->smoothness <= 1))
+        return mgn_fail(MGN_ERR_ARGUMENT, "recolor: a smoothness from 0 to 1 was expected, %g found",
+                        config->smoothness);
+    return mgn_recolor_learn_pixels(source, target, config, model, result);
+}
+
 mgn_status mgn_recolor_learn(const mgn_image *source, const mgn_image *target, mgn_device *device,
                              const mgn_recolor_config *given, mgn_model **model, mgn_train_result *result) {
     const mgn_recolor_config config = given ? *given : (mgn_recolor_config){0};
+    if (config.pixels) return learn_pixels(source, target, &config, model, result);
     mgn_model_config shape;
     mgn_matrix palette = {0};
     mgn_model *made = NULL;

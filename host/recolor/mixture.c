@@ -18,7 +18,7 @@
 /* Pairs: an assignment's time grows faster than its points, its error slower. COPIES: draws of the noise. */
 enum { BATCHES = 4, BATCH_ROWS = 1024, COPIES = 2, USUAL_STEPS = 60, TARGET_ROWS = 1 << 16 };
 
-enum { DITHER_STREAM = 0x64697468, NOISE_STREAM = 0x6e6f6973 };
+enum { NOISE_STREAM = 0x6e6f6973 };
 
 /* Standard deviation of the noise that the map must not amplify: five levels of 8 bits. */
 static const double noise = 0.02;
@@ -28,12 +28,6 @@ static const double fit_tolerance = 1e-4;
 
 /* ---- the mixture ---- */
 
-/* Colours between the levels of 8 bits: equal ones would leave assignments without an order, and mixtures with atoms. */
-static void dither(mgn_matrix *palette, uint64_t seed) {
-    for (int64_t i = 0; i < 3 * palette->rows; i++)
-        palette->values[i] += (float)((mgn_host_uniform(seed, DITHER_STREAM, (uint64_t)i) - 0.5) / 255);
-}
-
 mgn_status mgn_recolor_mixture(const mgn_image *target, mgn_device *device, const mgn_recolor_config *config,
                                mgn_mixture *mixture) {
     const int64_t first = config->components, last = MGN_MAX(config->most_components, first), count = last - first + 1;
@@ -42,7 +36,7 @@ mgn_status mgn_recolor_mixture(const mgn_image *target, mgn_device *device, cons
     mgn_matrix palette = {0};
     int64_t elbow = first;
     MGN_TRY(mgn_image_palette(target, TARGET_ROWS, config->seed, &palette));
-    dither(&palette, config->seed);
+    mgn_colour_dither(&palette, config->seed);
     mgn_mixture *all = mgn_alloc((size_t)count, sizeof *all);
     mgn_mixture_fit_result *results = mgn_alloc((size_t)count, sizeof *results);
     mgn_status status = all && results ? MGN_OK : MGN_ERR_MEMORY;
@@ -96,7 +90,7 @@ static mgn_status make_pairs(const mgn_image *source, const mgn_target *target, 
     if (status == MGN_OK) status = mgn_matrix_create(COPIES * palette.rows, 3, from);
     if (status == MGN_OK) status = mgn_matrix_create(COPIES * palette.rows, 3, to);
     if (status == MGN_OK) {
-        dither(&palette, seed + 1);
+        mgn_colour_dither(&palette, seed + 1);
         shuffle(&palette, seed, x.values);
         status = match_all(target, seed, &x, &y, BATCH_ROWS);
     }

@@ -5,6 +5,8 @@
 
 #include <mgn/ot.h>
 
+#include "core/random.h"
+
 /* Pixels of a target beyond which its moments are taken from a sample. */
 #define MOST_TARGET_PIXELS ((int64_t)1 << 24)
 
@@ -28,4 +30,11 @@ mgn_status mgn_target_gaussian(const mgn_image *target, uint64_t seed, mgn_colou
                         gaussian->mean[0], gaussian->mean[1], gaussian->mean[2]);
     for (size_t i = 0; i < 3; i++) c[4 * i] += mgn_rounding_variance;
     return MGN_OK;
+}
+
+enum { DITHER_STREAM = 0x64697468 };
+
+void mgn_colour_dither(mgn_matrix *palette, uint64_t seed) {
+    for (int64_t i = 0; i < 3 * palette->rows; i++)
+        palette->values[i] += (float)((mgn_host_uniform(seed, DITHER_STREAM, (uint64_t)i) - 0.5) / 255);
 }

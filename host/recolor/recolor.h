@@ -21,6 +21,10 @@ mgn_status mgn_colour_gaussian_of(const mgn_matrix *palette, mgn_colour_gaussian
  * in one or two directions only (grey, sepia) is widened by what rounding to 8 bits hides, so that it has a density. */
 mgn_status mgn_target_gaussian(const mgn_image *target, uint64_t seed, mgn_colour_gaussian *gaussian);
 
+/* Puts colours at random places between the levels of 8 bits: equal ones would leave assignments without an order, and
+ * mixtures with atoms. */
+void mgn_colour_dither(mgn_matrix *palette, uint64_t seed);
+
 /* The mixture of a target picture's colours that `config` asks for, and learning `model` (started near the right place)
  * towards it (mixture.c). */
 mgn_status mgn_recolor_mixture(const mgn_image *target, mgn_device *device, const mgn_recolor_config *config,
@@ -32,5 +36,8 @@ mgn_status mgn_recolor_learn_mixture(mgn_model *model, mgn_device *device, const
 mgn_status mgn_recolor_learn_sinkhorn(mgn_model *model, mgn_device *device, const mgn_image *source,
                                       const mgn_image *target, const mgn_recolor_config *config,
                                       mgn_train_result *result);
+/* A model of its own, fitted to optimal pairs of both palettes' colours (pixels.c); the caller destroys it. */
+mgn_status mgn_recolor_learn_pixels(const mgn_image *source, const mgn_image *target, const mgn_recolor_config *config,
+                                    mgn_model **model, mgn_train_result *result);
 
 #endif

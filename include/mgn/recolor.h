@@ -22,7 +22,10 @@ typedef struct mgn_recolor_config {
     /** 0: the target is a Gaussian. Above: a mixture of that many components; with `most_components` above it, of as
      *  many, between both, as the elbow of the likelihoods says (mgn_mixture_curve). */
     int64_t components, most_components;
-    bool sinkhorn;        /**< the target is the palette itself, by the Sinkhorn divergence; not with `components` */
+    bool sinkhorn; /**< the target is the palette itself, by the Sinkhorn divergence; not with `components` */
+    bool pixels;   /**< the target is the palette itself, by a convex fit to optimal pairs of colours; the model is a
+                               monotone cgradnet, whatever `kind` is; not with `components` or `sinkhorn` */
+    double smoothness;    /**< `pixels`: 0 keeps closest to the target's palette, 1 closest to a linear map */
     mgn_mixture *mixture; /**< optional: gets the target's mixture, for the caller to free; untouched for a Gaussian */
     mgn_train_callback *report; /**< optional */
     void *context;
@@ -36,6 +39,8 @@ enum { MGN_RECOLOR_SAMPLE = 65536 };
  *  moments can undercut.
  *  Mixture target: the least-squares fit, by Gauss-Newton steps, to optimal assignments between source colours and
  *  samples of the target's mixture; closer to the target's palette than two moments can be.
+ *  Pixels: the least-squares fit of a sum of fixed units with non-negative coefficients, the optimum of a convex problem,
+ *  to optimal assignments between colours of both pictures.
  *  Sinkhorn: the debiased Sinkhorn divergence between samples of both palettes, whatever the target's shape.
  *  The caller destroys `model` (d = 3); `result` may be NULL.
  *  Errors: ARGUMENT (a target of a single colour), and those of mgn_train. After INTERRUPTED there is no model. */

@@ -1,0 +1,306 @@
+/* Learning a map to a palette as it is, as a convex problem.
+ *
+ * Colours of the source are matched with as many of the target by exact assignment, and the map is fitted to the pairs by
+ * least squares. It is a sum of saturating units along fixed directions w_i,
+ *
+ *     g(x) = b + sum_i a_i s(B_i (w_i x + c_i)) w_i,   a_i >= 0,
+ *
+ * a monotone C-GradNet of one layer. With directions, places c_i and sharpnesses B_i spread over the palette beforehand,
+ * only the a_i are unknown: a least-squares problem with non-negative coefficients, whose optimum is found at once and
+ * uses a dozen or two of some hundreds of units. Descent from random weights ends in one of many poorer fits.
+ *
+ * Pairs are copied with noise e on the colour and A e on its image, A being the linear optimal map between the palettes'
+ * Gaussians: what the map does with differences smaller than the noise is drawn towards A, so that grain, blocks and faint
+ * gradients are not torn apart. A large noise leaves A itself. That is the one knob, `smoothness`. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cblas.h>
+
+#include <mgn/ot.h>
+
+#include "core/parallel.h"
+#include "core/random.h"
+#include "model/model.h"
+#include "ot/ot.h"
+#include "recolor/recolor.h"
+
+enum { BATCHES = 4, BATCH_ROWS = 1024, COPIES = 2, MOST_UNITS = 24 };
+enum { DIRECTIONS = 32, PLACES = 5, SHARPNESSES = 2, PER_DIRECTION = 1 + PLACES * SHARPNESSES };
+enum { UNITS = DIRECTIONS * PER_DIRECTION, BLOCKS = 8, NOISE_STREAM = 0x6e6f6973 };
+
+/* Standard deviations of the noise at smoothness 0 and 1. */
+static const double least_noise = 0.01, most_noise = 0.5;
+
+/* B of the units that are linear over all colours, and the sharpest ones' at a noise: a bend that the noise hides is
+ * left out of the dictionary. */
+static const double linear = 0.2;
+static double sharpest(double noise) { return fmin(fmax(0.6 / noise, 2), 30); }
+
+typedef struct dictionary {
+    double w[UNITS][3], B[UNITS], c[UNITS];
+} dictionary;
+
+typedef struct problem {
+    mgn_matrix x, y, from, to; /* matched colours; with noise */
+    double A[9], noise;
+    dictionary units;
+    double *z, *gram;   /* (rows, UNITS) values of the units, a part of the Gram matrix per block */
+    double *moment, *a; /* (UNITS) */
+    double mean_z[UNITS], mean_y[3];
+} problem;
+
+/* ---- pairs ---- */
+
+/* All of a palette in random order, again and again until `rows` is full. */
+static void take(const mgn_matrix *palette, uint64_t seed, mgn_matrix *rows) {
+    const mgn_host_shuffle order = mgn_host_shuffle_start(seed, 0, (uint32_t)palette->rows);
+    for (int64_t i = 0; i < rows->rows; i++) {
+        const uint32_t from = mgn_host_shuffle_at(&order, (uint32_t)(i % palette->rows));
+        memcpy(rows->values + 3 * i, palette->values + 3 * (size_t)from, 3 * sizeof *rows->values);
+    }
+    mgn_colour_dither(rows, seed);
+}
+
+static mgn_status match(const mgn_image *source, const mgn_image *target, uint64_t seed, problem *p) {
+    mgn_matrix from = {0}, to = {0};
+    mgn_status status = mgn_image_palette(source, BATCHES * BATCH_ROWS, seed, &from);
+    if (status == MGN_OK) status = mgn_image_palette(target, BATCHES * BATCH_ROWS, seed + 1, &to);
+    const int64_t rows = MGN_MAX(from.rows, to.rows);
+    if (status == MGN_OK) status = mgn_matrix_create(rows, 3, &p->x);
+    if (status == MGN_OK) status = mgn_matrix_create(rows, 3, &p->y);
+    if (status == MGN_OK) take(&from, seed, &p->x);
+    if (status == MGN_OK) take(&to, seed + 1, &p->y);
+    for (int64_t at = 0; at < rows && status == MGN_OK; at += BATCH_ROWS)
+        status = mgn_match_rows(p->x.values + 3 * at, p->y.values + 3 * at, MGN_MIN(BATCH_ROWS, rows - at), 3);
+    mgn_matrix_free(&from);
+    mgn_matrix_free(&to);
+    return status;
+}
+
+/* Opposite noises on the copies of a pair, so that they add nothing to its mean. */
+static mgn_status spread(uint64_t seed, problem *p) {
+    const int64_t rows = p->x.rows;
+    MGN_TRY(mgn_matrix_create(COPIES * rows, 3, &p->from));
+    MGN_TRY(mgn_matrix_create(COPIES * rows, 3, &p->to));
+    for (int64_t i = 0; i < rows; i++) {
+        double e[3];
+        for (size_t j = 0; j < 3; j++) e[j] = p->noise * mgn_host_normal(seed, NOISE_STREAM, (uint64_t)i * 3 + j);
+        for (int copy = 0; copy < COPIES; copy++) {
+            const double sign = copy ? -1 : 1;
+            const size_t at = 3 * (size_t)(i + copy * rows);
+            for (size_t j = 0; j < 3; j++) {
+                const double *A = p->A + 3 * j;
+                const double moved = A[0] * e[0] + A[1] * e[1] + A[2] * e[2];
+                p->from.values[at + j] = (float)((double)p->x.values[3 * (size_t)i + j] + sign * e[j]);
+                p->to.values[at + j] = (float)((double)p->y.values[3 * (size_t)i + j] + sign * moved);
+            }
+        }
+    }
+    return MGN_OK;
+}
+
+/* ---- the dictionary ---- */
+
+/* Directions spread evenly over the half sphere, by the golden angle. */
+static void direction(int k, double w[3]) {
+    const double height = 1 - (k + 0.5) / DIRECTIONS, angle = 3.14159265358979323846 * (1 + sqrt(5)) * (k + 0.5);
+    const double radius = sqrt(1 - height * height);
+    w[0] = cos(angle) * radius;
+    w[1] = sin(angle) * radius;
+    w[2] = height;
+}
+
+static int by_value(const void *a, const void *b) {
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* Places are quantiles of the palette along the direction: bends where colours are. */
+static mgn_status fill_dictionary(problem *p) {
+    dictionary *units = &p->units;
+    const int64_t rows = p->x.rows;
+    double *along = mgn_alloc((size_t)rows, sizeof *along);
+    if (!along) return MGN_ERR_MEMORY;
+    for (int k = 0, unit = 0; k < DIRECTIONS; k++) {
+        double w[3], sum = 0;
+        direction(k, w);
+        for (int64_t i = 0; i < rows; i++) {
+            const float *x = p->x.values + 3 * i;
+            along[i] = w[0] * (double)x[0] + w[1] * (double)x[1] + w[2] * (double)x[2];
+            sum += along[i];
+        }
+        qsort(along, (size_t)rows, sizeof *along, by_value);
+        for (int i = 0; i < PER_DIRECTION; i++, unit++) {
+            const int place = (i - 1) % PLACES;
+            memcpy(units->w[unit], w, sizeof w);
+            units->B[unit] = i == 0 ? linear : sharpest(p->noise) / (i <= PLACES ? 3 : 1);
+            units->c[unit] = i == 0 ? -sum / (double)rows : -along[(int64_t)((place + 0.5) / PLACES * (double)rows)];
+        }
+    }
+    mgn_free(along);
+    return MGN_OK;
+}
+
+/* ---- the normal equations ---- */
+
+/* A unit's value, scaled to the slope 1: the coefficients then compare. */
+static double unit_value(const dictionary *units, int unit, const float *x) {
+    const double *w = units->w[unit], B = units->B[unit];
+    const double z = B * (w[0] * (double)x[0] + w[1] * (double)x[1] + w[2] * (double)x[2] + units->c[unit]);
+    return 2 / B * tanh(z / 2);
+}
+
+static void fill_block(void *context, int64_t block, int thread) {
+    problem *p = context;
+    (void)thread;
+    const int64_t first = mgn_part_start(p->from.rows, block, BLOCKS),
+                  end = mgn_part_start(p->from.rows, block + 1, BLOCKS);
+    for (int64_t i = first; i < end; i++)
+        for (int k = 0; k < UNITS; k++) p->z[i * UNITS + k] = unit_value(&p->units, k, p->from.values + 3 * i);
+}
+
+/* Upper triangles of (Z - mean)^T (Z - mean) over a block's rows. */
+static void add_block(void *context, int64_t block, int thread) {
+    problem *p = context;
+    (void)thread;
+    const int64_t first = mgn_part_start(p->from.rows, block, BLOCKS),
+                  end = mgn_part_start(p->from.rows, block + 1, BLOCKS);
+    for (int64_t i = first; i < end; i++)
+        for (int k = 0; k < UNITS; k++) p->z[i * UNITS + k] -= p->mean_z[k];
+    cblas_dsyrk(CblasRowMajor, CblasUpper, CblasTrans, UNITS, (int)(end - first), 1, p->z + first * UNITS, UNITS, 0,
+                p->gram + block * UNITS * UNITS, UNITS);
+}
+
+static void find_means(problem *p) {
+    const int64_t rows = p->from.rows;
+    memset(p->mean_z, 0, sizeof p->mean_z);
+    memset(p->mean_y, 0, sizeof p->mean_y);
+    for (int64_t i = 0; i < rows; i++) {
+        for (int k = 0; k < UNITS; k++) p->mean_z[k] += p->z[i * UNITS + k];
+        for (size_t j = 0; j < 3; j++) p->mean_y[j] += (double)p->to.values[3 * (size_t)i + j];
+    }
+    for (int k = 0; k < UNITS; k++) p->mean_z[k] /= (double)rows;
+    for (size_t j = 0; j < 3; j++) p->mean_y[j] /= (double)rows;
+}
+
+/* m_k = sum over rows of (z_k - mean) w_k (y - mean). */
+static void find_moments(problem *p) {
+    double products[UNITS][3] = {0};
+    for (int64_t i = 0; i < p->from.rows; i++)
+        for (int k = 0; k < UNITS; k++)
+            for (size_t j = 0; j < 3; j++)
+                products[k][j] += p->z[i * UNITS + k] * ((double)p->to.values[3 * i + (int64_t)j] - p->mean_y[j]);
+    for (int k = 0; k < UNITS; k++) {
+        const double *w = p->units.w[k];
+        p->moment[k] = w[0] * products[k][0] + w[1] * products[k][1] + w[2] * products[k][2];
+    }
+}
+
+/* G_ij = sum over rows of (z_i - mean) (z_j - mean) times w_i w_j, with a little on the diagonal: units overlap. */
+static void find_gram(problem *p) {
+    double trace = 0;
+    for (int i = 0; i < UNITS; i++)
+        for (int j = i; j < UNITS; j++) {
+            double sum = 0;
+            for (int64_t block = 0; block < BLOCKS; block++) sum += p->gram[(block * UNITS + i) * UNITS + j];
+            const double *u = p->units.w[i], *v = p->units.w[j];
+            sum *= u[0] * v[0] + u[1] * v[1] + u[2] * v[2];
+            p->gram[i * UNITS + j] = p->gram[j * UNITS + i] = sum;
+            if (i == j) trace += sum;
+        }
+    for (int i = 0; i < UNITS; i++) p->gram[i * UNITS + i] += 1e-9 * trace / UNITS + 1e-300;
+}
+
+static mgn_status solve(problem *p) {
+    p->z = mgn_alloc((size_t)p->from.rows, UNITS * sizeof *p->z);
+    p->gram = mgn_alloc((size_t)BLOCKS * UNITS, UNITS * sizeof *p->gram);
+    p->moment = mgn_alloc(UNITS, sizeof *p->moment);
+    p->a = mgn_alloc(UNITS, sizeof *p->a);
+    if (!p->z || !p->gram || !p->moment || !p->a) return MGN_ERR_MEMORY;
+    const int threads = mgn_threads();
+    mgn_parallel(threads, BLOCKS, fill_block, p);
+    find_means(p);
+    mgn_parallel(threads, BLOCKS, add_block, p);
+    find_gram(p);
+    find_moments(p);
+    return mgn_nnls(p->gram, p->moment, UNITS, MOST_UNITS, p->a);
+}
+
+/* ---- the model ---- */
+
+/* What mgn_positive makes `value` of. */
+static double before_positive(double value) { return value + log(-expm1(-value)); }
+
+/* s(z) = (1 + tanh(z / 2)) / 2, so a unit of slope a is A s(B (w x + c)) with A = 4 a / B, less its constant half. */
+static mgn_status make_model(const problem *p, mgn_model **model) {
+    int used[MOST_UNITS], count = 0;
+    for (int k = 0; k < UNITS; k++)
+        if (p->a[k] > 0) used[count++] = k;
+    if (count == 0) used[count++] = 0; /* a palette of one colour: a constant map, but for rounding */
+    const mgn_model_config config = {.kind = "cgradnet", .d = 3, .h = count, .layers = 1, .activation = MGN_LOGISTIC};
+    MGN_TRY(mgn_model_create(&config, 0, model));
+    double *W = mgn_model_values(*model), *b0 = W + 3 * count, *B0 = b0 + count, *A0 = B0 + count, *bL = A0 + count;
+    memcpy(bL, p->mean_y, sizeof p->mean_y);
+    for (int i = 0; i < count; i++) {
+        const int k = used[i];
+        const double a = fmax(p->a[k], 1e-12), B = p->units.B[k], *w = p->units.w[k];
+        memcpy(W + 3 * i, w, 3 * sizeof *w);
+        b0[i] = p->units.c[k];
+        B0[i] = before_positive(B);
+        A0[i] = before_positive(4 * a / B);
+        for (size_t j = 0; j < 3; j++) bL[j] -= a * (2 / B + p->mean_z[k]) * w[j];
+    }
+    return MGN_OK;
+}
+
+/* Mean square distance of the units' sum to the pairs' images: what least squares made least. */
+static double residual(const problem *p) {
+    double sum = 0;
+    for (int64_t i = 0; i < p->from.rows; i++) {
+        double r[3];
+        for (size_t j = 0; j < 3; j++) r[j] = p->mean_y[j] - (double)p->to.values[3 * i + (int64_t)j];
+        for (int k = 0; k < UNITS; k++)
+            for (size_t j = 0; p->a[k] > 0 && j < 3; j++) r[j] += p->a[k] * p->z[i * UNITS + k] * p->units.w[k][j];
+        sum += r[0] * r[0] + r[1] * r[1] + r[2] * r[2];
+    }
+    return sum / (double)p->from.rows;
+}
+
+static mgn_status learn(const mgn_image *source, const mgn_image *target, const mgn_recolor_config *config, problem *p,
+                        mgn_model **model) {
+    mgn_colour_gaussian from, to;
+    double offset[3];
+    MGN_TRY(match(source, target, config->seed, p));
+    MGN_TRY(mgn_colour_gaussian_of(&p->x, &from));
+    MGN_TRY(mgn_colour_gaussian_of(&p->y, &to));
+    for (size_t i = 0; i < 3; i++) {
+        from.covariance[4 * i] += mgn_rounding_variance;
+        to.covariance[4 * i] += mgn_rounding_variance;
+    }
+    MGN_TRY(mgn_bures_map(from.mean, from.covariance, to.mean, to.covariance, 3, p->A, offset));
+    p->noise = least_noise * pow(most_noise / least_noise, config->smoothness);
+    MGN_TRY(spread(config->seed, p));
+    MGN_TRY(fill_dictionary(p));
+    MGN_TRY(solve(p));
+    return make_model(p, model);
+}
+
+mgn_status mgn_recolor_learn_pixels(const mgn_image *source, const mgn_image *target, const mgn_recolor_config *config,
+                                    mgn_model **model, mgn_train_result *result) {
+    const double start = mgn_now();
+    problem *p = mgn_alloc(1, sizeof *p);
+    if (!p) return MGN_ERR_MEMORY;
+    const mgn_status status = learn(source, target, config, p, model);
+    if (status == MGN_OK && result)
+        *result = (mgn_train_result){.loss = residual(p), .steps = 1, .seconds = mgn_now() - start};
+    mgn_matrix *const matrices[] = {&p->x, &p->y, &p->from, &p->to};
+    for (size_t i = 0; i < MGN_COUNT(matrices); i++) mgn_matrix_free(matrices[i]);
+    mgn_free(p->z);
+    mgn_free(p->gram);
+    mgn_free(p->moment);
+    mgn_free(p->a);
+    mgn_free(p);
+    return status;
+}
