@@ -22,6 +22,9 @@ struct mgn_map {
     mgn_device *device;
     mgn_dtype real;
     mgn_tensor *parameters;
+    mgn_map_wrapper *wrapper; /* optional; what stands round the model in APPLY and BYTES */
+    void *wrapping;           /* its context, a copy */
+    size_t wrapping_size;
     answer answers[QUESTIONS][2]; /* [0]: whole chunks; [1]: up to 256 rows, so that few rows stay cheap */
 };
 
@@ -40,12 +43,31 @@ mgn_status mgn_map_create(const mgn_model *model, mgn_device *device, mgn_dtype 
     return status;
 }
 
+mgn_status mgn_map_create_wrapped(const mgn_model *model, mgn_device *device, mgn_dtype real, mgn_map_wrapper *wrapper,
+                                  const void *context, size_t size, mgn_map **map) {
+    mgn_map *made = NULL;
+    MGN_TRY(mgn_map_create(model, device, real, &made));
+    if (wrapper) {
+        made->wrapper = wrapper;
+        made->wrapping_size = size;
+        made->wrapping = mgn_alloc(size, 1);
+        if (!made->wrapping) {
+            mgn_map_destroy(made);
+            return MGN_ERR_MEMORY;
+        }
+        memcpy(made->wrapping, context, size);
+    }
+    *map = made;
+    return MGN_OK;
+}
+
 void mgn_map_destroy(mgn_map *map) {
     if (!map) return;
     for (int q = 0; q < QUESTIONS; q++)
         for (int small = 0; small < 2; small++) mgn_plan_destroy(map->answers[q][small].plan);
     mgn_tensor_destroy(map->parameters);
     mgn_model_destroy(map->model);
+    mgn_free(map->wrapping);
     mgn_free(map);
 }
 
@@ -53,7 +75,8 @@ void mgn_map_destroy(mgn_map *map) {
 mgn_status mgn_map_twin(const mgn_map *map, mgn_map **twin) {
     *twin = NULL;
     if (strcmp(mgn_device_get_info(map->device)->spec, "cpu") != 0) return MGN_OK;
-    return mgn_map_create(map->model, map->device, map->real, twin);
+    return mgn_map_create_wrapped(map->model, map->device, map->real, map->wrapper, map->wrapping, map->wrapping_size,
+                                  twin);
 }
 
 int64_t mgn_map_dimension(const mgn_map *map) { return map->model->config.d; }
@@ -95,7 +118,8 @@ static mgn_status compile(mgn_map *map, question q, int64_t rows, answer *a) {
                                 : mgn_input(graph, "x", MGN_REAL, MGN_SHAPE(rows, d));
     mgn_node *x = q == BYTES ? mgn_from_unorm8(from, MGN_SHAPE(rows, d)) : from;
     mgn_node *y = NULL, *damping = NULL, *out[2] = {NULL, NULL};
-    mgn_node *g = mgn_model_forward(map->model, flat, x);
+    const bool wrapped = map->wrapper && (q == APPLY || q == BYTES);
+    mgn_node *g = wrapped ? map->wrapper(map->wrapping, map->model, flat, x) : mgn_model_forward(map->model, flat, x);
     if (q == APPLY) out[0] = g;
     if (q == BYTES) out[0] = mgn_to_unorm8(g);
     if (q == JACOBIAN) out[0] = mgn_row_jacobian(g, x);

@@ -113,6 +113,16 @@ mgn_status mgn_model_prepare(const mgn_model *model, const char *path, mgn_outpu
 /* The same with a text of the caller's in the metadata, such as how the model was trained; `key` may be NULL. */
 mgn_status mgn_model_prepare_noted(const mgn_model *model, const char *key, const char *text, const char *path,
                                    mgn_output_file **written);
+/* mgn_model_load with such a text, "" where there is none, cut off at `capacity`. */
+mgn_status mgn_model_load_noted(const char *path, const char *key, char *text, size_t capacity, mgn_model **model);
+
+/* Something round a model: the graph of a function of x (n, d) that uses mgn_model_forward with `flat`. */
+typedef mgn_node *mgn_map_wrapper(const void *context, const mgn_model *model, mgn_node *flat, mgn_node *x);
+
+/* A map whose mgn_map_apply and mgn_map_apply_bytes answer with what the wrapper makes of the model; everything else is
+ * about the model itself. `size` bytes of `context` are copied. A NULL wrapper: mgn_map_create. */
+mgn_status mgn_map_create_wrapped(const mgn_model *model, mgn_device *device, mgn_dtype real, mgn_map_wrapper *wrapper,
+                                  const void *context, size_t size, mgn_map **map);
 
 /* The Jacobians of n rows from row `first` of x on, which is how a failure numbers them. */
 mgn_status mgn_map_jacobian_rows(mgn_map *map, const float *x, int64_t first, int64_t n, double *jacobian);

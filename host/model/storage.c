@@ -16,10 +16,10 @@ static const char *const bias_names[] = {"filter", "position"};
 
 /* Everything the metadata may hold. An entry of another name may change what the tensors mean: it is refused. What only
  * some models have stands in their files alone, so that other files are those of earlier versions; the recipe of a training is
- * a note that says nothing of the map. */
-static const char *const keys[] = {"format",  "model",  "d",         "h",     "layers", "activation",
-                                   "v_start", "scales", "lipschitz", "image", "kernel", "stride",
-                                   "padding", "biases", "frame",     "recipe"};
+ * a note that says nothing of the map, and a look is for who asks for it. */
+static const char *const keys[] = {"format",  "model",  "d",         "h",      "layers", "activation",
+                                   "v_start", "scales", "lipschitz", "image",  "kernel", "stride",
+                                   "padding", "biases", "frame",     "recipe", "look"};
 
 static mgn_status set_number(mgn_safetensors *file, const char *key, int64_t value) {
     char text[24];
@@ -309,10 +309,16 @@ static mgn_status build(const mgn_safetensors *file, const char *path, mgn_model
     return status;
 }
 
-mgn_status mgn_model_load(const char *path, mgn_model **model) {
+mgn_status mgn_model_load_noted(const char *path, const char *key, char *text, size_t capacity, mgn_model **model) {
     mgn_safetensors file = {0};
     MGN_TRY(mgn_safetensors_read(path, &file));
+    const char *note = key ? mgn_safetensors_get(&file, key) : NULL;
+    if (text) snprintf(text, capacity, "%s", note ? note : "");
     mgn_status status = build(&file, path, model);
     mgn_safetensors_free(&file);
     return status;
+}
+
+mgn_status mgn_model_load(const char *path, mgn_model **model) {
+    return mgn_model_load_noted(path, NULL, NULL, 0, model);
 }

@@ -117,8 +117,8 @@ static mgn_status train(mgn_model *model, mgn_device *device, const mgn_matrix *
     return mgn_train(model, device, &samples, &training, result);
 }
 
-static mgn_status learn_mixture(mgn_model *model, mgn_device *device, const mgn_image *source, const mgn_image *target,
-                                const mgn_recolor_config *config, mgn_train_result *result) {
+static mgn_status learn_mixture(mgn_model *model, mgn_device *device, const mgn_matrix *source,
+                                const mgn_matrix *target, const mgn_recolor_config *config, mgn_train_result *result) {
     mgn_mixture mixture = {0};
     MGN_TRY(mgn_recolor_mixture(target, device, config, &mixture));
     const mgn_status status = mgn_recolor_learn_mixture(model, device, source, &mixture, config, result);
@@ -129,47 +129,72 @@ static mgn_status learn_mixture(mgn_model *model, mgn_device *device, const mgn_
     return status;
 }
 
-static mgn_status learn_from(const mgn_image *source, const mgn_image *target, mgn_device *device,
-                             const mgn_recolor_config *config, const mgn_matrix *palette, mgn_model *model,
-                             mgn_train_result *result) {
+/* From a start near the right mean and spread. */
+static mgn_status learn_from(const mgn_matrix *source, const mgn_matrix *target, mgn_device *device,
+                             const mgn_recolor_config *config, mgn_model *model, mgn_train_result *result) {
     mgn_colour_gaussian from, to;
-    MGN_TRY(mgn_target_gaussian(target, config->seed, &to));
-    MGN_TRY(mgn_colour_gaussian_of(palette, &from));
-    MGN_TRY(start_near(model, device, &from, &to));
-    if (config->sinkhorn) return mgn_recolor_learn_sinkhorn(model, device, source, target, config, result);
-    return config->components > 0 ? learn_mixture(model, device, source, target, config, result)
-                                  : train(model, device, palette, &to, config, result);
+    mgn_matrix palette = {0};
+    MGN_TRY(mgn_palette_sample(source, config->sample ? config->sample : MGN_RECOLOR_SAMPLE, config->seed, &palette));
+    mgn_status status = mgn_palette_gaussian(target, &to);
+    if (status == MGN_OK) status = mgn_colour_gaussian_of(&palette, &from);
+    if (status == MGN_OK) status = start_near(model, device, &from, &to);
+    if (status == MGN_OK) {
+        if (config->sinkhorn)
+            status = mgn_recolor_learn_sinkhorn(model, device, source, target, config, result);
+        else if (config->components > 0)
+            status = learn_mixture(model, device, source, target, config, result);
+        else
+            status = train(model, device, &palette, &to, config, result);
+    }
+    mgn_matrix_free(&palette);
+    return status;
 }
 
-static mgn_status learn_pixels(const mgn_image *source, const mgn_image *target, const mgn_recolor_config *config,
-                               mgn_model **model, mgn_train_result *result) {
+static mgn_status check_pixels(const mgn_recolor_config *config) {
     if (config->sinkhorn || config->components > 0)
         return mgn_fail(MGN_ERR_ARGUMENT, "recolor: the target is one of a mixture and the palette itself");
     if (!(config->smoothness >= 0 && config->smoothness <= 1))
         return mgn_fail(MGN_ERR_ARGUMENT, "recolor: a smoothness from 0 to 1 was expected, %g found",
                         config->smoothness);
-    return mgn_recolor_learn_pixels(source, target, config, model, result);
+    return MGN_OK;
 }
 
-mgn_status mgn_recolor_learn(const mgn_image *source, const mgn_image *target, mgn_device *device,
-                             const mgn_recolor_config *given, mgn_model **model, mgn_train_result *result) {
+static mgn_status check_palettes(const mgn_matrix *source, const mgn_matrix *target) {
+    if (source->columns != 3 || target->columns != 3 || source->rows < 2 || target->rows < 1)
+        return mgn_fail(MGN_ERR_ARGUMENT,
+                        "the source has a single visible pixel; a palette of at least 2 was expected");
+    return MGN_OK;
+}
+
+mgn_status mgn_recolor_learn_palettes(const mgn_matrix *source, const mgn_matrix *target, mgn_device *device,
+                                      const mgn_recolor_config *given, mgn_model **model, mgn_train_result *result) {
     const mgn_recolor_config config = given ? *given : (mgn_recolor_config){0};
-    if (config.pixels) return learn_pixels(source, target, &config, model, result);
     mgn_model_config shape;
-    mgn_matrix palette = {0};
     mgn_model *made = NULL;
+    if (config.pixels) {
+        MGN_TRY(check_pixels(&config));
+        MGN_TRY(check_palettes(source, target));
+        return mgn_recolor_learn_pixels(source, target, &config, model, result);
+    }
     MGN_TRY(model_config(&config, &shape));
+    MGN_TRY(check_palettes(source, target));
     MGN_TRY(mgn_model_create(&shape, config.seed, &made));
-    mgn_status status =
-        mgn_image_palette(source, config.sample ? config.sample : MGN_RECOLOR_SAMPLE, config.seed, &palette);
-    if (status == MGN_OK && palette.rows < 2)
-        status =
-            mgn_fail(MGN_ERR_ARGUMENT, "the source has a single visible pixel; a palette of at least 2 was expected");
-    if (status == MGN_OK) status = learn_from(source, target, device, &config, &palette, made, result);
-    mgn_matrix_free(&palette);
+    const mgn_status status = learn_from(source, target, device, &config, made, result);
     if (status == MGN_OK)
         *model = made;
     else
         mgn_model_destroy(made);
+    return status;
+}
+
+mgn_status mgn_recolor_learn(const mgn_image *source, const mgn_image *target, mgn_device *device,
+                             const mgn_recolor_config *config, mgn_model **model, mgn_train_result *result) {
+    mgn_matrix from = {0}, to = {0};
+    const uint64_t seed = config ? config->seed : 0;
+    mgn_status status = mgn_image_palette(source, MGN_RECOLOR_PALETTE, seed, &from);
+    if (status == MGN_OK) status = mgn_image_palette(target, MGN_RECOLOR_PALETTE, seed, &to);
+    if (status == MGN_OK) status = mgn_recolor_learn_palettes(&from, &to, device, config, model, result);
+    mgn_matrix_free(&from);
+    mgn_matrix_free(&to);
     return status;
 }

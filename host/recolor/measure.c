@@ -3,7 +3,7 @@
 
 #include <mgn/ot.h>
 
-enum { MOST_PIXELS = 1 << 20, SLICED_PIXELS = 1 << 16, DIRECTIONS = 256 };
+enum { SLICED_PIXELS = 1 << 16, DIRECTIONS = 256 };
 
 /* As the loss does it: the mapped palette's covariance may be singular. */
 static const double widening = 1e-6;
@@ -41,23 +41,33 @@ static mgn_status check_map(const mgn_map *map) {
                     (long long)mgn_map_dimension(map));
 }
 
-mgn_status mgn_recolor_measure(mgn_map *map, const mgn_image *source, const mgn_image *target, uint64_t seed,
-                               mgn_recolor_quality *quality) {
-    mgn_matrix many = {0}, few = {0}, aims = {0}, mapped = {0};
+mgn_status mgn_recolor_measure_palettes(mgn_map *map, const mgn_matrix *source, const mgn_matrix *target, uint64_t seed,
+                                        mgn_recolor_quality *quality) {
+    mgn_matrix few = {0}, aims = {0}, mapped = {0};
     mgn_recolor_quality made = {0};
     mgn_colour_gaussian gaussian;
     mgn_status status = check_map(map);
-    if (status == MGN_OK) status = mgn_target_gaussian(target, seed, &gaussian);
-    if (status == MGN_OK) status = mgn_image_palette(source, MOST_PIXELS, seed, &many);
-    if (status == MGN_OK) status = mgn_matrix_create(many.rows, 3, &mapped);
-    if (status == MGN_OK) status = measure_moments(map, &many, mapped.values, &gaussian, &made);
-    if (status == MGN_OK) status = mgn_image_palette(source, SLICED_PIXELS, seed + 1, &few);
-    if (status == MGN_OK) status = mgn_image_palette(target, SLICED_PIXELS, seed + 2, &aims);
+    if (status == MGN_OK) status = mgn_palette_gaussian(target, &gaussian);
+    if (status == MGN_OK) status = mgn_matrix_create(source->rows, 3, &mapped);
+    if (status == MGN_OK) status = measure_moments(map, source, mapped.values, &gaussian, &made);
+    if (status == MGN_OK) status = mgn_palette_sample(source, SLICED_PIXELS, seed + 1, &few);
+    if (status == MGN_OK) status = mgn_palette_sample(target, SLICED_PIXELS, seed + 2, &aims);
     if (status == MGN_OK) status = measure_slices(map, &few, &aims, seed, &made);
     if (status == MGN_OK) *quality = made;
-    mgn_matrix_free(&many);
     mgn_matrix_free(&few);
     mgn_matrix_free(&aims);
     mgn_matrix_free(&mapped);
+    return status;
+}
+
+mgn_status mgn_recolor_measure(mgn_map *map, const mgn_image *source, const mgn_image *target, uint64_t seed,
+                               mgn_recolor_quality *quality) {
+    mgn_matrix from = {0}, to = {0};
+    mgn_status status = check_map(map);
+    if (status == MGN_OK) status = mgn_image_palette(source, MGN_RECOLOR_PALETTE, seed, &from);
+    if (status == MGN_OK) status = mgn_image_palette(target, MGN_RECOLOR_PALETTE, seed, &to);
+    if (status == MGN_OK) status = mgn_recolor_measure_palettes(map, &from, &to, seed, quality);
+    mgn_matrix_free(&from);
+    mgn_matrix_free(&to);
     return status;
 }

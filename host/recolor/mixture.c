@@ -28,14 +28,14 @@ static const double fit_tolerance = 1e-4;
 
 /* ---- the mixture ---- */
 
-mgn_status mgn_recolor_mixture(const mgn_image *target, mgn_device *device, const mgn_recolor_config *config,
+mgn_status mgn_recolor_mixture(const mgn_matrix *target, mgn_device *device, const mgn_recolor_config *config,
                                mgn_mixture *mixture) {
     const int64_t first = config->components, last = MGN_MAX(config->most_components, first), count = last - first + 1;
     const mgn_mixture_fit_config fit = {
         .regularisation = mgn_rounding_variance, .tolerance = fit_tolerance, .seed = config->seed};
     mgn_matrix palette = {0};
     int64_t elbow = first;
-    MGN_TRY(mgn_image_palette(target, TARGET_ROWS, config->seed, &palette));
+    MGN_TRY(mgn_palette_sample(target, TARGET_ROWS, config->seed, &palette));
     mgn_colour_dither(&palette, config->seed);
     mgn_mixture *all = mgn_alloc((size_t)count, sizeof *all);
     mgn_mixture_fit_result *results = mgn_alloc((size_t)count, sizeof *results);
@@ -81,10 +81,10 @@ static void spread(const mgn_matrix *x, const mgn_matrix *y, uint64_t seed, mgn_
     }
 }
 
-static mgn_status make_pairs(const mgn_image *source, const mgn_target *target, uint64_t seed, mgn_matrix *from,
+static mgn_status make_pairs(const mgn_matrix *source, const mgn_target *target, uint64_t seed, mgn_matrix *from,
                              mgn_matrix *to) {
     mgn_matrix palette = {0}, x = {0}, y = {0};
-    mgn_status status = mgn_image_palette(source, BATCHES * BATCH_ROWS, seed, &palette);
+    mgn_status status = mgn_palette_sample(source, BATCHES * BATCH_ROWS, seed, &palette);
     if (status == MGN_OK) status = mgn_matrix_create(palette.rows, 3, &x);
     if (status == MGN_OK) status = mgn_matrix_create(palette.rows, 3, &y);
     if (status == MGN_OK) status = mgn_matrix_create(COPIES * palette.rows, 3, from);
@@ -103,7 +103,7 @@ static mgn_status make_pairs(const mgn_image *source, const mgn_target *target, 
 
 /* ---- learning ---- */
 
-mgn_status mgn_recolor_learn_mixture(mgn_model *model, mgn_device *device, const mgn_image *source,
+mgn_status mgn_recolor_learn_mixture(mgn_model *model, mgn_device *device, const mgn_matrix *source,
                                      const mgn_mixture *mixture, const mgn_recolor_config *config,
                                      mgn_train_result *result) {
     mgn_target *target = NULL;

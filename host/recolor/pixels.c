@@ -63,10 +63,10 @@ static void take(const mgn_matrix *palette, uint64_t seed, mgn_matrix *rows) {
     mgn_colour_dither(rows, seed);
 }
 
-static mgn_status match(const mgn_image *source, const mgn_image *target, uint64_t seed, problem *p) {
+static mgn_status match(const mgn_matrix *source, const mgn_matrix *target, uint64_t seed, problem *p) {
     mgn_matrix from = {0}, to = {0};
-    mgn_status status = mgn_image_palette(source, BATCHES * BATCH_ROWS, seed, &from);
-    if (status == MGN_OK) status = mgn_image_palette(target, BATCHES * BATCH_ROWS, seed + 1, &to);
+    mgn_status status = mgn_palette_sample(source, BATCHES * BATCH_ROWS, seed, &from);
+    if (status == MGN_OK) status = mgn_palette_sample(target, BATCHES * BATCH_ROWS, seed + 1, &to);
     const int64_t rows = MGN_MAX(from.rows, to.rows);
     if (status == MGN_OK) status = mgn_matrix_create(rows, 3, &p->x);
     if (status == MGN_OK) status = mgn_matrix_create(rows, 3, &p->y);
@@ -268,8 +268,8 @@ static double residual(const problem *p) {
     return sum / (double)p->from.rows;
 }
 
-static mgn_status learn(const mgn_image *source, const mgn_image *target, const mgn_recolor_config *config, problem *p,
-                        mgn_model **model) {
+static mgn_status learn(const mgn_matrix *source, const mgn_matrix *target, const mgn_recolor_config *config,
+                        problem *p, mgn_model **model) {
     mgn_colour_gaussian from, to;
     double offset[3];
     MGN_TRY(match(source, target, config->seed, p));
@@ -287,8 +287,8 @@ static mgn_status learn(const mgn_image *source, const mgn_image *target, const 
     return make_model(p, model);
 }
 
-mgn_status mgn_recolor_learn_pixels(const mgn_image *source, const mgn_image *target, const mgn_recolor_config *config,
-                                    mgn_model **model, mgn_train_result *result) {
+mgn_status mgn_recolor_learn_pixels(const mgn_matrix *source, const mgn_matrix *target,
+                                    const mgn_recolor_config *config, mgn_model **model, mgn_train_result *result) {
     const double start = mgn_now();
     problem *p = mgn_alloc(1, sizeof *p);
     if (!p) return MGN_ERR_MEMORY;

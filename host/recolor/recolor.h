@@ -2,9 +2,11 @@
 #ifndef MGN_HOST_RECOLOR_H
 #define MGN_HOST_RECOLOR_H
 
+#include <mgn/look.h>
 #include <mgn/recolor.h>
 
 #include "core/core.h"
+#include "core/file.h"
 
 /* A palette's Gaussian. */
 typedef struct mgn_colour_gaussian {
@@ -17,27 +19,35 @@ extern const double mgn_rounding_variance;
 /* The Gaussian of rows (n, 3). */
 mgn_status mgn_colour_gaussian_of(const mgn_matrix *palette, mgn_colour_gaussian *gaussian);
 
-/* The Gaussian of a target picture: all of its pixels, 2^24 at most. A single colour is refused; a palette that varies
- * in one or two directions only (grey, sepia) is widened by what rounding to 8 bits hides, so that it has a density. */
+/* At most `most` rows of a palette, evenly spread (as mgn_image_palette takes them); the caller frees `rows`. */
+mgn_status mgn_palette_sample(const mgn_matrix *palette, int64_t most, uint64_t seed, mgn_matrix *rows);
+
+/* The Gaussian of a target's palette. A single colour is refused; a palette that varies in one or two directions only
+ * (grey, sepia) is widened by what rounding to 8 bits hides, so that it has a density. */
+mgn_status mgn_palette_gaussian(const mgn_matrix *target, mgn_colour_gaussian *gaussian);
+/* The same of a picture: all of its pixels, 2^24 at most. */
 mgn_status mgn_target_gaussian(const mgn_image *target, uint64_t seed, mgn_colour_gaussian *gaussian);
 
 /* Puts colours at random places between the levels of 8 bits: equal ones would leave assignments without an order, and
  * mixtures with atoms. */
 void mgn_colour_dither(mgn_matrix *palette, uint64_t seed);
 
-/* The mixture of a target picture's colours that `config` asks for, and learning `model` (started near the right place)
+/* The mixture of a target's colours that `config` asks for, and learning `model` (started near the right place)
  * towards it (mixture.c). */
-mgn_status mgn_recolor_mixture(const mgn_image *target, mgn_device *device, const mgn_recolor_config *config,
+mgn_status mgn_recolor_mixture(const mgn_matrix *target, mgn_device *device, const mgn_recolor_config *config,
                                mgn_mixture *mixture);
-mgn_status mgn_recolor_learn_mixture(mgn_model *model, mgn_device *device, const mgn_image *source,
+mgn_status mgn_recolor_learn_mixture(mgn_model *model, mgn_device *device, const mgn_matrix *source,
                                      const mgn_mixture *mixture, const mgn_recolor_config *config,
                                      mgn_train_result *result);
 /* The same towards the target's colours themselves (sinkhorn.c). */
-mgn_status mgn_recolor_learn_sinkhorn(mgn_model *model, mgn_device *device, const mgn_image *source,
-                                      const mgn_image *target, const mgn_recolor_config *config,
+mgn_status mgn_recolor_learn_sinkhorn(mgn_model *model, mgn_device *device, const mgn_matrix *source,
+                                      const mgn_matrix *target, const mgn_recolor_config *config,
                                       mgn_train_result *result);
 /* A model of its own, fitted to optimal pairs of both palettes' colours (pixels.c); the caller destroys it. */
-mgn_status mgn_recolor_learn_pixels(const mgn_image *source, const mgn_image *target, const mgn_recolor_config *config,
-                                    mgn_model **model, mgn_train_result *result);
+mgn_status mgn_recolor_learn_pixels(const mgn_matrix *source, const mgn_matrix *target,
+                                    const mgn_recolor_config *config, mgn_model **model, mgn_train_result *result);
+
+/* mgn_look_save up to the commit. */
+mgn_status mgn_look_prepare(const mgn_model *model, const mgn_look *look, const char *path, mgn_output_file **written);
 
 #endif

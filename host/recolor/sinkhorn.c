@@ -63,13 +63,13 @@ static mgn_status run_rounds(mgn_model *model, mgn_device *device, clouds *c, co
     return MGN_OK;
 }
 
-mgn_status mgn_recolor_learn_sinkhorn(mgn_model *model, mgn_device *device, const mgn_image *source,
-                                      const mgn_image *target, const mgn_recolor_config *config,
+mgn_status mgn_recolor_learn_sinkhorn(mgn_model *model, mgn_device *device, const mgn_matrix *source,
+                                      const mgn_matrix *target, const mgn_recolor_config *config,
                                       mgn_train_result *result) {
     clouds c = {0};
     mgn_train_result own = {0};
-    mgn_status status = mgn_image_palette(source, ROWS, config->seed, &c.from);
-    if (status == MGN_OK) status = mgn_image_palette(target, ROWS, config->seed, &c.to);
+    mgn_status status = mgn_palette_sample(source, ROWS, config->seed, &c.from);
+    if (status == MGN_OK) status = mgn_palette_sample(target, ROWS, config->seed, &c.to);
     if (status == MGN_OK) status = mgn_matrix_create(c.from.rows, 3, &c.aims);
     if (status == MGN_OK) {
         c.gradient = mgn_alloc((size_t)c.from.rows, 3 * sizeof *c.gradient);

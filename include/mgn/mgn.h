@@ -11,6 +11,7 @@
 #include <mgn/graph.h>
 #include <mgn/image.h>
 #include <mgn/image_set.h>
+#include <mgn/look.h>
 #include <mgn/loss.h>
 #include <mgn/mixture.h>
 #include <mgn/model.h>

@@ -31,7 +31,7 @@ typedef struct mgn_recolor_config {
     void *context;
 } mgn_recolor_config;
 
-enum { MGN_RECOLOR_SAMPLE = 65536 };
+enum { MGN_RECOLOR_SAMPLE = 65536, MGN_RECOLOR_PALETTE = 1 << 20 };
 
 /** Learns a map from the source's palette to the target's.
  *  Gaussian target: the image of the palette has the target's mean and covariance, by the Kullback-Leibler divergence of
@@ -47,6 +47,12 @@ enum { MGN_RECOLOR_SAMPLE = 65536 };
 MGN_API mgn_status mgn_recolor_learn(const mgn_image *source, const mgn_image *target, mgn_device *device,
                                      const mgn_recolor_config *config, mgn_model **model, mgn_train_result *result);
 
+/** The same from palettes (n, 3) and (m, 3): of several pictures, or in another space (mgn_colour_to_space). The former
+ *  takes up to MGN_RECOLOR_PALETTE colours of each picture. */
+MGN_API mgn_status mgn_recolor_learn_palettes(const mgn_matrix *source, const mgn_matrix *target, mgn_device *device,
+                                              const mgn_recolor_config *config, mgn_model **model,
+                                              mgn_train_result *result);
+
 /** How good a map is for two pictures. */
 typedef struct mgn_recolor_quality {
     double loss;      /**< KL of the mapped source palette's Gaussian to the target's, in nats */
@@ -57,10 +63,13 @@ typedef struct mgn_recolor_quality {
     int64_t pixels;   /**< source pixels that loss and cost were measured on */
 } mgn_recolor_quality;
 
-/** Measures on up to 2^20 pixels of the source (sliced distances: 65536 of each picture), and the moments of all of the
- *  target's (2^24 at most). Errors: ARGUMENT (a map that is not of d = 3, a target of a single colour), NUMERIC. */
+/** Measures on up to MGN_RECOLOR_PALETTE colours of each picture (sliced distances: 65536).
+ *  Errors: ARGUMENT (a map that is not of d = 3, a target of a single colour), NUMERIC. */
 MGN_API mgn_status mgn_recolor_measure(mgn_map *map, const mgn_image *source, const mgn_image *target, uint64_t seed,
                                        mgn_recolor_quality *quality);
+/** The same on palettes (n, 3) and (m, 3), all of them but for the sliced distances. */
+MGN_API mgn_status mgn_recolor_measure_palettes(mgn_map *map, const mgn_matrix *source, const mgn_matrix *target,
+                                                uint64_t seed, mgn_recolor_quality *quality);
 
 /** A picture with every colour mapped: g exactly, clipped to [0, 1] and rounded. Alpha, depth, orientation and metadata
  *  are the source's; a grey picture becomes RGB when the result has colour. The caller destroys `result`.
