@@ -1,5 +1,6 @@
 /* `mgn apply`: a saved map on any number of pictures and tables. Names, clashes and the map are checked before the first
  * of them is read; each result is a whole file or none. */
+#include <mgn/look.h>
 #include <mgn/recolor.h>
 
 #include <stdio.h>
@@ -119,10 +120,13 @@ static mgn_status check_pictures(const job *j, int64_t d) {
 
 static mgn_status prepare(job *j) {
     MGN_TRY(plan_items(j));
-    MGN_TRY(mgn_model_load(j->map_path, &j->model));
-    MGN_TRY(check_pictures(j, mgn_model_get_config(j->model)->d));
+    mgn_look look;
+    MGN_TRY(mgn_look_load(j->map_path, &j->model, &look));
+    const int64_t d = mgn_model_get_config(j->model)->d;
+    MGN_TRY(check_pictures(j, d));
     MGN_TRY(cli_open_device(&j->common, &j->device));
-    MGN_TRY(mgn_map_create(j->model, j->device, MGN_F32, &j->map));
+    MGN_TRY(d == 3 ? mgn_look_map(j->model, j->device, &look, &j->map)
+                   : mgn_map_create(j->model, j->device, MGN_F32, &j->map));
     /* A directory that is missing is made with the first result: a failure before that leaves nothing behind. */
     return j->is_file || access(j->directory, F_OK) == 0 ? cli_check_writable(j->items[0].output) : MGN_OK;
 }

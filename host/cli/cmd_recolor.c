@@ -1,114 +1,39 @@
-/* `mgn recolor`: learn a map from the palette of one picture to that of another, and apply it. Paths and options are
- * checked first, everything is computed in memory, and the files appear together at the end or not at all. */
+/* `mgn recolor`: learn a map from the palette of pictures to that of others, and apply it. The files that belong to one
+ * map appear together at the end or not at all. */
 #include <mgn/recolor.h>
 
+#include <math.h>
+#include <stdio.h>
 #include <string.h>
 
-#include "cli.h"
+#include <mgn/mixture.h>
+
 #include "core/file.h"
 #include "core/progress.h"
 #include "image/codec.h"
-#include "model/model.h"
-#include "outputs.h"
+#include "recolor.h"
+#include "recolor/recolor.h"
 
-enum { SHEET_HEIGHT = 480, MOST_OUTPUTS = 3 };
+enum { SHEET_HEIGHT = 480, MOST_EXTRAS = 3, SHOWN = 5, SHOWN_ROWS = 8192 };
 
+/* A map and what it was learned from; with --each one after the other. */
 typedef struct job {
-    cli_common common;
-    const char *source_path, *target_path, *out, *map_path, *sheet_path, *kind, *palette;
-    int64_t epochs, components, most_components;
-    bool sinkhorn, pixels;
-    double smoothness;
-    int quality;
+    const recolor_options *o;
+    size_t first, count; /* of the sources */
     mgn_device *device;
-    mgn_image *source, *target, *after;
+    mgn_matrix from, to;      /* palettes in sRGB; `to` is the command's */
+    mgn_image *source, *mask; /* with --mask only */
     mgn_model *model;
     mgn_mixture mixture; /* --target gmm */
+    mgn_look look;
     mgn_map *map;
     mgn_progress progress;
     mgn_train_result training;
     mgn_recolor_quality figures;
-    double apply_seconds;
+    double pixels, apply_seconds;
 } job;
 
-/* ---- before the work ---- */
-
-static mgn_status check_outputs(const job *j) {
-    const char *const inputs[] = {j->source_path, j->target_path};
-    const char *const outputs[MOST_OUTPUTS] = {j->out, j->map_path, j->sheet_path};
-    mgn_image_format format;
-    MGN_TRY(mgn_image_format_of(j->out, &format));
-    if (j->sheet_path) MGN_TRY(mgn_image_format_of(j->sheet_path, &format));
-    for (size_t i = 0; i < MOST_OUTPUTS; i++) {
-        if (!outputs[i]) continue;
-        MGN_TRY(cli_check_apart(outputs[i], inputs, MGN_COUNT(inputs)));
-        for (size_t k = 0; k < i; k++)
-            if (outputs[k] && cli_same_file(outputs[i], outputs[k]))
-                return mgn_fail(MGN_ERR_ARGUMENT, "%s is named as two different outputs", outputs[i]);
-        MGN_TRY(cli_check_writable(outputs[i]));
-    }
-    return MGN_OK;
-}
-
-/* palette, gaussian, gmm, gmm:5, gmm:1..10 or sinkhorn. */
-static mgn_status parse_palette(job *j) {
-    j->pixels = strcmp(j->palette, "palette") == 0;
-    if (j->pixels && j->kind)
-        return mgn_fail(MGN_ERR_ARGUMENT,
-                        "--model goes with the targets gaussian, gmm and sinkhorn; the target palette "
-                        "has a network of its own (cgradnet)");
-    if (!j->kind) j->kind = j->pixels ? "cgradnet" : "cmgn";
-    if (j->pixels || strcmp(j->palette, "gaussian") == 0) return MGN_OK;
-    j->sinkhorn = strcmp(j->palette, "sinkhorn") == 0;
-    if (j->sinkhorn) return MGN_OK;
-    if (strcmp(j->palette, "gmm") == 0) {
-        j->components = 5;
-        return MGN_OK;
-    }
-    if (strncmp(j->palette, "gmm:", 4) == 0)
-        return cli_parse_range("--target gmm", j->palette + 4, MGN_MOST_COMPONENTS, &j->components,
-                               &j->most_components);
-    return mgn_fail(MGN_ERR_ARGUMENT,
-                    "--target: '%.100s' is not palette, gaussian, gmm, gmm:K, gmm:FIRST..LAST or sinkhorn", j->palette);
-}
-
-static mgn_status parse(const cli_command *command, int argc, char **argv, job *j) {
-    const cli_option options[] = {
-        {"like", 'l', CLI_TEXT, "TARGET", "the picture whose palette is taken (required)", &j->target_path, 0, 0},
-        {"output", 'o', CLI_TEXT, "OUT", "where the result goes: .jpg, .jpeg or .png (required)", &j->out, 0, 0},
-        {"model", 0, CLI_CHOICE, "cmgn|mmgn", "the network: cascaded (27 parameters) or modular (28) (default cmgn)",
-         &j->kind, 0, 0},
-        {"target", 0, CLI_TEXT, "palette|gaussian|gmm[:K|:FIRST..LAST]|sinkhorn",
-         "what is matched: the palette itself, by optimal pairs of colours; its mean and covariance; a mixture of K "
-         "components (default 5), of a range as many as the elbow of its likelihoods says; or the palette by the "
-         "Sinkhorn divergence (default palette)",
-         &j->palette, 0, 0},
-        {"smoothness", 0, CLI_REAL, "S",
-         "palette: from 0, closest to TARGET's palette, to 1, closest to a linear map, which keeps faint differences "
-         "as "
-         "they are (default 0.75)",
-         &j->smoothness, 0, 1},
-        {"epochs", 0, CLI_LONG, "N",
-         "passes of learning over a sample of 65536 pixels (default 80, more for small pictures); gmm: steps (default "
-         "60); sinkhorn: rounds of 10 steps (default 8)",
-         &j->epochs, 1, 1000000},
-        {"save", 0, CLI_TEXT, "MAP", "keep the map too, as a safetensors file for `mgn apply`", &j->map_path, 0, 0},
-        {"sheet", 0, CLI_TEXT, "FILE", "also write source, target and result side by side", &j->sheet_path, 0, 0},
-        {"quality", 0, CLI_INT, "Q", "JPEG quality, 1 to 100 (default 92)", &j->quality, 1, 100},
-    };
-    MGN_TRY(cli_parse(command, argc, argv, options, MGN_COUNT(options), &j->common));
-    if (j->common.help) return MGN_OK;
-    j->source_path = j->common.arguments[0];
-    MGN_TRY(parse_palette(j));
-    if (!j->target_path)
-        return mgn_fail(MGN_ERR_ARGUMENT, "--like is missing: the picture whose palette is wanted; mgn recolor %s",
-                        command->usage);
-    if (!j->out)
-        return mgn_fail(MGN_ERR_ARGUMENT, "-o is missing: the name of the result; mgn recolor %s", command->usage);
-    return check_outputs(j);
-}
-
-/* ---- the work ---- */
+/* ---- learning ---- */
 
 static bool show_progress(void *context, const mgn_train_report *report) {
     ((mgn_progress *)context)->total = (uint64_t)report->epochs;
@@ -116,77 +41,166 @@ static bool show_progress(void *context, const mgn_train_report *report) {
     return true;
 }
 
+static mgn_status gather_source(job *j) {
+    const recolor_options *o = j->o;
+    const char *const *paths = (const char *const *)o->sources + j->first;
+    if (!o->mask_path) return mgn_recolor_gather(paths, j->count, o->common.seed, &j->from);
+    MGN_TRY(mgn_image_read(paths[0], &j->source));
+    MGN_TRY(mgn_mask_read(o->mask_path, j->source, &j->mask));
+    return mgn_mask_palette(j->source, j->mask, o->common.seed, &j->from);
+}
+
+static mgn_status copy_into_space(const mgn_matrix *palette, mgn_colour_space space, mgn_matrix *copy) {
+    MGN_TRY(mgn_matrix_create(palette->rows, 3, copy));
+    memcpy(copy->values, palette->values, (size_t)palette->rows * 3 * sizeof *copy->values);
+    mgn_colour_to_space(space, copy->values, copy->rows);
+    return MGN_OK;
+}
+
 static mgn_status learn(job *j) {
-    mgn_recolor_config config = {.epochs = j->epochs,
-                                 .seed = j->common.seed,
-                                 .components = j->components,
-                                 .most_components = j->most_components,
-                                 .sinkhorn = j->sinkhorn,
-                                 .pixels = j->pixels,
-                                 .smoothness = j->smoothness,
+    const recolor_options *o = j->o;
+    mgn_recolor_config config = {.epochs = o->epochs,
+                                 .seed = o->common.seed,
+                                 .components = o->components,
+                                 .most_components = o->most_components,
+                                 .sinkhorn = o->sinkhorn,
+                                 .pixels = o->pixels,
+                                 .smoothness = o->smoothness,
                                  .mixture = &j->mixture,
                                  .report = show_progress,
                                  .context = &j->progress};
-    strncpy(config.kind, j->kind, sizeof config.kind - 1);
-    mgn_progress_begin(&j->progress, "learning", (uint64_t)j->epochs);
-    const mgn_status status = mgn_recolor_learn(j->source, j->target, j->device, &config, &j->model, &j->training);
+    mgn_matrix from = {0}, to = {0};
+    snprintf(config.kind, sizeof config.kind, "%s", o->kind);
+    mgn_status status = copy_into_space(&j->from, o->look.space, &from);
+    if (status == MGN_OK) status = copy_into_space(&j->to, o->look.space, &to);
+    mgn_progress_begin(&j->progress, "learning", (uint64_t)o->epochs);
+    if (status == MGN_OK) status = mgn_recolor_learn_palettes(&from, &to, j->device, &config, &j->model, &j->training);
     mgn_progress_end(&j->progress);
+    mgn_matrix_free(&from);
+    mgn_matrix_free(&to);
+    j->look = o->look;
+    if (status == MGN_OK) status = mgn_look_measure(j->model, j->device, j->from.values, j->from.rows, &j->look);
+    if (status == MGN_OK) status = mgn_look_map(j->model, j->device, &j->look, &j->map);
+    if (status == MGN_OK) status = mgn_recolor_measure_palettes(j->map, &j->from, &j->to, o->common.seed, &j->figures);
     return status;
 }
 
-static mgn_status compute(job *j) {
-    MGN_TRY(mgn_image_read(j->source_path, &j->source));
-    MGN_TRY(mgn_image_read(j->target_path, &j->target));
-    MGN_TRY(cli_open_device(&j->common, &j->device));
-    MGN_TRY(learn(j));
-    const double start = mgn_now();
-    MGN_TRY(mgn_map_create(j->model, j->device, MGN_F32, &j->map));
-    MGN_TRY(mgn_recolor_apply(j->map, j->source, &j->after));
-    j->apply_seconds = mgn_now() - start;
-    return mgn_recolor_measure(j->map, j->source, j->target, j->common.seed, &j->figures);
+/* ---- the files ---- */
+
+/* A picture small enough to be shown, of the file's. */
+static mgn_status read_small(const char *path, mgn_image **small) {
+    mgn_image *image = NULL;
+    MGN_TRY(mgn_image_read(path, &image));
+    mgn_status status = mgn_image_upright(image);
+    const double factor = fmin(1, (double)SHEET_HEIGHT / (double)image->height);
+    const size_t width = (size_t)fmax(1, rint(factor * (double)image->width)),
+                 height = (size_t)fmax(1, rint(factor * (double)image->height));
+    if (status == MGN_OK) status = mgn_image_resize(image, width, height, small);
+    mgn_image_destroy(image);
+    return status;
 }
 
-/* ---- the files, all or none ---- */
-
-static mgn_status prepare_sheet(const job *j, mgn_output_file **output) {
-    const mgn_image *const pictures[] = {j->source, j->target, j->after};
+/* The result as it will look: the small source mapped, or the finished picture where there is one. */
+static mgn_status prepare_sheet(const job *j, const mgn_image *finished, mgn_output_file **output) {
+    const recolor_options *o = j->o;
+    mgn_image *source = NULL, *target = NULL, *after = NULL, *sheet = NULL;
+    mgn_status status = read_small(o->sources[j->first], &source);
+    if (status == MGN_OK) status = read_small(o->targets[0], &target);
+    if (status == MGN_OK && !finished) status = mgn_recolor_apply(j->map, source, &after);
+    const mgn_image *const pictures[] = {source, target, finished ? finished : after};
     const char *const labels[] = {"source", "target", "result"};
-    mgn_image *sheet = NULL;
-    MGN_TRY(mgn_image_sheet(pictures, labels, MGN_COUNT(pictures), SHEET_HEIGHT, &sheet));
-    const mgn_status status =
-        mgn_image_prepare(sheet, j->sheet_path, &(mgn_image_write_options){.quality = j->quality}, output);
+    if (status == MGN_OK) status = mgn_image_sheet(pictures, labels, MGN_COUNT(pictures), SHEET_HEIGHT, &sheet);
+    if (status == MGN_OK)
+        status = mgn_image_prepare(sheet, o->sheet_path, &(mgn_image_write_options){.quality = o->quality}, output);
+    mgn_image_destroy(source);
+    mgn_image_destroy(target);
+    mgn_image_destroy(after);
     mgn_image_destroy(sheet);
     return status;
 }
 
-static mgn_status write_outputs(const job *j) {
-    mgn_output_file *outputs[MOST_OUTPUTS] = {NULL};
+/* One picture, in memory for a mask, else streamed where its format allows. */
+static mgn_status write_picture(job *j, size_t i, const mgn_image *finished) {
+    const recolor_options *o = j->o;
+    const mgn_image_write_options options = {.quality = o->quality};
+    size_t width = 0, height = 0;
+    if (finished) {
+        MGN_TRY(mgn_image_write(finished, o->outputs[i], &options));
+        width = finished->width;
+        height = finished->height;
+    } else {
+        MGN_TRY(mgn_recolor_file(j->map, o->sources[i], o->outputs[i], &options, &width, &height));
+    }
+    j->pixels += (double)width * (double)height;
+    return MGN_OK;
+}
+
+static mgn_status write_pictures(job *j, const mgn_image *finished) {
+    const recolor_options *o = j->o;
+    mgn_status status = MGN_OK;
+    if (o->source_count > 1 || strcmp(o->outputs[j->first], o->out) != 0) MGN_TRY(mgn_make_directory(o->out));
+    if (j->count > 1) mgn_progress_begin(&j->progress, "applying", j->count);
+    for (size_t i = 0; i < j->count && status == MGN_OK; i++) {
+        status = mgn_interrupted() ? MGN_ERR_INTERRUPTED : write_picture(j, j->first + i, finished);
+        if (j->count > 1) mgn_progress_update(&j->progress, i + 1, "%s", o->sources[j->first + i]);
+    }
+    if (j->count > 1) mgn_progress_end(&j->progress);
+    return status;
+}
+
+/* Everything beside the pictures is prepared first, so that what fails leaves no picture behind either. */
+static mgn_status write_files(job *j) {
+    const recolor_options *o = j->o;
+    mgn_output_file *extras[MOST_EXTRAS] = {NULL};
+    mgn_image *finished = NULL;
     size_t count = 0;
-    const mgn_image_write_options options = {.quality = j->quality};
-    mgn_status status = mgn_image_prepare(j->after, j->out, &options, &outputs[count]);
-    if (status == MGN_OK && j->map_path) status = mgn_model_prepare(j->model, j->map_path, &outputs[++count]);
-    if (status == MGN_OK && j->sheet_path) status = prepare_sheet(j, &outputs[++count]);
-    if (status == MGN_OK && mgn_interrupted()) status = MGN_ERR_INTERRUPTED;
-    if (status == MGN_OK) return mgn_output_commit_all(outputs, count + 1);
-    for (size_t i = 0; i < MOST_OUTPUTS; i++) mgn_output_discard(outputs[i]);
+    mgn_status status = MGN_OK;
+    const double start = mgn_now();
+    if (j->mask) {
+        status = mgn_recolor_apply(j->map, j->source, &finished);
+        if (status == MGN_OK) status = mgn_mask_blend(j->source, j->mask, finished);
+    }
+    if (status == MGN_OK && o->map_path) status = mgn_look_prepare(j->model, &j->look, o->map_path, &extras[count++]);
+    if (status == MGN_OK && o->lut_path) status = mgn_lut_prepare(j->map, o->lut_size, o->lut_path, &extras[count++]);
+    if (status == MGN_OK && o->sheet_path) status = prepare_sheet(j, finished, &extras[count++]);
+    if (status == MGN_OK) status = write_pictures(j, finished);
+    j->apply_seconds = mgn_now() - start;
+    mgn_image_destroy(finished);
+    if (status == MGN_OK) return count ? mgn_output_commit_all(extras, count) : MGN_OK;
+    for (size_t i = 0; i < MOST_EXTRAS; i++) mgn_output_discard(extras[i]);
     return status;
 }
 
 /* ---- the report ---- */
 
-static mgn_status print_json(const job *j) {
+static const char *target_name(const recolor_options *o) {
+    return o->pixels ? "palette" : o->sinkhorn ? "sinkhorn" : o->components ? "gmm" : "gaussian";
+}
+
+static void add_names(cJSON *object, const job *j) {
+    const recolor_options *o = j->o;
+    if (j->count == 1 && !o->dry_run) cJSON_AddStringToObject(object, "output", o->outputs[j->first]);
+    cJSON *files = j->count > 1 && !o->dry_run ? cJSON_AddArrayToObject(object, "files") : NULL;
+    for (size_t i = 0; files && i < j->count; i++) {
+        cJSON *row = cJSON_CreateObject();
+        cJSON_AddStringToObject(row, "input", o->sources[j->first + i]);
+        cJSON_AddStringToObject(row, "output", o->outputs[j->first + i]);
+        cJSON_AddItemToArray(files, row);
+    }
+    if (o->map_path) cJSON_AddStringToObject(object, "map", o->map_path);
+    if (o->lut_path) cJSON_AddStringToObject(object, "lut", o->lut_path);
+    if (o->sheet_path) cJSON_AddStringToObject(object, "sheet", o->sheet_path);
+}
+
+static cJSON *report_json(const job *j) {
     cJSON *object = cJSON_CreateObject();
-    cJSON_AddStringToObject(object, "model", j->kind);
-    cJSON_AddStringToObject(object, "target",
-                            j->pixels       ? "palette"
-                            : j->sinkhorn   ? "sinkhorn"
-                            : j->components ? "gmm"
-                                            : "gaussian");
+    cJSON_AddStringToObject(object, "model", j->o->kind);
+    cJSON_AddStringToObject(object, "target", target_name(j->o));
     cJSON_AddNumberToObject(object, "components", (double)MGN_MAX(j->mixture.k, 1));
     cJSON_AddNumberToObject(object, "parameters", (double)mgn_model_parameter_count(j->model));
     cJSON_AddNumberToObject(object, "steps", (double)j->training.steps);
-    cJSON_AddNumberToObject(object, "seed", (double)j->common.seed);
-    cJSON_AddNumberToObject(object, "pixels", (double)j->source->width * (double)j->source->height);
+    cJSON_AddNumberToObject(object, "seed", (double)j->o->common.seed);
+    cJSON_AddNumberToObject(object, "pixels", j->pixels);
     cJSON_AddNumberToObject(object, "loss", j->figures.loss);
     cJSON_AddNumberToObject(object, "cost", j->figures.cost);
     cJSON_AddNumberToObject(object, "bures", j->figures.bures);
@@ -196,15 +210,12 @@ static mgn_status print_json(const job *j) {
     cJSON_AddNumberToObject(object, "compile_s", j->training.compile_seconds);
     cJSON_AddNumberToObject(object, "apply_s", j->apply_seconds);
     cJSON_AddStringToObject(object, "device", mgn_device_get_info(j->device)->spec);
-    cJSON_AddStringToObject(object, "output", j->out);
-    if (j->map_path) cJSON_AddStringToObject(object, "map", j->map_path);
-    if (j->sheet_path) cJSON_AddStringToObject(object, "sheet", j->sheet_path);
-    return cli_print_json(object);
+    add_names(object, j);
+    return object;
 }
 
-static mgn_status print_text(const job *j) {
-    cli_table *table = cli_table_create(
-        ">loss (KL)|>transport cost|>affine optimum|>sliced W2^2 before|>after|>learning|>applying|device");
+static void report_row(const job *j, cli_table *table) {
+    cli_table_cell(table, "%s", j->count == 1 ? j->o->sources[j->first] : "all sources");
     cli_table_cell(table, "%.4g", j->figures.loss);
     cli_table_cell(table, "%.4f", j->figures.cost);
     cli_table_cell(table, "%.4f", j->figures.bures);
@@ -213,27 +224,109 @@ static mgn_status print_text(const job *j) {
     cli_table_cell(table, "%.2f s", j->training.seconds + j->training.compile_seconds);
     cli_table_cell(table, "%.2f s", j->apply_seconds);
     cli_table_cell(table, "%s", mgn_device_get_info(j->device)->spec);
-    return cli_table_print(table);
 }
+
+/* The main colours of a palette, the largest share first: means of a small mixture. */
+static mgn_status show_palette(const job *j, const char *label, const mgn_matrix *palette, cli_table *table) {
+    mgn_matrix rows = {0};
+    mgn_mixture mixture = {0};
+    const mgn_mixture_fit_config fit = {.regularisation = 1e-4, .tolerance = 1e-3, .seed = j->o->common.seed};
+    MGN_TRY(mgn_palette_sample(palette, SHOWN_ROWS, j->o->common.seed, &rows));
+    mgn_colour_dither(&rows, j->o->common.seed);
+    const mgn_status status =
+        mgn_mixture_fit(j->device, rows.values, rows.rows, 3, MGN_MIN(SHOWN, rows.rows), &fit, &mixture, NULL);
+    cli_table_cell(table, "%s", label);
+    for (int64_t shown = 0; shown < SHOWN && status == MGN_OK; shown++) {
+        int64_t best = 0;
+        for (int64_t k = 1; k < mixture.k; k++)
+            if (mixture.weights[k] > mixture.weights[best]) best = k;
+        int rgb[3];
+        for (int64_t i = 0; i < 3; i++) rgb[i] = (int)rint(255 * fmin(fmax(mixture.means[3 * best + i], 0), 1));
+        cli_table_cell(table, mixture.weights[best] > 0 ? "#%02x%02x%02x %.0f %%" : "", rgb[0], rgb[1], rgb[2],
+                       100 * mixture.weights[best]);
+        mixture.weights[best] = 0;
+    }
+    mgn_mixture_free(&mixture);
+    mgn_matrix_free(&rows);
+    return status;
+}
+
+static mgn_status show_palettes(job *j) {
+    mgn_matrix after = {0};
+    cli_table *table = cli_table_create("palette|main colours| | | | ");
+    MGN_TRY(mgn_palette_sample(&j->from, SHOWN_ROWS, j->o->common.seed, &after));
+    mgn_status status = mgn_map_apply(j->map, after.values, after.rows, after.values);
+    if (status == MGN_OK) status = show_palette(j, "source", &j->from, table);
+    if (status == MGN_OK) status = show_palette(j, "target", &j->to, table);
+    if (status == MGN_OK) status = show_palette(j, "result", &after, table);
+    mgn_matrix_free(&after);
+    return status == MGN_OK ? cli_table_print(table) : status;
+}
+
+/* How to use the table on a film. */
+static void print_film_line(const recolor_options *o) {
+    const char *dot = o->lut_path ? strrchr(o->lut_path, '.') : NULL;
+    if (dot && strcmp(dot, ".cube") == 0 && !o->common.quiet)
+        mgn_note("on a film: ffmpeg -i IN.mp4 -vf lut3d=file=%s:interp=tetrahedral -c:a copy OUT.mp4", o->lut_path);
+}
+
+/* ---- the command ---- */
 
 static void clean_up(job *j) {
     mgn_map_destroy(j->map);
     mgn_model_destroy(j->model);
     mgn_mixture_free(&j->mixture);
-    mgn_image_destroy(j->after);
-    mgn_image_destroy(j->target);
+    mgn_image_destroy(j->mask);
     mgn_image_destroy(j->source);
-    if (j->device) mgn_device_close(j->device);
+    mgn_matrix_free(&j->from);
+}
+
+static mgn_status run_job(job *j, cJSON *reports, cli_table *table) {
+    mgn_status status = gather_source(j);
+    if (status == MGN_OK) status = learn(j);
+    if (status == MGN_OK && !j->o->dry_run) status = write_files(j);
+    if (status == MGN_OK && j->o->dry_run && !j->o->common.json) status = show_palettes(j);
+    if (status == MGN_OK && reports) cJSON_AddItemToArray(reports, report_json(j));
+    if (status == MGN_OK && table) report_row(j, table);
+    clean_up(j);
+    return status;
+}
+
+static mgn_status run_jobs(const recolor_options *o, mgn_device *device, const mgn_matrix *target) {
+    const size_t jobs = o->each ? o->source_count : 1;
+    cJSON *reports = o->common.json ? cJSON_CreateArray() : NULL;
+    cli_table *table = o->common.json
+                           ? NULL
+                           : cli_table_create("source|>loss (KL)|>transport cost|>affine optimum|>sliced W2^2 "
+                                              "before|>after|>learning|>applying|device");
+    mgn_status status = MGN_OK;
+    for (size_t i = 0; i < jobs && status == MGN_OK; i++) {
+        job j = {.o = o, .first = i, .count = o->each ? 1 : o->source_count, .device = device, .to = *target};
+        status = run_job(&j, reports, table);
+    }
+    if (status == MGN_OK && table) status = cli_table_print(table);
+    if (status == MGN_OK && reports) {
+        status = cli_print_json(jobs == 1 ? cJSON_DetachItemFromArray(reports, 0) : reports);
+        if (jobs > 1) reports = NULL;
+    }
+    cJSON_Delete(reports);
+    return status;
 }
 
 mgn_status cmd_recolor(const cli_command *command, int argc, char **argv) {
-    job j = {.palette = "palette", .smoothness = 0.75};
-    MGN_TRY(parse(command, argc, argv, &j));
-    if (j.common.help) return MGN_OK;
-    mgn_status status = compute(&j);
-    if (status == MGN_OK) status = write_outputs(&j);
-    if (status == MGN_OK) status = j.common.json ? print_json(&j) : print_text(&j);
-    if (status == MGN_ERR_INTERRUPTED) status = mgn_fail(status, "interrupted; nothing was written");
-    clean_up(&j);
+    recolor_options o;
+    mgn_device *device = NULL;
+    mgn_matrix target = {0};
+    mgn_status status = recolor_options_read(command, argc, argv, &o);
+    if (status == MGN_OK && !o.common.help) {
+        status = mgn_recolor_gather((const char *const *)o.targets, o.target_count, o.common.seed, &target);
+        if (status == MGN_OK) status = cli_open_device(&o.common, &device);
+        if (status == MGN_OK) status = run_jobs(&o, device, &target);
+        if (status == MGN_OK) print_film_line(&o);
+        if (status == MGN_ERR_INTERRUPTED) status = mgn_fail(status, "interrupted; nothing more was written");
+    }
+    mgn_matrix_free(&target);
+    if (device) mgn_device_close(device);
+    recolor_options_free(&o);
     return status;
 }

@@ -17,27 +17,27 @@
 #include "manual.h"
 
 static const cli_command commands[] = {
-    {"recolor", "give a picture the palette of another", "SOURCE --like TARGET -o OUT [options]",
-     "Learns a monotone gradient network that carries the colours of SOURCE to a palette with the mean and covariance "
-     "of "
-     "TARGET's, close to the least possible transport, and applies it to every pixel of SOURCE. Alpha, bit depth, "
-     "orientation, profile and EXIF of SOURCE are kept.\n"
+    {"recolor", "give pictures the palette of others", "SOURCE... --like TARGET -o OUT [options]",
+     "Learns a monotone gradient network that carries the colours of SOURCE to TARGET's palette with little transport, "
+     "and applies it to every pixel of SOURCE. Alpha, bit depth, orientation, profile and EXIF of SOURCE are kept. "
+     "Several sources, or a folder of them, share one map (--each: a map for each); several targets are one palette.\n"
      "\n"
-     "With --target gmm the palette is a mixture of Gaussians, fitted to TARGET's colours, and the network is fitted "
-     "to "
-     "optimal assignments of SOURCE's colours to samples of it: the sliced distance to TARGET's palette becomes about "
-     "half of what mean and covariance reach, and smooth areas stay smooth. With --target sinkhorn it is TARGET's "
-     "pixels themselves, by the debiased Sinkhorn divergence: nothing is assumed about their shape.\n"
+     "Colours of both palettes are matched by optimal assignment, and a sum of saturating units is fitted to the "
+     "pairs, "
+     "which is a convex problem. --smoothness trades a close palette for kept structure: with 1 the map is nearly "
+     "linear, with 0 it follows the palette as far as it can. Images outside the gamut are bent back into it. "
+     "--target gaussian matches mean and covariance alone, with the least transport that reaches them; gmm a mixture "
+     "of Gaussians; sinkhorn the palette by the debiased Sinkhorn divergence.\n"
      "\n"
-     "The table (and the JSON object) says: the loss, in nats; the transport cost E|x - g(x)|^2 and the least of any "
-     "map with exactly these moments; the squared sliced Wasserstein distance of the palettes before and after; "
-     "seconds of learning and applying. OUT, MAP and FILE appear together at the end, or not at all; none of them may "
-     "be an "
-     "input. Existing files are replaced.",
+     "The table (and the JSON object) says: the divergence of the Gaussians of result and target, in nats; the "
+     "transport cost E|x - g(x)|^2 and the least of any map that reaches the target's mean and covariance; the squared "
+     "sliced Wasserstein distance of the palettes before and after; seconds of learning and applying. OUT, MAP and "
+     "FILE appear together at the end, or not at all; none of them may be an input. Existing files are replaced.",
      "mgn recolor day.jpg --like sunset.jpg -o evening.jpg\n"
-     "mgn recolor day.jpg --like sunset.jpg -o evening.jpg --target gmm:1..10\n"
-     "mgn recolor day.jpg --like sunset.jpg -o evening.png --save evening.safetensors --sheet sheet.png\n",
-     1, 1, cmd_recolor},
+     "mgn recolor day.jpg --like sunset.jpg -o evening.jpg --smoothness 0.4 --strength 0.8\n"
+     "mgn recolor shots/*.jpg --like sunset.jpg -o evening/ --lut evening.cube --save evening.safetensors\n"
+     "mgn recolor day.jpg --like sunset.jpg -o evening.png --target gmm:1..10 --sheet sheet.png\n",
+     1, 1000000, cmd_recolor},
     {"apply", "apply a saved map to pictures and tables", "MAP FILE... -o OUTDIR [options]",
      "Applies a map that `mgn recolor --save` or `mgn fit` kept to every pixel of each picture and to every row of "
      "each "

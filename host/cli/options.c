@@ -127,10 +127,18 @@ static mgn_status store(const cli_option *option, const char *text) {
     case CLI_LONG: return mgn_parse_integer(what, text, (int64_t)option->low, (int64_t)option->high, option->target);
     case CLI_REAL: return mgn_parse_real(what, text, option->low, option->high, option->target);
     case CLI_CHOICE: return store_choice(option, what, text);
-    case CLI_TEXT: break;
+    case CLI_TEXT:
+    case CLI_LIST: break;
     }
     if (!*text) return mgn_fail(MGN_ERR_ARGUMENT, "%s needs %s, and was given an empty text", what, option->value);
-    *(const char **)option->target = text;
+    if (option->kind == CLI_TEXT) {
+        *(const char **)option->target = text;
+        return MGN_OK;
+    }
+    cli_list *list = option->target;
+    if (list->count == CLI_LONGEST_LIST)
+        return mgn_fail(MGN_ERR_ARGUMENT, "%s may be given %d times", what, CLI_LONGEST_LIST);
+    list->items[list->count++] = text;
     return MGN_OK;
 }
 

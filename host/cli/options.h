@@ -24,8 +24,16 @@ typedef enum cli_kind {
     CLI_LONG,  /* int64_t *, in low..high (below 2^53) */
     CLI_REAL,  /* double *, finite, in low..high */
     CLI_TEXT,  /* const char **, not empty */
+    CLI_LIST,  /* cli_list *: a text each time the option is given */
     CLI_CHOICE /* const char **, one of the words of `value`: "exact|sinkhorn" */
 } cli_kind;
+
+/* The texts of an option that may be given several times. */
+enum { CLI_LONGEST_LIST = 256 };
+typedef struct cli_list {
+    const char *items[CLI_LONGEST_LIST];
+    size_t count;
+} cli_list;
 
 typedef struct cli_option {
     const char *label; /* long form, without the dashes */

@@ -58,6 +58,27 @@ static mgn_status list_pictures(const char *path, name_list *list) {
     return MGN_OK;
 }
 
+/* Names and the pointers to them are one block. */
+mgn_status mgn_folder_pictures(const char *path, char ***pictures, size_t *count) {
+    name_list list = {0};
+    mgn_status status = list_pictures(path, &list);
+    size_t room = list.count * sizeof(char *);
+    for (size_t i = 0; i < list.count; i++) room += strlen(path) + strlen(list.names[i]) + 2;
+    char **block = status == MGN_OK ? mgn_alloc(room, 1) : NULL;
+    if (status == MGN_OK && !block) status = MGN_ERR_MEMORY;
+    if (block) {
+        char *text = (char *)(block + list.count);
+        for (size_t i = 0; i < list.count; i++) {
+            block[i] = text;
+            text += sprintf(text, "%s/%s", path, list.names[i]) + 1;
+        }
+        *pictures = block;
+        *count = list.count;
+    }
+    free_names(&list);
+    return status;
+}
+
 /* ---- pictures ---- */
 
 static mgn_status read_upright(const char *folder, const char *name, mgn_image **image) {

@@ -105,7 +105,7 @@ void mgn_colour_to_space(mgn_colour_space space, float *colours, int64_t n) {
 /* ---- the way back into the gamut ---- */
 
 /* How much of [0, 1] at either end bends to make room. */
-static const double shoulder = 0.1;
+static const double shoulder = 0.03;
 
 static mgn_node *row_of(mgn_graph *graph, const double values[3]) { return mgn_table(graph, values, MGN_SHAPE(1, 3)); }
 

@@ -31,7 +31,7 @@ enum { DIRECTIONS = 32, PLACES = 5, SHARPNESSES = 2, PER_DIRECTION = 1 + PLACES 
 enum { UNITS = DIRECTIONS * PER_DIRECTION, BLOCKS = 8, NOISE_STREAM = 0x6e6f6973 };
 
 /* Standard deviations of the noise at smoothness 0 and 1. */
-static const double least_noise = 0.01, most_noise = 0.5;
+static const double least_noise = 0.01, most_noise = 2;
 
 /* B of the units that are linear over all colours, and the sharpest ones' at a noise: a bend that the noise hides is
  * left out of the dictionary. */

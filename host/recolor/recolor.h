@@ -47,7 +47,20 @@ mgn_status mgn_recolor_learn_sinkhorn(mgn_model *model, mgn_device *device, cons
 mgn_status mgn_recolor_learn_pixels(const mgn_matrix *source, const mgn_matrix *target,
                                     const mgn_recolor_config *config, mgn_model **model, mgn_train_result *result);
 
+/* Colours of picture files, at most MGN_RECOLOR_PALETTE of a few: as many of each. The caller frees `palette`. */
+mgn_status mgn_recolor_gather(const char *const *paths, size_t count, uint64_t seed, mgn_matrix *palette);
+
+/* A mask for `image`: white where it is to change. The colours behind it, and a changed picture blended with the one
+ * before as the mask says. The caller destroys the mask and frees the palette. */
+mgn_status mgn_mask_read(const char *path, const mgn_image *image, mgn_image **mask);
+mgn_status mgn_mask_palette(const mgn_image *image, const mgn_image *mask, uint64_t seed, mgn_matrix *palette);
+mgn_status mgn_mask_blend(const mgn_image *before, const mgn_image *mask, mgn_image *after);
+
 /* mgn_look_save up to the commit. */
 mgn_status mgn_look_prepare(const mgn_model *model, const mgn_look *look, const char *path, mgn_output_file **written);
+
+/* mgn_lut_write up to the commit, and whether it would take that size under that name. */
+mgn_status mgn_lut_prepare(mgn_map *map, int size, const char *path, mgn_output_file **written);
+mgn_status mgn_lut_check(int size, const char *path);
 
 #endif

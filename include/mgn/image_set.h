@@ -45,6 +45,10 @@ MGN_API mgn_status mgn_cifar_read(const char *path, mgn_image_set *set);
 /** The same from memory; `label` is what error sentences call the bytes. */
 MGN_API mgn_status mgn_cifar_parse(const void *bytes, size_t size, const char *label, mgn_image_set *set);
 
+/** The picture files of a folder (by their endings .jpg, .jpeg, .png; hidden ones left out), sorted by name, as paths that
+ *  begin with the folder's: one block, for the caller to free with mgn_free. Errors: IO (no such folder, none in it). */
+MGN_API mgn_status mgn_folder_pictures(const char *path, char ***pictures, size_t *count);
+
 /** How a folder's pictures become a set. All zero: RGB in the shape of the first picture. */
 typedef struct mgn_folder_options {
     int64_t width, height; /**< both, or neither */
