@@ -186,7 +186,7 @@ START_TEST(bad_input_is_told_in_a_sentence) {
         {"gmm %s -k 5 --tolerance 0", 2, "--tolerance: '0'"},
         {"gmm none.png", 1, "none.png does not exist"},
         {"gmm %s --starts 0", 2, "--starts: '0'"},
-        {"recolor %s --like %s -o o.png --target gauss", 2, "--target: 'gauss' is not gaussian, gmm, gmm:K"},
+        {"recolor %s --like %s -o o.png --target gauss", 2, "--target: 'gauss' is not palette, gaussian, gmm, gmm:K"},
         {"recolor %s --like %s -o o.png --target gmm:", 2, "--target gmm: '' is not a whole number"},
         {"recolor %s --like %s -o o.png --target gmm:0", 2, "--target gmm: '0' is not a whole number"},
         {"recolor %s --like %s -o o.png --target gmm:4..2", 2, "ends before it begins"},

@@ -31,6 +31,7 @@ typedef struct job {
     mgn_train_result training;
     mgn_recolor_quality figures;
     double pixels, apply_seconds;
+    size_t *written; /* pictures that have their names */
 } job;
 
 /* ---- learning ---- */
@@ -119,55 +120,64 @@ static mgn_status prepare_sheet(const job *j, const mgn_image *finished, mgn_out
     return status;
 }
 
-/* One picture, in memory for a mask, else streamed where its format allows. */
-static mgn_status write_picture(job *j, size_t i, const mgn_image *finished) {
+/* One picture up to its commit; from memory when it is there already. */
+static mgn_status prepare_picture(job *j, size_t i, const mgn_image *finished, mgn_output_file **output) {
     const recolor_options *o = j->o;
     const mgn_image_write_options options = {.quality = o->quality};
     size_t width = 0, height = 0;
     if (finished) {
-        MGN_TRY(mgn_image_write(finished, o->outputs[i], &options));
+        MGN_TRY(mgn_image_prepare(finished, o->outputs[i], &options, output));
         width = finished->width;
         height = finished->height;
     } else {
-        MGN_TRY(mgn_recolor_file(j->map, o->sources[i], o->outputs[i], &options, &width, &height));
+        MGN_TRY(mgn_recolor_prepare(j->map, o->sources[i], o->outputs[i], &options, &width, &height, output));
     }
     j->pixels += (double)width * (double)height;
-    return MGN_OK;
+    return mgn_interrupted() ? MGN_ERR_INTERRUPTED : MGN_OK;
 }
 
-static mgn_status write_pictures(job *j, const mgn_image *finished) {
+/* All pictures but the job's last get their names as they are finished; the last one's is left to `output`. */
+static mgn_status write_pictures(job *j, const mgn_image *finished, mgn_output_file **output) {
     const recolor_options *o = j->o;
     mgn_status status = MGN_OK;
     if (o->source_count > 1 || strcmp(o->outputs[j->first], o->out) != 0) MGN_TRY(mgn_make_directory(o->out));
     if (j->count > 1) mgn_progress_begin(&j->progress, "applying", j->count);
     for (size_t i = 0; i < j->count && status == MGN_OK; i++) {
-        status = mgn_interrupted() ? MGN_ERR_INTERRUPTED : write_picture(j, j->first + i, finished);
-        if (j->count > 1) mgn_progress_update(&j->progress, i + 1, "%s", o->sources[j->first + i]);
+        status = prepare_picture(j, j->first + i, finished, output);
+        if (status != MGN_OK || i + 1 == j->count) break;
+        status = mgn_output_commit(*output);
+        *output = NULL;
+        *j->written += status == MGN_OK;
+        mgn_progress_update(&j->progress, i + 1, "%s", o->sources[j->first + i]);
     }
     if (j->count > 1) mgn_progress_end(&j->progress);
     return status;
 }
 
-/* Everything beside the pictures is prepared first, so that what fails leaves no picture behind either. */
+/* What belongs to a single picture appears with it, all of it or nothing. */
 static mgn_status write_files(job *j) {
     const recolor_options *o = j->o;
-    mgn_output_file *extras[MOST_EXTRAS] = {NULL};
+    mgn_output_file *files[1 + MOST_EXTRAS] = {NULL};
     mgn_image *finished = NULL;
-    size_t count = 0;
+    size_t count = 1;
     mgn_status status = MGN_OK;
     const double start = mgn_now();
     if (j->mask) {
         status = mgn_recolor_apply(j->map, j->source, &finished);
         if (status == MGN_OK) status = mgn_mask_blend(j->source, j->mask, finished);
     }
-    if (status == MGN_OK && o->map_path) status = mgn_look_prepare(j->model, &j->look, o->map_path, &extras[count++]);
-    if (status == MGN_OK && o->lut_path) status = mgn_lut_prepare(j->map, o->lut_size, o->lut_path, &extras[count++]);
-    if (status == MGN_OK && o->sheet_path) status = prepare_sheet(j, finished, &extras[count++]);
-    if (status == MGN_OK) status = write_pictures(j, finished);
+    if (status == MGN_OK && o->map_path) status = mgn_look_prepare(j->model, &j->look, o->map_path, &files[count++]);
+    if (status == MGN_OK && o->lut_path) status = mgn_lut_prepare(j->map, o->lut_size, o->lut_path, &files[count++]);
+    if (status == MGN_OK && o->sheet_path) status = prepare_sheet(j, finished, &files[count++]);
+    if (status == MGN_OK) status = write_pictures(j, finished, &files[0]);
     j->apply_seconds = mgn_now() - start;
     mgn_image_destroy(finished);
-    if (status == MGN_OK) return count ? mgn_output_commit_all(extras, count) : MGN_OK;
-    for (size_t i = 0; i < MOST_EXTRAS; i++) mgn_output_discard(extras[i]);
+    if (status == MGN_OK) {
+        status = mgn_output_commit_all(files, count);
+        *j->written += status == MGN_OK;
+        return status;
+    }
+    for (size_t i = 0; i < MGN_COUNT(files); i++) mgn_output_discard(files[i]);
     return status;
 }
 
@@ -292,7 +302,7 @@ static mgn_status run_job(job *j, cJSON *reports, cli_table *table) {
     return status;
 }
 
-static mgn_status run_jobs(const recolor_options *o, mgn_device *device, const mgn_matrix *target) {
+static mgn_status run_jobs(const recolor_options *o, mgn_device *device, const mgn_matrix *target, size_t *written) {
     const size_t jobs = o->each ? o->source_count : 1;
     cJSON *reports = o->common.json ? cJSON_CreateArray() : NULL;
     cli_table *table = o->common.json
@@ -301,7 +311,12 @@ static mgn_status run_jobs(const recolor_options *o, mgn_device *device, const m
                                               "before|>after|>learning|>applying|device");
     mgn_status status = MGN_OK;
     for (size_t i = 0; i < jobs && status == MGN_OK; i++) {
-        job j = {.o = o, .first = i, .count = o->each ? 1 : o->source_count, .device = device, .to = *target};
+        job j = {.o = o,
+                 .first = i,
+                 .count = o->each ? 1 : o->source_count,
+                 .device = device,
+                 .to = *target,
+                 .written = written};
         status = run_job(&j, reports, table);
     }
     if (status == MGN_OK && table) status = cli_table_print(table);
@@ -317,13 +332,17 @@ mgn_status cmd_recolor(const cli_command *command, int argc, char **argv) {
     recolor_options o;
     mgn_device *device = NULL;
     mgn_matrix target = {0};
+    size_t written = 0;
     mgn_status status = recolor_options_read(command, argc, argv, &o);
     if (status == MGN_OK && !o.common.help) {
         status = mgn_recolor_gather((const char *const *)o.targets, o.target_count, o.common.seed, &target);
         if (status == MGN_OK) status = cli_open_device(&o.common, &device);
-        if (status == MGN_OK) status = run_jobs(&o, device, &target);
+        if (status == MGN_OK) status = run_jobs(&o, device, &target, &written);
         if (status == MGN_OK) print_film_line(&o);
-        if (status == MGN_ERR_INTERRUPTED) status = mgn_fail(status, "interrupted; nothing more was written");
+        if (status == MGN_ERR_INTERRUPTED)
+            status = written
+                         ? mgn_fail(status, "interrupted; %zu of %zu pictures were written", written, o.source_count)
+                         : mgn_fail(status, "interrupted; nothing was written");
     }
     mgn_matrix_free(&target);
     if (device) mgn_device_close(device);

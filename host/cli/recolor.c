@@ -63,9 +63,10 @@ static mgn_status name_outputs(recolor_options *o) {
     o->outputs = mgn_arena_alloc(o->arena, o->source_count, sizeof *o->outputs);
     if (!o->outputs) return MGN_ERR_MEMORY;
     if (o->dry_run) return MGN_OK;
-    const bool into_folder = o->source_count > 1 || is_folder(o->out) || o->out[strlen(o->out) - 1] == '/';
     mgn_image_format format;
-    if (into_folder && !is_folder(o->out) && mgn_image_format_of(o->out, &format) == MGN_OK)
+    const bool folder = is_folder(o->out), picture = mgn_image_format_of(o->out, &format) == MGN_OK;
+    const bool into_folder = o->source_count > 1 || (folder && !picture) || o->out[strlen(o->out) - 1] == '/';
+    if (into_folder && !folder && picture)
         return mgn_fail(MGN_ERR_ARGUMENT,
                         "%s: the results of %zu pictures go to a folder, and this is a picture's name", o->out,
                         o->source_count);
@@ -101,9 +102,8 @@ static mgn_status check_outputs(const recolor_options *o) {
     }
     for (size_t i = 0; i < o->source_count && !o->dry_run; i++) {
         MGN_TRY(check_output(o, o->outputs[i], extras, OUTPUT_KINDS));
-        if (o->source_count == 1 &&
-            !(strrchr(o->outputs[0], '/') && !is_folder(o->out) && strcmp(o->outputs[0], o->out) != 0))
-            MGN_TRY(cli_check_writable(o->outputs[0]));
+        /* A folder that is missing is made with the first result: a failure before that leaves nothing behind. */
+        if (strcmp(o->outputs[i], o->out) == 0 || is_folder(o->out)) MGN_TRY(cli_check_writable(o->outputs[i]));
     }
     return MGN_OK;
 }

@@ -120,12 +120,12 @@ mgn_status mgn_image_check_options(const mgn_image_write_options *given, mgn_ima
 /* Changes `pixels` RGB pixels of 8 bits in place. Called from either of two threads, in any order of bands. */
 typedef mgn_status mgn_band_function(void *context, unsigned char *rgb, size_t pixels);
 
-/* Reads `source`, changes its pixels and writes `target`, band by band on two threads. Only for 8-bit colour JPEG to JPEG:
- * with anything else nothing is written and `done` is false. Each thread has its own context; where the second is NULL
+/* Reads `source`, changes its pixels and writes what is to become `target` (up to the commit), band by band on two threads.
+ * Only for 8-bit colour JPEG to JPEG: with anything else nothing is written and `written` is NULL. Each thread has its own context; where the second is NULL
  * both have the first and take turns. Sizes are those of the picture. */
 mgn_status mgn_image_stream(const char *source, const char *target, const mgn_image_write_options *options,
                             mgn_band_function *change, void *const contexts[2], size_t *width, size_t *height,
-                            bool *done);
+                            mgn_output_file **written);
 
 /* Checks a header's size against MGN_IMAGE_MAX_PIXELS. */
 mgn_status mgn_image_check_size(const char *name, size_t width, size_t height);

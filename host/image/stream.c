@@ -144,15 +144,18 @@ static mgn_status run(stream *s) {
     return s->status == MGN_OK ? MGN_OK : mgn_fail(s->status, "%s", s->sentence);
 }
 
-static mgn_status run_to(stream *s, const char *target, const mgn_image_write_options *options) {
+static mgn_status run_to(stream *s, const char *target, const mgn_image_write_options *options,
+                         mgn_output_file **written) {
     mgn_output_file *output = NULL;
     MGN_TRY(mgn_output_open(target, &output));
     mgn_status status = mgn_jpeg_encoder_open(s->header, output, target, options, &s->encoder);
     if (status == MGN_OK) status = run(s);
     if (s->encoder) s->encoder->close(s->encoder);
     for (int i = 0; i < BANDS; i++) mgn_free(s->bands[i]);
-    if (status == MGN_OK) return mgn_output_commit(output);
-    mgn_output_discard(output);
+    if (status == MGN_OK)
+        *written = output;
+    else
+        mgn_output_discard(output);
     return status;
 }
 
@@ -164,24 +167,23 @@ static bool can_stream(const mgn_image *header, const char *target) {
 }
 
 static mgn_status stream_bytes(stream *s, const unsigned char *bytes, size_t size, const char *source,
-                               const char *target, const mgn_image_write_options *options, bool *done) {
+                               const char *target, const mgn_image_write_options *options, mgn_output_file **written) {
     s->header->metadata = mgn_metadata_create();
     if (!s->header->metadata) return MGN_ERR_MEMORY;
     if (size < 3 || memcmp(bytes, "\xff\xd8\xff", 3) != 0) return MGN_OK;
     MGN_TRY(mgn_jpeg_decoder_open(bytes, size, source, s->header, &s->decoder));
     if (!can_stream(s->header, target)) return MGN_OK;
     s->header->orientation = mgn_exif_orientation(s->header->metadata->exif.bytes, s->header->metadata->exif.size);
-    *done = true;
-    return run_to(s, target, options);
+    return run_to(s, target, options, written);
 }
 
 mgn_status mgn_image_stream(const char *source, const char *target, const mgn_image_write_options *given,
                             mgn_band_function *change, void *const contexts[2], size_t *width, size_t *height,
-                            bool *done) {
+                            mgn_output_file **written) {
     unsigned char *bytes = NULL;
     size_t size = 0;
     mgn_image_write_options options;
-    *done = false;
+    *written = NULL;
     MGN_TRY(mgn_image_check_options(given, &options));
     MGN_TRY(mgn_file_read(source, MGN_IMAGE_MAX_FILE, &bytes, &size));
     mgn_image header = {.orientation = 1};
@@ -189,7 +191,7 @@ mgn_status mgn_image_stream(const char *source, const char *target, const mgn_im
     pthread_mutex_init(&s.lock, NULL);
     pthread_mutex_init(&s.changing, NULL);
     pthread_cond_init(&s.moved, NULL);
-    mgn_status status = stream_bytes(&s, bytes, size, source, target, &options, done);
+    mgn_status status = stream_bytes(&s, bytes, size, source, target, &options, written);
     if (s.decoder) s.decoder->close(s.decoder);
     *width = header.width;
     *height = header.height;

@@ -81,28 +81,36 @@ static mgn_status map_band(void *map, unsigned char *rgb, size_t pixels) {
 }
 
 static mgn_status whole_file(mgn_map *map, const char *source, const char *target,
-                             const mgn_image_write_options *options, size_t *width, size_t *height) {
+                             const mgn_image_write_options *options, size_t *width, size_t *height,
+                             mgn_output_file **written) {
     mgn_image *before = NULL, *after = NULL;
     MGN_TRY(mgn_image_read(source, &before));
     *width = before->width;
     *height = before->height;
     mgn_status status = mgn_recolor_apply(map, before, &after);
     mgn_image_destroy(before);
-    if (status == MGN_OK) status = mgn_image_write(after, target, options);
+    if (status == MGN_OK) status = mgn_image_prepare(after, target, options, written);
     mgn_image_destroy(after);
     return status;
 }
 
-mgn_status mgn_recolor_file(mgn_map *map, const char *source, const char *target,
-                            const mgn_image_write_options *options, size_t *width, size_t *height) {
-    bool done = false;
+mgn_status mgn_recolor_prepare(mgn_map *map, const char *source, const char *target,
+                               const mgn_image_write_options *options, size_t *width, size_t *height,
+                               mgn_output_file **written) {
     MGN_TRY(check_dimension(map));
     MGN_TRY(check_finite(map));
     mgn_map *twin = NULL;
     MGN_TRY(mgn_map_twin(map, &twin));
     mgn_status status =
-        mgn_image_stream(source, target, options, map_band, (void *const[]){map, twin}, width, height, &done);
+        mgn_image_stream(source, target, options, map_band, (void *const[]){map, twin}, width, height, written);
     mgn_map_destroy(twin);
     MGN_TRY(status);
-    return done ? MGN_OK : whole_file(map, source, target, options, width, height);
+    return *written ? MGN_OK : whole_file(map, source, target, options, width, height, written);
+}
+
+mgn_status mgn_recolor_file(mgn_map *map, const char *source, const char *target,
+                            const mgn_image_write_options *options, size_t *width, size_t *height) {
+    mgn_output_file *output = NULL;
+    MGN_TRY(mgn_recolor_prepare(map, source, target, options, width, height, &output));
+    return mgn_output_commit(output);
 }

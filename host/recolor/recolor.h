@@ -56,6 +56,11 @@ mgn_status mgn_mask_read(const char *path, const mgn_image *image, mgn_image **m
 mgn_status mgn_mask_palette(const mgn_image *image, const mgn_image *mask, uint64_t seed, mgn_matrix *palette);
 mgn_status mgn_mask_blend(const mgn_image *before, const mgn_image *mask, mgn_image *after);
 
+/* mgn_recolor_file up to the commit. */
+mgn_status mgn_recolor_prepare(mgn_map *map, const char *source, const char *target,
+                               const mgn_image_write_options *options, size_t *width, size_t *height,
+                               mgn_output_file **written);
+
 /* mgn_look_save up to the commit. */
 mgn_status mgn_look_prepare(const mgn_model *model, const mgn_look *look, const char *path, mgn_output_file **written);
 

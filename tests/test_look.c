@@ -1,0 +1,371 @@
+/* Looks and tables of colours: non-negative least squares against its optimality conditions, each part of a look against
+ * plain arithmetic, what files keep, and interpolated tables against the map. */
+#include "pictures.h"
+
+#include <stdio.h>
+
+#include <mgn/device.h>
+#include <mgn/look.h>
+#include <mgn/recolor.h>
+
+#include "ot/ot.h"
+#include "recolor/recolor.h"
+
+enum { COLOURS = 400 };
+
+static mgn_device *device;
+
+static void open_device(void) { MGN_ASSERT_OK(mgn_device_open("cpu", &device)); }
+static void close_device(void) { mgn_device_close(device); }
+
+/* ---- non-negative least squares ---- */
+
+/* At the optimum slopes are 0 where a > 0, and not positive where a = 0. */
+START_TEST(nnls_meets_its_conditions) {
+    enum { N = 12, ROWS = 30 };
+    mgn_test_random random = MGN_TEST_RANDOM();
+    for (int trial = 0; trial < 20; trial++) {
+        double Z[ROWS][N], y[ROWS], gram[N * N] = {0}, moment[N] = {0}, a[N];
+        int positive = 0;
+        for (int i = 0; i < ROWS; i++) {
+            y[i] = mgn_test_normal(&random);
+            for (int j = 0; j < N; j++) Z[i][j] = mgn_test_normal(&random);
+        }
+        for (int j = 0; j < N; j++)
+            for (int i = 0; i < ROWS; i++) {
+                moment[j] += Z[i][j] * y[i];
+                for (int k = 0; k < N; k++) gram[j * N + k] += Z[i][j] * Z[i][k];
+            }
+        MGN_ASSERT_OK(mgn_nnls(gram, moment, N, N, a));
+        for (int j = 0; j < N; j++) {
+            double slope = moment[j];
+            for (int k = 0; k < N; k++) slope -= gram[j * N + k] * a[k];
+            ck_assert_double_ge(a[j], 0);
+            if (a[j] > 0) ck_assert_double_le(fabs(slope), 1e-8);
+            ck_assert_double_le(slope, 1e-6);
+            positive += a[j] > 0;
+        }
+        ck_assert_int_gt(positive, 0);
+        MGN_ASSERT_OK(mgn_nnls(gram, moment, N, 2, a));
+        positive = 0;
+        for (int j = 0; j < N; j++) positive += a[j] > 0;
+        ck_assert_int_le(positive, 2);
+    }
+}
+END_TEST
+
+/* Two equal columns: one of them does. */
+START_TEST(nnls_takes_columns_that_depend) {
+    const double gram[4] = {2, 2, 2, 2}, moment[2] = {4, 4};
+    double a[2];
+    MGN_ASSERT_OK(mgn_nnls(gram, moment, 2, 2, a));
+    ck_assert_double_eq_tol(a[0] + a[1], 2, 1e-9);
+}
+END_TEST
+
+/* ---- looks ---- */
+
+/* g(x) = slope x + shift, nearly: saturating units far from their ends. */
+static mgn_model *make_linear(double slope, double shift) {
+    const mgn_model_config config = {.kind = "mmgn", .d = 3, .h = 1, .layers = 1, .activation = MGN_TANH};
+    mgn_model *model = NULL;
+    MGN_ASSERT_OK(mgn_model_create(&config, 1, &model));
+    const mgn_parameter *parameters = NULL;
+    const size_t count = mgn_model_parameters(model, &parameters);
+    double *values = mgn_model_values(model);
+    for (size_t i = 0; i < count; i++) {
+        double *at = values + parameters[i].offset;
+        for (int64_t k = 0; k < mgn_shape_count(parameters[i].shape); k++) at[k] = 0;
+        for (int64_t k = 0; *parameters[i].label == 'V' && k < 3; k++) at[4 * k] = sqrt(slope);
+        for (int64_t k = 0; i + 1 == count && k < 3; k++) at[k] = shift;
+    }
+    return model;
+}
+
+static void draw(float *colours) {
+    mgn_test_random random = MGN_TEST_RANDOM();
+    for (int i = 0; i < 3 * COLOURS; i++) colours[i] = (float)mgn_test_uniform(&random, 0, 1);
+}
+
+static void look_at(const mgn_model *model, const mgn_look *look, const float *x, float *y) {
+    mgn_map *map = NULL;
+    MGN_ASSERT_OK(mgn_look_map(model, device, look, &map));
+    MGN_ASSERT_OK(mgn_map_apply(map, x, COLOURS, y));
+    mgn_map_destroy(map);
+}
+
+/* With strength 0, and with the identity, every space gives the colour back. */
+START_TEST(spaces_go_there_and_back) {
+    float x[3 * COLOURS], y[3 * COLOURS];
+    mgn_model *identity = make_linear(1, 0), *other = make_linear(0.5, 0.1);
+    draw(x);
+    for (int space = 0; mgn_colour_space_name((mgn_colour_space)space); space++)
+        for (int i = 0; i < 2; i++) {
+            mgn_look look = MGN_LOOK;
+            look.space = (mgn_colour_space)space;
+            look.strength = i;
+            look_at(i ? identity : other, &look, x, y);
+            for (int k = 0; k < 3 * COLOURS; k++) ck_assert_double_eq_tol((double)y[k], (double)x[k], 3e-5);
+        }
+    mgn_model_destroy(identity);
+    mgn_model_destroy(other);
+}
+END_TEST
+
+/* Oklab of sRGB's red, as published (L .628, a .2249, b .1258); linear light of mid grey. */
+START_TEST(spaces_have_known_values) {
+    float red[3] = {1, 0, 0}, grey[3] = {0.5f, 0.5f, 0.5f};
+    mgn_colour_to_space(MGN_SPACE_OKLAB, red, 1);
+    ck_assert_double_eq_tol((double)red[0], 0.6280, 1e-4);
+    ck_assert_double_eq_tol((double)red[1], 0.2249, 1e-4);
+    ck_assert_double_eq_tol((double)red[2], 0.1258, 1e-4);
+    mgn_colour_to_space(MGN_SPACE_LINEAR, grey, 1);
+    ck_assert_double_eq_tol((double)grey[1], 0.214041, 1e-5);
+}
+END_TEST
+
+START_TEST(strength_is_the_way_between) {
+    float x[3 * COLOURS], y[3 * COLOURS];
+    mgn_model *model = make_linear(0.5, 0.1);
+    mgn_look look = MGN_LOOK;
+    look.strength = 0.25;
+    draw(x);
+    look_at(model, &look, x, y);
+    for (int k = 0; k < 3 * COLOURS; k++)
+        ck_assert_double_eq_tol((double)y[k], 0.75 * (double)x[k] + 0.25 * (0.5 * (double)x[k] + 0.1), 1e-6);
+    mgn_model_destroy(model);
+}
+END_TEST
+
+/* Luma stays, and nothing leaves the gamut for it. */
+START_TEST(luma_is_kept) {
+    float x[3 * COLOURS], y[3 * COLOURS];
+    mgn_model *model = make_linear(2.5, -0.6);
+    mgn_look look = MGN_LOOK;
+    look.protect_luma = true;
+    draw(x);
+    look_at(model, &look, x, y);
+    for (int i = 0; i < COLOURS; i++) {
+        const float *a = x + 3 * i, *b = y + 3 * i;
+        ck_assert_double_eq_tol(0.2126 * (double)a[0] + 0.7152 * (double)a[1] + 0.0722 * (double)a[2],
+                                0.2126 * (double)b[0] + 0.7152 * (double)b[1] + 0.0722 * (double)b[2], 1e-5);
+        for (int k = 0; k < 3; k++) ck_assert(b[k] > -1e-5f && b[k] < 1 + 1e-5f);
+    }
+    mgn_model_destroy(model);
+}
+END_TEST
+
+/* What leaves [0, 1] is bent back, in order; what stays inside is left alone. */
+START_TEST(the_gamut_is_reached_smoothly) {
+    float x[3 * COLOURS], y[3 * COLOURS];
+    for (int i = 0; i < 3 * COLOURS; i++) x[i] = (float)(i / 3) / (COLOURS - 1);
+    mgn_model *wide = make_linear(1.5, -0.2), *inside = make_linear(0.5, 0.2);
+    mgn_look look = MGN_LOOK;
+    MGN_ASSERT_OK(mgn_look_measure(wide, device, x, COLOURS, &look));
+    ck_assert_double_eq_tol(look.low[0], -0.2, 1e-5);
+    ck_assert_double_eq_tol(look.high[2], 1.3, 1e-5);
+    look_at(wide, &look, x, y);
+    ck_assert_double_eq_tol((double)y[0], 0, 1e-5);
+    ck_assert_double_eq_tol((double)y[3 * COLOURS - 1], 1, 1e-5);
+    for (int i = 1; i < COLOURS; i++) {
+        const double step = (double)(y[3 * i] - y[3 * i - 3]), straight = 1.5 / (COLOURS - 1);
+        const double before = 1.5 * (double)x[3 * i - 3] - 0.2, after = 1.5 * (double)x[3 * i] - 0.2;
+        ck_assert_double_gt(step, 0);
+        if (before > 0.2 && after < 0.8) {
+            ck_assert_double_eq_tol(step, straight, 1e-6);
+            ck_assert_double_eq_tol((double)y[3 * i], after, 1e-5);
+        }
+    }
+    look = MGN_LOOK;
+    MGN_ASSERT_OK(mgn_look_measure(inside, device, x, COLOURS, &look));
+    ck_assert(look.low[1] == 0 && look.high[1] == 1);
+    mgn_model_destroy(wide);
+    mgn_model_destroy(inside);
+}
+END_TEST
+
+START_TEST(files_keep_looks) {
+    mgn_model *model = make_linear(0.9, 0.05), *back = NULL;
+    mgn_look look = {MGN_SPACE_OKLAB, 0.7, true, {-0.1, 0, -0.25}, {1, 1.125, 1}}, found;
+    const char *path = mgn_test_path("look.safetensors");
+    MGN_ASSERT_OK(mgn_look_save(model, &look, path));
+    MGN_ASSERT_OK(mgn_look_load(path, &back, &found));
+    ck_assert(found.space == look.space && found.protect_luma);
+    ck_assert_double_eq(found.strength, 0.7);
+    for (int k = 0; k < 3; k++) {
+        ck_assert_double_eq_tol(found.low[k], look.low[k], 1e-9);
+        ck_assert_double_eq_tol(found.high[k], look.high[k], 1e-9);
+    }
+    mgn_model_destroy(back);
+    MGN_ASSERT_OK(mgn_model_save(model, path));
+    MGN_ASSERT_OK(mgn_look_load(path, &back, &found));
+    ck_assert(found.space == MGN_SPACE_SRGB && found.strength == 1 && !found.protect_luma);
+    mgn_model_destroy(back);
+    look.strength = 2;
+    MGN_ASSERT_FAILS(mgn_look_save(model, &look, path), MGN_ERR_ARGUMENT, "a strength from 0 to 1");
+    mgn_model_destroy(model);
+}
+END_TEST
+
+/* ---- tables ---- */
+
+/* Trilinear interpolation in a .cube file as other programs do it. */
+static double interpolate(const float *table, int size, const float x[3], int channel) {
+    double place[3], sum = 0;
+    int cell[3];
+    for (int k = 0; k < 3; k++) {
+        place[k] = (double)x[k] * (size - 1);
+        cell[k] = (int)fmin(place[k], size - 2);
+        place[k] -= cell[k];
+    }
+    for (int corner = 0; corner < 8; corner++) {
+        double share = 1;
+        int at[3];
+        for (int k = 0; k < 3; k++) {
+            const int up = corner >> k & 1;
+            share *= up ? place[k] : 1 - place[k];
+            at[k] = cell[k] + up;
+        }
+        sum += share * (double)table[3 * (at[0] + size * (at[1] + size * at[2])) + channel];
+    }
+    return sum;
+}
+
+static int read_cube(const char *path, float **table) {
+    FILE *file = fopen(path, "r");
+    char line[128];
+    int size = 0, filled = 0;
+    ck_assert_ptr_nonnull(file);
+    while (fgets(line, sizeof line, file)) {
+        float c[3];
+        if (sscanf(line, "LUT_3D_SIZE %d", &size) == 1)
+            *table = malloc((size_t)(size * size * size) * 3 * sizeof(float));
+        if (size == 0 || sscanf(line, "%f %f %f", &c[0], &c[1], &c[2]) != 3) continue;
+        ck_assert_int_lt(filled, size * size * size);
+        memcpy(*table + 3 * filled++, c, sizeof c);
+    }
+    fclose(file);
+    ck_assert_int_eq(filled, size * size * size);
+    return size;
+}
+
+START_TEST(tables_are_the_map) {
+    const char *assets[] = {"assets/day_picos_mountains.jpg", "assets/sunset_hilltop.jpg"};
+    mgn_image *pictures[2] = {NULL};
+    mgn_model *model = NULL;
+    mgn_map *map = NULL;
+    float x[3 * COLOURS], y[3 * COLOURS], *table = NULL;
+    for (int i = 0; i < 2; i++) MGN_ASSERT_OK(mgn_image_read(mgn_test_source(assets[i]), &pictures[i]));
+    const mgn_recolor_config config = {.pixels = true, .smoothness = 0.6};
+    MGN_ASSERT_OK(mgn_recolor_learn(pictures[0], pictures[1], device, &config, &model, NULL));
+    MGN_ASSERT_OK(mgn_look_map(model, device, &MGN_LOOK, &map));
+    mgn_matrix seen = {0};
+    MGN_ASSERT_OK(mgn_image_palette(pictures[0], COLOURS, 1, &seen));
+    memcpy(x, seen.values, sizeof x);
+    mgn_matrix_free(&seen);
+    MGN_ASSERT_OK(mgn_map_apply(map, x, COLOURS, y));
+    MGN_ASSERT_OK(mgn_lut_write(map, 33, mgn_test_path("map.cube")));
+    const int size = read_cube(mgn_test_path("map.cube"), &table);
+    ck_assert_int_eq(size, 33);
+    double worst = 0;
+    for (int i = 0; i < COLOURS; i++)
+        for (int k = 0; k < 3; k++) {
+            const double exact = fmin(fmax((double)y[3 * i + k], 0), 1);
+            worst = fmax(worst, fabs(interpolate(table, size, x + 3 * i, k) - exact));
+        }
+    ck_assert_msg(worst < 2.0 / 255, "the table of 33 is %g levels from the map", 255 * worst);
+    mgn_image *hald = NULL;
+    MGN_ASSERT_OK(mgn_lut_write(map, 16, mgn_test_path("map.png")));
+    MGN_ASSERT_OK(mgn_image_read(mgn_test_path("map.png"), &hald));
+    ck_assert(hald->width == 64 && hald->height == 64 && hald->depth == 16);
+    float corner[6] = {0, 0, 0, 1, 1, 1}, rgb[3 * 64 * 64];
+    MGN_ASSERT_OK(mgn_map_apply(map, corner, 2, corner));
+    mgn_image_to_rgb(hald, rgb);
+    for (int k = 0; k < 3; k++) {
+        ck_assert_double_eq_tol((double)rgb[k], fmin(fmax((double)corner[k], 0), 1), 1e-4);
+        ck_assert_double_eq_tol((double)rgb[3 * 64 * 64 - 3 + k], fmin(fmax((double)corner[3 + k], 0), 1), 1e-4);
+    }
+    MGN_ASSERT_FAILS(mgn_lut_write(map, 17, mgn_test_path("map.png")), MGN_ERR_ARGUMENT, "square of its level");
+    MGN_ASSERT_FAILS(mgn_lut_write(map, 300, mgn_test_path("map.cube")), MGN_ERR_ARGUMENT, "2 to 256");
+    free(table);
+    mgn_image_destroy(hald);
+    mgn_map_destroy(map);
+    mgn_model_destroy(model);
+    for (int i = 0; i < 2; i++) mgn_image_destroy(pictures[i]);
+}
+END_TEST
+
+/* Smoothness trades the palette's distance for the cost of leaving the linear map. */
+START_TEST(smoothness_trades) {
+    mgn_image *pictures[2] = {NULL};
+    mgn_recolor_quality quality[3];
+    const double smoothness[3] = {0, 0.6, 1};
+    MGN_ASSERT_OK(mgn_image_read(mgn_test_source("assets/day_picos_mountains.jpg"), &pictures[0]));
+    MGN_ASSERT_OK(mgn_image_read(mgn_test_source("assets/sunset_hilltop.jpg"), &pictures[1]));
+    for (int i = 0; i < 3; i++) {
+        const mgn_recolor_config config = {.pixels = true, .smoothness = smoothness[i]};
+        mgn_model *model = NULL;
+        mgn_map *map = NULL;
+        MGN_ASSERT_OK(mgn_recolor_learn(pictures[0], pictures[1], device, &config, &model, NULL));
+        ck_assert(mgn_model_is_monotone(model));
+        MGN_ASSERT_OK(mgn_look_map(model, device, &MGN_LOOK, &map));
+        MGN_ASSERT_OK(mgn_recolor_measure(map, pictures[0], pictures[1], 1, &quality[i]));
+        mgn_map_destroy(map);
+        mgn_model_destroy(model);
+    }
+    ck_assert_double_lt(quality[0].w2_after, quality[1].w2_after);
+    ck_assert_double_lt(quality[1].w2_after, quality[2].w2_after);
+    ck_assert_double_lt(quality[0].w2_after, 0.05 * quality[0].w2_before);
+    for (int i = 0; i < 2; i++) mgn_image_destroy(pictures[i]);
+}
+END_TEST
+
+/* Behind a black mask nothing changes; colours are learned from the white part alone. */
+START_TEST(masks_keep_what_they_cover) {
+    mgn_test_random random = MGN_TEST_RANDOM();
+    mgn_image *before = make_noise(40, 30, 3, 8, &random), *mask = make(40, 30, 1, 8), *after = NULL, *wrong = NULL;
+    mgn_matrix palette = {0};
+    MGN_ASSERT_OK(mgn_image_clone_colour(before, &after));
+    for (size_t i = 0; i < samples(after); i++) set(after, i, 255 - sample(before, i));
+    for (size_t i = 0; i < samples(mask); i++) set(mask, i, i < 600 ? 255 : 0);
+    MGN_ASSERT_OK(mgn_mask_palette(before, mask, 1, &palette));
+    ck_assert_int_eq(palette.rows, 600);
+    for (int64_t i = 0; i < 1800; i++)
+        ck_assert_double_eq_tol(255 * (double)palette.values[i], sample(before, (size_t)i), 1e-3);
+    MGN_ASSERT_OK(mgn_mask_blend(before, mask, after));
+    for (size_t i = 0; i < samples(after); i++)
+        ck_assert_uint_eq(sample(after, i), i < 1800 ? 255 - sample(before, i) : sample(before, i));
+    for (size_t i = 0; i < samples(mask); i++) set(mask, i, 0);
+    mgn_matrix_free(&palette);
+    MGN_ASSERT_FAILS(mgn_mask_palette(before, mask, 1, &palette), MGN_ERR_ARGUMENT, "dark everywhere");
+    MGN_ASSERT_FAILS(mgn_mask_read(mgn_test_source("assets/sunset_hilltop.jpg"), before, &wrong), MGN_ERR_ARGUMENT,
+                     "of the source's size (40 x 30");
+    mgn_image_destroy(before);
+    mgn_image_destroy(after);
+    mgn_image_destroy(mask);
+}
+END_TEST
+
+int main(void) {
+    Suite *suite = suite_create("look");
+    TCase *squares = tcase_create("non-negative least squares"), *looks = tcase_create("looks"),
+          *tables = tcase_create("tables and masks");
+    tcase_add_test(squares, nnls_meets_its_conditions);
+    tcase_add_test(squares, nnls_takes_columns_that_depend);
+    tcase_add_checked_fixture(looks, open_device, close_device);
+    tcase_add_test(looks, spaces_go_there_and_back);
+    tcase_add_test(looks, spaces_have_known_values);
+    tcase_add_test(looks, strength_is_the_way_between);
+    tcase_add_test(looks, luma_is_kept);
+    tcase_add_test(looks, the_gamut_is_reached_smoothly);
+    tcase_add_test(looks, files_keep_looks);
+    tcase_add_checked_fixture(tables, open_device, close_device);
+    tcase_set_timeout(tables, 60);
+    tcase_add_test(tables, tables_are_the_map);
+    tcase_add_test(tables, smoothness_trades);
+    tcase_add_test(tables, masks_keep_what_they_cover);
+    suite_add_tcase(suite, squares);
+    suite_add_tcase(suite, looks);
+    suite_add_tcase(suite, tables);
+    return mgn_test_main(suite);
+}
