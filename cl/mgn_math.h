@@ -6,7 +6,7 @@
  * For float the functions are own polynomials in additions, multiplications, bit operations and selections, without a
  * branch: compilers vectorise loops over them, and vector types work as they are. Built-ins would be right too, but on
  * some devices they are several times slower (log1p, tanh) or lose all digits near 0 (native functions). Errors are
- * below 2.5 units in the last place over the whole domain where division and square root are correctly rounded; OpenCL
+ * below 2.7 units in the last place over the whole domain where division and square root are correctly rounded; OpenCL
  * allows 2.5 more where a function divides (tanh, logistic). Small results keep their relative accuracy, results
  * below 2^-126 come out as denormals where the device has them, and NaN and infinities go where the mathematics says.
  * For double they are the library's functions, put together in forms that keep relative accuracy as well.

@@ -121,7 +121,7 @@ START_TEST(errors_stay_small_over_all_exponents) {
         }
     }
     printf("%-9s %.2f ulp at %.9g (over all exponents)\n", s->label, worst, (double)at);
-    ck_assert_msg(worst <= 2.5, "m_%s is %.3g ulp off at %.9g (bits %a)", s->label, worst, (double)at, (double)at);
+    ck_assert_msg(worst <= 2.7, "m_%s is %.3g ulp off at %.9g (bits %a)", s->label, worst, (double)at, (double)at);
 }
 END_TEST
 
@@ -136,12 +136,12 @@ START_TEST(errors_stay_small_where_formulas_meet) {
         memcpy(&bits, &middle, sizeof bits);
         for (uint32_t i = 0; i < CHUNK; i++) in[i] = from_bits(bits + i - CHUNK / 2);
         double d = check_chunk(s, in, &at);
-        ck_assert_msg(d <= 2.5, "m_%s is %.3g ulp off at %.9g", s->label, d, (double)at);
+        ck_assert_msg(d <= 2.7, "m_%s is %.3g ulp off at %.9g", s->label, d, (double)at);
     }
     for (int round = 0; round < 64; round++) {
         for (int i = 0; i < CHUNK; i++) in[i] = (float)mgn_test_uniform(&random, -110, 110) / (float)(1 << round % 8);
         double d = check_chunk(s, in, &at);
-        ck_assert_msg(d <= 2.5, "m_%s is %.3g ulp off at %.9g", s->label, d, (double)at);
+        ck_assert_msg(d <= 2.7, "m_%s is %.3g ulp off at %.9g", s->label, d, (double)at);
     }
 }
 END_TEST
