@@ -167,10 +167,13 @@ START_TEST(the_gamut_is_reached_smoothly) {
     look_at(wide, &look, x, y);
     ck_assert_double_eq_tol((double)y[0], 0, 1e-5);
     ck_assert_double_eq_tol((double)y[3 * COLOURS - 1], 1, 1e-5);
+    double last = 0;
     for (int i = 1; i < COLOURS; i++) {
         const double step = (double)(y[3 * i] - y[3 * i - 3]), straight = 1.5 / (COLOURS - 1);
         const double before = 1.5 * (double)x[3 * i - 3] - 0.2, after = 1.5 * (double)x[3 * i] - 0.2;
         ck_assert_double_gt(step, 0);
+        if (i > 1) ck_assert_double_le(fabs(step - last), 0.4 * straight); /* no kink */
+        last = step;
         if (before > 0.2 && after < 0.8) {
             ck_assert_double_eq_tol(step, straight, 1e-6);
             ck_assert_double_eq_tol((double)y[3 * i], after, 1e-5);

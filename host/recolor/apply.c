@@ -63,14 +63,13 @@ static mgn_status apply_to_grey(mgn_map *map, const mgn_image *source, mgn_image
     return status;
 }
 
-static mgn_status check_dimension(const mgn_map *map) {
-    if (mgn_map_dimension(map) == 3) return MGN_OK;
-    return mgn_fail(MGN_ERR_ARGUMENT, "a map of colours has d = 3; this one has d = %lld",
-                    (long long)mgn_map_dimension(map));
+mgn_status mgn_check_colour_dimension(int64_t d) {
+    if (d == 3) return MGN_OK;
+    return mgn_fail(MGN_ERR_ARGUMENT, "a map of colours has d = 3; this one has d = %lld", (long long)d);
 }
 
 mgn_status mgn_recolor_apply(mgn_map *map, const mgn_image *source, mgn_image **result) {
-    MGN_TRY(check_dimension(map));
+    MGN_TRY(mgn_check_colour_dimension(mgn_map_dimension(map)));
     return source->channels <= 2 ? apply_to_grey(map, source, result) : apply_to_colour(map, source, result);
 }
 
@@ -97,7 +96,7 @@ static mgn_status whole_file(mgn_map *map, const char *source, const char *targe
 mgn_status mgn_recolor_prepare(mgn_map *map, const char *source, const char *target,
                                const mgn_image_write_options *options, size_t *width, size_t *height,
                                mgn_output_file **written) {
-    MGN_TRY(check_dimension(map));
+    MGN_TRY(mgn_check_colour_dimension(mgn_map_dimension(map)));
     MGN_TRY(check_finite(map));
     mgn_map *twin = NULL;
     MGN_TRY(mgn_map_twin(map, &twin));

@@ -91,9 +91,7 @@ static mgn_status prepare_hald(const float *rgb, int size, const char *path, mgn
 mgn_status mgn_lut_prepare(mgn_map *map, int size, const char *path, mgn_output_file **written) {
     float *rgb = NULL;
     MGN_TRY(mgn_lut_check(size, path));
-    if (mgn_map_dimension(map) != 3)
-        return mgn_fail(MGN_ERR_ARGUMENT, "a map of colours has d = 3; this one has d = %lld",
-                        (long long)mgn_map_dimension(map));
+    MGN_TRY(mgn_check_colour_dimension(mgn_map_dimension(map)));
     MGN_TRY(evaluate(map, size, &rgb));
     const mgn_status status =
         is_cube(path) ? prepare_cube(rgb, size, path, written) : prepare_hald(rgb, size, path, written);

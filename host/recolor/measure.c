@@ -35,18 +35,12 @@ static mgn_status measure_slices(mgn_map *map, const mgn_matrix *source, const m
     return mgn_sliced_w2(source->values, n, target->values, m, 3, DIRECTIONS, seed, &quality->w2_after);
 }
 
-static mgn_status check_map(const mgn_map *map) {
-    if (mgn_map_dimension(map) == 3) return MGN_OK;
-    return mgn_fail(MGN_ERR_ARGUMENT, "a map of colours has d = 3; this one has d = %lld",
-                    (long long)mgn_map_dimension(map));
-}
-
 mgn_status mgn_recolor_measure_palettes(mgn_map *map, const mgn_matrix *source, const mgn_matrix *target, uint64_t seed,
                                         mgn_recolor_quality *quality) {
     mgn_matrix few = {0}, aims = {0}, mapped = {0};
     mgn_recolor_quality made = {0};
     mgn_colour_gaussian gaussian;
-    mgn_status status = check_map(map);
+    mgn_status status = mgn_check_colour_dimension(mgn_map_dimension(map));
     if (status == MGN_OK) status = mgn_palette_gaussian(target, &gaussian);
     if (status == MGN_OK) status = mgn_matrix_create(source->rows, 3, &mapped);
     if (status == MGN_OK) status = measure_moments(map, source, mapped.values, &gaussian, &made);
@@ -63,7 +57,7 @@ mgn_status mgn_recolor_measure_palettes(mgn_map *map, const mgn_matrix *source, 
 mgn_status mgn_recolor_measure(mgn_map *map, const mgn_image *source, const mgn_image *target, uint64_t seed,
                                mgn_recolor_quality *quality) {
     mgn_matrix from = {0}, to = {0};
-    mgn_status status = check_map(map);
+    mgn_status status = mgn_check_colour_dimension(mgn_map_dimension(map));
     if (status == MGN_OK) status = mgn_image_palette(source, MGN_RECOLOR_PALETTE, seed, &from);
     if (status == MGN_OK) status = mgn_image_palette(target, MGN_RECOLOR_PALETTE, seed, &to);
     if (status == MGN_OK) status = mgn_recolor_measure_palettes(map, &from, &to, seed, quality);

@@ -19,6 +19,9 @@ extern const double mgn_rounding_variance;
 /* The Gaussian of rows (n, 3). */
 mgn_status mgn_colour_gaussian_of(const mgn_matrix *palette, mgn_colour_gaussian *gaussian);
 
+/* ARGUMENT unless d, the dimension of a map, is that of colours. */
+mgn_status mgn_check_colour_dimension(int64_t d);
+
 /* At most `most` rows of a palette, evenly spread (as mgn_image_palette takes them); the caller frees `rows`. */
 mgn_status mgn_palette_sample(const mgn_matrix *palette, int64_t most, uint64_t seed, mgn_matrix *rows);
 
