@@ -172,8 +172,7 @@ static mgn_node *wrap(const void *context, const mgn_model *model, mgn_node *fla
 }
 
 static mgn_status check(const mgn_model *model, const mgn_look *look) {
-    const int64_t d = mgn_model_get_config(model)->d;
-    if (d != 3) return mgn_fail(MGN_ERR_ARGUMENT, "a map of colours has d = 3; this one has d = %lld", (long long)d);
+    MGN_TRY(mgn_check_colour_dimension(mgn_model_get_config(model)->d));
     bool fine = (size_t)look->space < MGN_COUNT(space_names) && look->strength >= 0 && look->strength <= 1;
     for (size_t j = 0; j < 3; j++) fine &= isfinite(look->low[j]) && isfinite(look->high[j]);
     return fine ? MGN_OK
