@@ -21,7 +21,7 @@ extern char **environ;
 
 bool mgn_test_without_forks;
 
-static uint64_t seed;
+static uint64_t seed = 1;
 static char directory[256];
 
 /* In memory that forked tests share with the program that counts. */
@@ -37,11 +37,13 @@ __attribute__((constructor)) static void prepare(void) {
     /* A test's limit is the program's, which tests/meson.build sets: compiling kernels takes long the first time. */
     setenv("CK_DEFAULT_TIMEOUT", "600", 0);
     const char *asked = getenv("MGN_SEED");
-    if (asked && *asked) {
-        seed = strtoull(asked, NULL, 0);
-    } else if (getrandom(&seed, sizeof seed, 0) == (ssize_t)sizeof seed) {
+    if (asked && strcmp(asked, "random") == 0) {
+        if (getrandom(&seed, sizeof seed, 0) != (ssize_t)sizeof seed) fatal("getrandom");
         seed %= 1000000000; /* short enough to type again */
+    } else if (asked && *asked) {
+        seed = strtoull(asked, NULL, 0);
     }
+    unsetenv("MGN_SEED"); /* the commands that tests start have a --seed of that name */
     skips = mmap(NULL, sizeof *skips, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (skips == MAP_FAILED) fatal("mmap");
 }

@@ -47,7 +47,7 @@ void mgn_test_assert_fails(mgn_status found, mgn_status expected, const char *te
 
 /* ---- random numbers: the same for one seed and one name, whatever ran before ---- */
 
-/** MGN_SEED, or a new one each run. Printed by mgn_test_main. */
+/** MGN_SEED; a new one each run where that is `random`, else always the same. Printed by mgn_test_main. */
 uint64_t mgn_test_seed(void);
 
 typedef struct mgn_test_random {

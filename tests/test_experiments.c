@@ -352,7 +352,7 @@ START_TEST(the_benchmark_is_judged_by_its_true_map) {
     ck_assert_int_eq(best->steps, 24 * (1900 / 512));
     ck_assert_int_eq(best->model.d, 2);
     check_below(best, "uvp", 3);
-    check_below(best, "uvp_affine", 1);
+    check_below(best, "uvp_affine", 2.5); /* .3 on average from 2,000 rows; a tail of few degrees of freedom */
     ck_assert_double_eq(figure(best, "uvp")->published, 0.02);
     check_near(best, "w2_squared", 2.5); /* of 100 rows */
     const mgn_experiment_report same = run("w2bench", "cpu", (mgn_experiment_config){.data = folder, .epochs = 24});
