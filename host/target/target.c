@@ -150,19 +150,31 @@ typedef struct sample_job {
     int64_t n;
     uint64_t seed;
     float *rows;
+    bool diagonal; /* every component's covariance is */
+    double *z;     /* of a mixture: (threads, d) */
 } sample_job;
 
+static bool is_diagonal(const mgn_target *target) {
+    const int64_t d = target->d;
+    for (int64_t row = 0; row < target->mixture.k * d; row++)
+        for (int64_t b = 0; b < row % d; b++)
+            if (target->lower[row * d + b] != 0) return false;
+    return true;
+}
+
 /* Sample `index`: its component by a uniform number, then mean + L z. */
-static void sample_mixture(const mgn_target *target, uint64_t seed, int64_t index, float *row) {
+static void sample_mixture(const sample_job *job, int64_t index, double *z, float *row) {
+    const mgn_target *target = job->target;
+    const uint64_t seed = job->seed;
     const int64_t k = target->mixture.k, d = target->d;
     double left = k > 1 ? mgn_host_uniform(seed, STREAM, (uint64_t)index) : 0;
     int64_t j = 0;
     while (j < k - 1 && left >= target->mixture.weights[j]) left -= target->mixture.weights[j++];
     const double *mean = target->mixture.means + j * d, *lower = target->lower + j * d * d;
+    for (int64_t b = 0; b < d; b++) z[b] = mgn_host_normal(seed, STREAM + 1, (uint64_t)(index * d + b));
     for (int64_t a = 0; a < d; a++) {
         double sum = mean[a];
-        for (int64_t b = 0; b <= a; b++)
-            sum += lower[a * d + b] * mgn_host_normal(seed, STREAM + 1, (uint64_t)(index * d + b));
+        for (int64_t b = job->diagonal ? a : 0; b <= a; b++) sum += lower[a * d + b] * z[b];
         row[a] = (float)sum;
     }
 }
@@ -170,13 +182,12 @@ static void sample_mixture(const mgn_target *target, uint64_t seed, int64_t inde
 static void sample_chunk(void *context, int64_t chunk, int thread) {
     const sample_job *job = context;
     const mgn_target *target = job->target;
-    (void)thread;
     const int64_t end = MGN_MIN((chunk + 1) * ROWS_PER_CHUNK, job->n);
     for (int64_t i = chunk * ROWS_PER_CHUNK; i < end; i++) {
         float *row = job->rows + i * target->d;
         double y[2];
         if (target->kind == MGN_TARGET_MIXTURE) {
-            sample_mixture(target, job->seed, i, row);
+            sample_mixture(job, i, job->z + thread * target->d, row);
             continue;
         }
         mgn_shape_sample(target, job->seed, (uint64_t)i, y);
@@ -216,8 +227,15 @@ mgn_status mgn_target_sample(const mgn_target *target, int64_t n, uint64_t seed,
         return mgn_fail(MGN_ERR_ARGUMENT, "at least one sample and a place for it were expected, not %lld",
                         (long long)n);
     if (target->kind == MGN_TARGET_ROWS || target->kind == MGN_TARGET_MAPPED) return take_rows(target, n, seed, rows);
-    mgn_parallel(mgn_threads(), (n + ROWS_PER_CHUNK - 1) / ROWS_PER_CHUNK, sample_chunk,
-                 &(sample_job){target, n, seed, rows});
+    const int threads = mgn_threads();
+    sample_job job = {target, n, seed, rows, false, NULL};
+    if (target->kind == MGN_TARGET_MIXTURE) {
+        job.diagonal = is_diagonal(target);
+        job.z = mgn_alloc((size_t)threads * (size_t)target->d, sizeof *job.z);
+        if (!job.z) return MGN_ERR_MEMORY;
+    }
+    mgn_parallel(threads, (n + ROWS_PER_CHUNK - 1) / ROWS_PER_CHUNK, sample_chunk, &job);
+    mgn_free(job.z);
     return MGN_OK;
 }
 
