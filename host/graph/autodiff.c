@@ -16,13 +16,13 @@ const mgn_rules *mgn_rules_of(mgn_op op) {
     return rules[op];
 }
 
-/* Marks in depends[id] the nodes that depend on one of `wrt`. */
+/* Marks in depends[id] the nodes that depend on one of `wrt`, not through detach. */
 static bool *find_dependents(mgn_graph *graph, mgn_node *const *wrt, int count) {
     bool *depends = mgn_alloc((size_t)graph->count, sizeof *depends);
     if (!depends) return NULL;
     for (int i = 0; i < count; i++) depends[wrt[i]->id] = true;
     for (int id = 0; id < graph->count; id++)
-        for (int i = 0; i < graph->nodes[id]->inputs; i++)
+        for (int i = 0; graph->nodes[id]->op != MGN_OP_detach && i < graph->nodes[id]->inputs; i++)
             if (depends[graph->nodes[id]->in[i]->id]) depends[id] = true;
     return depends;
 }

@@ -103,6 +103,17 @@ static bool same_node(const mgn_node *n, mgn_op op, mgn_shape shape, mgn_node *c
     return memcmp(&n->attributes, attributes, sizeof *attributes) == 0;
 }
 
+/* By whole words: graphs are built anew in many calls. */
+static uint64_t bucket_of(mgn_op op, mgn_node *const *in, int inputs, const mgn_node_attributes *attributes) {
+    const uint64_t factor = UINT64_C(0x9e3779b97f4a7c15);
+    uint64_t words[sizeof *attributes / sizeof(uint64_t)], hash = MGN_HASH_START ^ (uint64_t)op;
+    _Static_assert(sizeof words == sizeof *attributes, "attributes are whole words");
+    memcpy(words, attributes, sizeof words);
+    for (int i = 0; i < inputs; i++) hash = hash * factor ^ (uint64_t)in[i]->id;
+    for (size_t i = 0; i < MGN_COUNT(words); i++) hash = (hash ^ words[i] ^ words[i] >> 32) * factor;
+    return (hash ^ hash >> 32) % MGN_NODE_BUCKETS;
+}
+
 static bool append_node(mgn_graph *graph, mgn_node *node) {
     if (graph->count == graph->capacity) {
         int capacity = graph->capacity ? 2 * graph->capacity : 64;
@@ -130,9 +141,7 @@ mgn_node *mgn_node_new(mgn_graph *graph, mgn_op op, mgn_kind kind, mgn_shape sha
         return mgn_graph_fail(graph, "%s: the shape %s is not one a tensor can have (rank 0 to %d, sizes from 0)",
                               mgn_op_infos[op].label, mgn_shape_text(shape, text), MGN_MAX_RANK);
     for (int i = shape.rank; i < MGN_MAX_RANK; i++) shape.dim[i] = 0;
-    uint64_t hash = mgn_hash(MGN_HASH_START, &op, sizeof op);
-    for (int i = 0; i < inputs; i++) hash = mgn_hash(hash, &in[i]->id, sizeof in[i]->id);
-    hash = mgn_hash(hash, attributes, sizeof *attributes) % MGN_NODE_BUCKETS;
+    const uint64_t hash = bucket_of(op, in, inputs, attributes);
     bool mergeable = op != MGN_OP_input;
     for (mgn_node *n = mergeable ? graph->buckets[hash] : NULL; n; n = n->next_equal_hash)
         if (same_node(n, op, shape, in, inputs, attributes)) return n;

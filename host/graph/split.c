@@ -10,6 +10,7 @@
  * Each part is a graph by itself. Those that are no row programs and run one after the other are joined, so that their
  * values share memory as in any list of calls. */
 #include <limits.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "graph/split.h"
@@ -29,6 +30,8 @@ typedef struct splitter {
     int *stage;      /* by node id */
     int *leader;     /* by node id: of the nodes of one part, as a forest; a part is its root's id */
     int *place;      /* by node id: when its part runs; -1: it belongs to none */
+    int *members;    /* ids of the nodes of all parts, part by part, ascending; see list_members */
+    int *first;      /* by part: where its members begin; and where the last part's end */
     int64_t state;   /* length of vectors that are wide; 0: none */
     bool recomputes; /* wide parts compute again what they need of others */
     mgn_part *parts;
@@ -259,27 +262,68 @@ static bool assignments_are_late(const splitter *s) {
     return true;
 }
 
+/* ---- the nodes of a part ---- */
+
+/* The part that a node is built in; an input that is assigned to, in that of what it is assigned. -1: none. */
+static int part_of(const splitter *s, int id) {
+    const mgn_node *node = s->graph->nodes[id];
+    if (!s->low->values[id].live) return -1;
+    return node->assigned ? s->place[node->assigned->id] : s->place[id];
+}
+
+/* Lists them once: nothing that is done for each part walks the whole graph. */
+static bool list_members(splitter *s) {
+    const int nodes = s->low->node_count;
+    s->members = mgn_arena_alloc(s->arena, (size_t)nodes, sizeof *s->members);
+    s->first = mgn_arena_alloc(s->arena, (size_t)s->count + 2, sizeof *s->first);
+    if (!s->members || !s->first) return false;
+    int *next = s->first + 1; /* by part: where its next member goes; in the end where the part's members end */
+    for (int id = 0; id < nodes; id++)
+        if (part_of(s, id) >= 0) next[part_of(s, id) + 1]++;
+    for (int part = 0; part < s->count; part++) next[part + 1] += next[part];
+    for (int id = 0; id < nodes; id++)
+        if (part_of(s, id) >= 0) s->members[next[part_of(s, id)]++] = id;
+    return true;
+}
+
 /* ---- what wide parts compute again ---- */
 
-/* Marks the values of other wide parts that part `index` computes for itself, from what those read, where values are
- * recomputed: a cascade's layers are needed by its derivative, and cost little beside the memory for all of them. */
-static void find_clones(const splitter *s, int index, bool *cloned) {
-    memset(cloned, 0, (size_t)s->low->node_count * sizeof *cloned);
-    for (int id = s->low->node_count - 1; s->recomputes && id >= 0; id--) {
-        const mgn_node *node = s->graph->nodes[id];
-        if (is_free(node) || !is_wide(s, node) || !(s->place[id] == index || cloned[id])) continue;
-        for (int i = 0; i < node->inputs; i++) {
-            const mgn_node *in = root_of(node->in[i]);
-            if (!is_free(in) && s->place[in->id] != index && is_wide(s, in) && can_share_part(s, node, node->in[i]))
-                cloned[in->id] = true;
-        }
+/* Values of other parts that a part computes for itself. */
+typedef struct clones {
+    bool *is_one; /* by node id */
+    int *ids;
+    int count;
+} clones;
+
+static bool make_clones(const splitter *s, clones *c) {
+    c->is_one = mgn_arena_alloc(s->arena, (size_t)s->low->node_count, sizeof *c->is_one);
+    c->ids = mgn_arena_alloc(s->arena, (size_t)s->low->node_count, sizeof *c->ids);
+    return c->is_one && c->ids;
+}
+
+static void clone_inputs(const splitter *s, int index, const mgn_node *node, clones *c) {
+    if (is_free(node) || !is_wide(s, node)) return;
+    for (int i = 0; i < node->inputs; i++) {
+        const mgn_node *in = root_of(node->in[i]);
+        if (is_free(in) || s->place[in->id] == index || c->is_one[in->id]) continue;
+        if (!is_wide(s, in) || !can_share_part(s, node, node->in[i])) continue;
+        c->is_one[in->id] = true;
+        c->ids[c->count++] = in->id;
     }
+}
+
+/* The values of other wide parts that part `index` computes for itself, from what those read, where values are
+ * recomputed: a cascade's layers are needed by its derivative, and cost little beside the memory for all of them. */
+static void find_clones(const splitter *s, int index, clones *c) {
+    while (c->count > 0) c->is_one[c->ids[--c->count]] = false;
+    for (int k = s->first[index]; s->recomputes && k < s->first[index + 1]; k++)
+        clone_inputs(s, index, s->graph->nodes[s->members[k]], c);
+    for (int k = 0; k < c->count; k++) clone_inputs(s, index, s->graph->nodes[c->ids[k]], c);
 }
 
 /* What wide parts would keep for others, in elements. */
 static double kept_elements(const splitter *s, bool *counted) {
     double elements = 0;
-    memset(counted, 0, (size_t)s->low->node_count * sizeof *counted);
     for (int id = 0; id < s->low->node_count; id++) {
         const mgn_node *node = s->graph->nodes[id];
         for (int i = 0; s->low->values[id].live && !is_free(node) && i < node->inputs; i++) {
@@ -295,13 +339,13 @@ static double kept_elements(const splitter *s, bool *counted) {
 }
 
 /* Operations that all parts' clones cost. */
-static double cloned_operations(const splitter *s, bool *cloned) {
+static double cloned_operations(const splitter *s, clones *c) {
     double operations = 0;
     for (int part = 0; part < s->count; part++) {
-        find_clones(s, part, cloned);
-        for (int id = 0; id < s->low->node_count; id++) {
-            const mgn_node *node = s->graph->nodes[id];
-            if (cloned[id]) operations += mgn_op_infos[node->op].flops * (double)mgn_shape_count(node->shape);
+        find_clones(s, part, c);
+        for (int k = 0; k < c->count; k++) {
+            const mgn_node *node = s->graph->nodes[c->ids[k]];
+            operations += mgn_op_infos[node->op].flops * (double)mgn_shape_count(node->shape);
         }
     }
     return operations;
@@ -310,10 +354,11 @@ static double cloned_operations(const splitter *s, bool *cloned) {
 /* Values are kept up to a limit in bytes; with none given, where that costs less than to make them again. */
 static bool choose_recomputing(splitter *s, mgn_keeping keeping) {
     enum { COST_OF_KEEPING = 18 }; /* operations that take as long as an element on its way to memory and back */
-    bool *marks = mgn_arena_alloc(s->arena, (size_t)s->low->node_count, sizeof *marks);
-    if (!marks) return false;
+    bool *counted = mgn_arena_alloc(s->arena, (size_t)s->low->node_count, sizeof *counted);
+    clones c = {0};
+    if (!counted || !make_clones(s, &c)) return false;
     s->recomputes = true;
-    const double kept = kept_elements(s, marks), operations = cloned_operations(s, marks);
+    const double kept = kept_elements(s, counted), operations = cloned_operations(s, &c);
     s->recomputes = kept * (double)mgn_dtype_size(s->low->real) > keeping.most_bytes ||
                     (keeping.by_cost && operations < COST_OF_KEEPING * kept);
     return true;
@@ -321,78 +366,117 @@ static bool choose_recomputing(splitter *s, mgn_keeping keeping) {
 
 /* ---- parts as graphs ---- */
 
-/* The node of a part's graph that stands for one of the whole graph's. */
-static mgn_node *stand_in(splitter *s, mgn_part *part, mgn_node **map, const mgn_node *node) {
-    if (map[node->id]) return map[node->id];
-    const bool rebuilt = is_free(node) && node->op != MGN_OP_input;
-    mgn_node *made = NULL;
-    if (rebuilt) {
-        mgn_node *in = node->inputs ? stand_in(s, part, map, node->in[0]) : NULL;
-        made = mgn_node_new(part->graph, node->op, node->kind, node->shape, &in, node->inputs, &node->attributes);
-    } else {
-        made =
-            mgn_input(part->graph, node->label ? node->label : mgn_op_infos[node->op].label, node->kind, node->shape);
-        if (made) part->stands_for[made->id] = node->id;
-    }
-    return map[node->id] = made;
+/* What is needed to build one part after the other. */
+typedef struct builder {
+    splitter *s;
+    clones cloned;
+    bool *crosses;  /* by node id: some part reads it from another */
+    mgn_node **map; /* by node id: what stands for it in the part's graph */
+    int *mapped;    /* the ids of those that have such a node */
+    int mapped_count;
+    int *ids;        /* of the nodes that the part computes, ascending */
+    int *stands_for; /* by node id of the part */
+} builder;
+
+static bool make_builder(splitter *s, builder *b) {
+    const size_t nodes = (size_t)s->low->node_count;
+    b->s = s;
+    b->crosses = mgn_arena_alloc(s->arena, nodes, sizeof *b->crosses);
+    b->map = mgn_arena_alloc(s->arena, nodes, sizeof *b->map);
+    b->mapped = mgn_arena_alloc(s->arena, nodes, sizeof *b->mapped);
+    b->ids = mgn_arena_alloc(s->arena, nodes, sizeof *b->ids);
+    b->stands_for =
+        mgn_arena_alloc(s->arena, nodes, sizeof *b->stands_for); /* a part has no more nodes than the whole */
+    return b->crosses && b->map && b->mapped && b->ids && b->stands_for && make_clones(s, &b->cloned);
 }
 
-static void build_node(splitter *s, mgn_part *part, mgn_node **map, const mgn_node *node) {
+/* Notes the node of a part's graph that stands for one of the whole graph's. */
+static mgn_node *note(builder *b, const mgn_node *node, mgn_node *made, int stands_for) {
+    if (!made) return NULL;
+    b->map[node->id] = made;
+    b->mapped[b->mapped_count++] = node->id;
+    b->stands_for[made->id] = stands_for;
+    return made;
+}
+
+static mgn_node *stand_in(builder *b, mgn_part *part, const mgn_node *node) {
+    if (b->map[node->id]) return b->map[node->id];
+    if (is_free(node) && node->op != MGN_OP_input) {
+        mgn_node *in = node->inputs ? stand_in(b, part, node->in[0]) : NULL;
+        mgn_node *made =
+            mgn_node_new(part->graph, node->op, node->kind, node->shape, &in, node->inputs, &node->attributes);
+        return note(b, node, made, -1);
+    }
+    const char *label = node->label ? node->label : mgn_op_infos[node->op].label;
+    return note(b, node, mgn_input(part->graph, label, node->kind, node->shape), node->id);
+}
+
+static void build_node(builder *b, mgn_part *part, const mgn_node *node) {
     mgn_node *in[MGN_MOST_NODE_INPUTS];
     mgn_node **inputs =
-        node->inputs <= MGN_MOST_NODE_INPUTS ? in : mgn_arena_alloc(s->arena, (size_t)node->inputs, sizeof *inputs);
+        node->inputs <= MGN_MOST_NODE_INPUTS ? in : mgn_arena_alloc(b->s->arena, (size_t)node->inputs, sizeof *inputs);
     if (!inputs) return;
-    for (int i = 0; i < node->inputs; i++) inputs[i] = stand_in(s, part, map, node->in[i]);
-    map[node->id] =
-        mgn_node_new(part->graph, node->op, node->kind, node->shape, inputs, node->inputs, &node->attributes);
+    for (int i = 0; i < node->inputs; i++) inputs[i] = stand_in(b, part, node->in[i]);
+    note(b, node, mgn_node_new(part->graph, node->op, node->kind, node->shape, inputs, node->inputs, &node->attributes),
+         -1);
 }
 
 /* Marks what other parts and the caller read. */
-static void mark_outputs(splitter *s, mgn_part *part, mgn_node *const *map, int index, const bool *crosses) {
-    for (int id = 0; id < s->low->node_count; id++) {
-        const mgn_node *node = s->graph->nodes[id];
-        if (!s->low->values[id].live) continue;
-        if (node->assigned && s->place[node->assigned->id] == index) {
-            mgn_node *target = map[id];
-            if (target) mgn_assign(target, map[node->assigned->id]);
-        }
-        if (is_free(node) || s->place[id] != index || !(node->is_output || crosses[id])) continue;
-        if (!map[id]) continue;
-        mgn_output(map[id]);
-        part->stands_for[map[id]->id] = id;
+static void mark_outputs(builder *b, int index) {
+    const splitter *s = b->s;
+    for (int k = s->first[index]; k < s->first[index + 1]; k++) {
+        const mgn_node *node = s->graph->nodes[s->members[k]];
+        mgn_node *made = b->map[node->id];
+        if (!made) continue;
+        if (node->assigned) mgn_assign(made, b->map[node->assigned->id]);
+        if (is_free(node) || !(node->is_output || b->crosses[node->id])) continue;
+        mgn_output(made);
+        b->stands_for[made->id] = node->id;
     }
 }
 
-static mgn_status build_part(splitter *s, int index, const bool *crosses, bool *cloned) {
+static int ascending(const void *a, const void *b) {
+    const int x = *(const int *)a, y = *(const int *)b;
+    return (x > y) - (x < y);
+}
+
+static mgn_status build_part(builder *b, int index) {
+    const splitter *s = b->s;
     mgn_part *part = &s->parts[index];
-    const size_t nodes = (size_t)s->low->node_count;
-    mgn_node **map = mgn_alloc(nodes, sizeof *map);
-    part->stands_for = mgn_alloc(2 * nodes, sizeof *part->stands_for); /* a part has no more nodes than the whole */
-    mgn_status status = map && part->stands_for ? mgn_graph_create(&part->graph) : MGN_ERR_MEMORY;
-    for (size_t i = 0; status == MGN_OK && i < 2 * nodes; i++) part->stands_for[i] = -1;
-    find_clones(s, index, cloned);
-    for (int id = 0; status == MGN_OK && id < s->low->node_count; id++) {
-        const mgn_node *node = s->graph->nodes[id];
-        if (!s->low->values[id].live) continue;
-        if (!is_free(node) && (s->place[id] == index || cloned[id])) build_node(s, part, map, node);
-        if (node->assigned && s->place[node->assigned->id] == index) stand_in(s, part, map, node);
+    const int own = s->first[index + 1] - s->first[index];
+    MGN_TRY(mgn_graph_create(&part->graph));
+    while (b->mapped_count > 0) b->map[b->mapped[--b->mapped_count]] = NULL;
+    find_clones(s, index, &b->cloned);
+    memcpy(b->ids, s->members + s->first[index], (size_t)own * sizeof *b->ids);
+    memcpy(b->ids + own, b->cloned.ids, (size_t)b->cloned.count * sizeof *b->ids);
+    if (b->cloned.count > 0) qsort(b->ids, (size_t)(own + b->cloned.count), sizeof *b->ids, ascending);
+    for (int k = 0; k < own + b->cloned.count; k++) {
+        const mgn_node *node = s->graph->nodes[b->ids[k]];
+        if (is_free(node))
+            stand_in(b, part, node);
+        else
+            build_node(b, part, node);
     }
-    if (status == MGN_OK) mark_outputs(s, part, map, index, crosses);
-    if (status == MGN_OK) status = mgn_graph_status(part->graph);
-    mgn_free(map);
-    return status;
+    mark_outputs(b, index);
+    MGN_TRY(mgn_graph_status(part->graph));
+    part->stands_for = mgn_alloc((size_t)part->graph->count, sizeof *part->stands_for);
+    if (!part->stands_for) return MGN_ERR_MEMORY;
+    memcpy(part->stands_for, b->stands_for, (size_t)part->graph->count * sizeof *part->stands_for);
+    return MGN_OK;
 }
 
 /* Values that some part reads from another. */
-static void find_crossing(const splitter *s, bool *crosses, bool *cloned) {
+static void find_crossing(builder *b) {
+    const splitter *s = b->s;
     for (int part = 0; part < s->count; part++) {
-        find_clones(s, part, cloned);
-        for (int id = 0; id < s->low->node_count; id++) {
+        const int own = s->first[part + 1] - s->first[part];
+        find_clones(s, part, &b->cloned);
+        for (int k = 0; k < own + b->cloned.count; k++) {
+            const int id = k < own ? s->members[s->first[part] + k] : b->cloned.ids[k - own];
             const mgn_node *node = s->graph->nodes[id];
-            if (!s->low->values[id].live || is_free(node) || !(s->place[id] == part || cloned[id])) continue;
-            for (int i = 0; i < node->inputs; i++) {
+            for (int i = 0; !is_free(node) && i < node->inputs; i++) {
                 const mgn_node *in = root_of(node->in[i]);
-                if (!is_free(in) && s->place[in->id] != part && !cloned[in->id]) crosses[in->id] = true;
+                if (!is_free(in) && s->place[in->id] != part && !b->cloned.is_one[in->id]) b->crosses[in->id] = true;
             }
         }
     }
@@ -408,15 +492,13 @@ void mgn_parts_free(mgn_part *parts, int count) {
 
 /* Builds all parts, or those that are worth it. */
 static mgn_status build_parts(splitter *s, const bool *worth) {
-    const size_t nodes = (size_t)s->low->node_count;
-    bool *crosses = mgn_alloc(2 * nodes, sizeof *crosses), *cloned = crosses + nodes;
+    builder b = {0};
     s->parts = mgn_alloc((size_t)s->count, sizeof *s->parts);
-    mgn_status status = crosses && s->parts ? MGN_OK : MGN_ERR_MEMORY;
-    if (status == MGN_OK) find_crossing(s, crosses, cloned);
-    for (int i = 0; status == MGN_OK && i < s->count; i++)
-        if (!worth || worth[i]) status = build_part(s, i, crosses, cloned);
-    mgn_free(crosses);
-    return status;
+    if (!s->parts || !make_builder(s, &b)) return MGN_ERR_MEMORY;
+    find_crossing(&b);
+    for (int i = 0; i < s->count; i++)
+        if (!worth || worth[i]) MGN_TRY(build_part(&b, i));
+    return MGN_OK;
 }
 
 /* Joins neighbours that are no row programs; how many row programs there are. */
@@ -446,7 +528,7 @@ static mgn_status join_neighbours(splitter *s, mgn_part_test *fits, int *program
     mgn_parts_free(s->parts, s->count);
     s->parts = NULL;
     s->count = count;
-    return MGN_OK;
+    return list_members(s) ? MGN_OK : MGN_ERR_MEMORY;
 }
 
 static mgn_status split(splitter *s, mgn_part_test *fits, mgn_keeping keeping) {
@@ -469,7 +551,7 @@ static mgn_status split(splitter *s, mgn_part_test *fits, mgn_keeping keeping) {
         s->count = 0;
         return MGN_OK;
     }
-    if (!choose_recomputing(s, keeping)) return MGN_ERR_MEMORY;
+    if (!list_members(s) || !choose_recomputing(s, keeping)) return MGN_ERR_MEMORY;
     int programs = 0;
     MGN_TRY(join_neighbours(s, fits, &programs));
     if (programs > 0) return build_parts(s, NULL);
