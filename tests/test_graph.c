@@ -500,6 +500,21 @@ START_TEST(row_jacobian_does_not_blow_up) {
 }
 END_TEST
 
+/* A derivative is not carried through what is detached: a loop of any length behind it adds nothing. */
+START_TEST(derivatives_end_at_detach) {
+    enum { LOOP = 100 };
+    begin();
+    mgn_node *x = real("x", MGN_SHAPE(8)), *t = real("t", MGN_SHAPE(8)), *loop = mgn_detach(x), *gradient, *tangent;
+    for (int i = 0; i < LOOP; i++) loop = mgn_mul(mgn_tanh(loop), loop);
+    mgn_node *y = mgn_mul(x, loop), *scalar = mgn_sum(y, -1);
+    const int before = graph->count;
+    MGN_ASSERT_OK(mgn_grad(scalar, &x, 1, &gradient));
+    MGN_ASSERT_OK(mgn_jvp(&y, 1, &x, &t, 1, &tangent));
+    ck_assert_int_lt(graph->count - before, 10);
+    end();
+}
+END_TEST
+
 static Suite *suite(void) {
     Suite *s = suite_create("graph");
     TCase *build = case_with_devices(s, "building"), *derive = case_with_devices(s, "derivatives");
@@ -517,6 +532,7 @@ static Suite *suite(void) {
     tcase_add_test(derive, derivatives_of_shared_slices);
     tcase_add_test(derive, derivatives_through_rows);
     tcase_add_test(derive, row_jacobian_does_not_blow_up);
+    tcase_add_test(derive, derivatives_end_at_detach);
     tcase_add_loop_test(derive, row_jacobian_against_differences, 0, 2);
     return s;
 }
