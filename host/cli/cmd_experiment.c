@@ -10,6 +10,8 @@
 #include "core/file.h"
 #include "core/parse.h"
 #include "core/progress.h"
+#include "experiment_report.h"
+#include "report/report.h"
 #include "training.h"
 
 typedef struct job {
@@ -22,6 +24,7 @@ typedef struct job {
     cli_training training;
     cli_training_paths paths;
     int trainings; /* so far */
+    cli_report_options page;
 } job;
 
 /* ---- progress ---- */
@@ -48,20 +51,6 @@ static mgn_status control(void *context, const char *label, mgn_train_control *c
 
 static bool is_gaussian_start(const mgn_experiment_result *result) { return result->model.v == MGN_V_GAUSSIAN; }
 
-static void add_figures(cJSON *row, const mgn_experiment_result *result) {
-    cJSON *published = cJSON_CreateObject(), *optimum = cJSON_CreateObject();
-    for (size_t i = 0; i < result->count; i++) {
-        const mgn_figure *figure = &result->figures[i];
-        cJSON_AddNumberToObject(row, figure->key, figure->value);
-        if (!isnan(figure->published)) cJSON_AddNumberToObject(published, figure->key, figure->published);
-        if (!isnan(figure->optimum)) cJSON_AddNumberToObject(optimum, figure->key, figure->optimum);
-    }
-    cJSON_AddNumberToObject(row, "seconds", result->seconds);
-    cJSON_AddNumberToObject(row, "steps", (double)result->steps);
-    cJSON_AddItemToObject(row, "published", published);
-    cJSON_AddItemToObject(row, "optimum", optimum);
-}
-
 static mgn_status print_json(const job *j) {
     cJSON *object = cJSON_CreateObject();
     cJSON_AddStringToObject(object, "experiment", j->label);
@@ -71,19 +60,8 @@ static mgn_status print_json(const job *j) {
     if (strcmp(j->label, "gradient-field") == 0)
         cJSON_AddStringToObject(object, "field", j->config.field ? j->config.field : "report");
     cJSON *results = cJSON_AddArrayToObject(object, "results");
-    for (size_t i = 0; i < j->report.count; i++) {
-        const mgn_experiment_result *result = &j->report.results[i];
-        cJSON *row = cJSON_CreateObject();
-        if (result->task) cJSON_AddStringToObject(row, "task", result->task);
-        cJSON_AddStringToObject(row, "model", result->model.kind);
-        cJSON_AddStringToObject(row, "recipe", result->recipe);
-        cJSON_AddStringToObject(row, "v", is_gaussian_start(result) ? "gaussian" : "orthogonal");
-        cJSON_AddBoolToObject(row, "signed", result->model.signed_scales);
-        cJSON_AddNumberToObject(row, "d", (double)result->model.d);
-        cJSON_AddNumberToObject(row, "parameters", (double)result->parameters);
-        add_figures(row, result);
-        cJSON_AddItemToArray(results, row);
-    }
+    for (size_t i = 0; i < j->report.count; i++)
+        cJSON_AddItemToArray(results, mgn_experiment_result_json(&j->report.results[i]));
     return cli_print_json(object);
 }
 
@@ -171,13 +149,24 @@ static mgn_status parse(const cli_command *command, int argc, char **argv, job *
          0},
         {"like", 'l', CLI_TEXT, "FILE", "colour: the picture whose palette is taken", &j->config.like, 0, 0},
         {"unseen", 0, CLI_TEXT, "FILE", "colour: a third picture to try the map on", &j->config.unseen, 0, 0},
-        {"quick", 0, CLI_FLAG, NULL, "cifar: fewer pictures and steps, to see that it runs", &j->config.quick, 0, 0},
+        {"quick", 0, CLI_FLAG, NULL,
+         "cifar: fewer pictures and steps, to see that it runs; with --output: all in some minutes", &j->config.quick,
+         0, 0},
+        {"output", 'o', CLI_TEXT, "DIR",
+         "run all experiments that are named, and write a page with published figures, ours and pictures there: "
+         "DIR/index.html, and DIR/results.json. --data then names the folder that has photos/, mnist/, cifar10/ and "
+         "w2/",
+         &j->page.folder, 0, 0},
+        {"force", 0, CLI_FLAG, NULL, "with --output: also into a folder that has other things in it", &j->page.force, 0,
+         0},
         CLI_TRAINING_OPTIONS(j->training),
     };
-    char details[16384];
+    char details[16384], names[1024];
     describe(details, sizeof details);
+    cli_report_names(names, sizeof names);
     cli_command described = *command;
     described.details = details;
+    described.words = names;
     return cli_parse(&described, argc, argv, options, MGN_COUNT(options), &j->common);
 }
 
@@ -227,12 +216,41 @@ static mgn_status check(const job *j) {
     return mgn_make_directory(c->pictures);
 }
 
+/* What a page takes from the command line; the rest of the options belong to single experiments. */
+static mgn_status write_page(job *j) {
+    const mgn_experiment_config *c = &j->config;
+    const cli_training *t = &j->training;
+    if (strcmp(j->model, "all") != 0 || strcmp(j->recipe, "both") != 0 || c->field || j->dimensions || c->epochs ||
+        c->pictures || c->source || c->like || c->unseen || t->checkpoint || t->every || t->resume || t->log ||
+        t->patience || t->retries)
+        return mgn_fail(MGN_ERR_ARGUMENT,
+                        "with --output, experiments are run as published and at their best: of their options only "
+                        "--data, --quick and --force are taken");
+    MGN_TRY(cli_check_report_names(&j->common));
+    j->page.data = c->data;
+    j->page.quick = c->quick;
+    return cli_write_report(&j->common, &j->page);
+}
+
+/* The one experiment that is named, without a page. */
+static mgn_status check_single(const job *j) {
+    if (j->common.argument_count > 1)
+        return mgn_fail(MGN_ERR_ARGUMENT, "'%.100s' is one experiment too many: several of them need --output DIR",
+                        j->common.arguments[1]);
+    if (j->page.force) return mgn_fail(MGN_ERR_ARGUMENT, "--force is an option of --output");
+    if (strcmp(j->label, "all") == 0)
+        return mgn_fail(MGN_ERR_ARGUMENT, "all experiments together need a folder for their page: --output DIR");
+    return mgn_experiment_check(j->label);
+}
+
 mgn_status cmd_experiment(const cli_command *command, int argc, char **argv) {
     job j = {.model = "all", .recipe = "both"};
     MGN_TRY(parse(command, argc, argv, &j));
     if (j.common.help) return MGN_OK;
+    if (j.common.argument_count == 0 && !j.page.folder) return cli_list_experiments(j.common.json);
+    if (j.page.folder) return write_page(&j);
     j.label = j.common.arguments[0];
-    MGN_TRY(mgn_experiment_check(j.label));
+    MGN_TRY(check_single(&j));
     MGN_TRY(check(&j));
     MGN_TRY(parse_dimensions(&j));
     j.config.model = strcmp(j.model, "all") == 0 ? NULL : j.model;

@@ -103,6 +103,11 @@ static void print_roff_program(const char *summary, const cli_command *commands,
          "one sentence on standard error.");
 }
 
+/* "a|b" with spaces instead. */
+static void print_words(const char *words) {
+    for (; *words; words++) putchar(*words == '|' ? ' ' : *words);
+}
+
 /* ---- bash ---- */
 
 static void print_bash_command(const cli_command *command, const cli_option *options, size_t count) {
@@ -115,20 +120,24 @@ static void print_bash_command(const cli_command *command, const cli_option *opt
         fputs(") ", stdout);
         if (option->kind == CLI_CHOICE) {
             fputs("words='", stdout);
-            for (const char *at = option->value; *at; at++) putchar(*at == '|' ? ' ' : *at);
+            print_words(option->value);
             fputs("' ", stdout);
         }
         puts(option->kind == CLI_TEXT || option->kind == CLI_CHOICE ? ";;" : "return ;;");
     }
     fputs("        *) options='", stdout);
     for (size_t i = 0; i < count; i++) printf("%s--%s", i ? " " : "", options[i].label);
+    if (command->words) {
+        fputs("'; arguments='", stdout);
+        print_words(command->words);
+    }
     puts("' ;;\n        esac ;;");
 }
 
 static const char bash_begin[] = "# Completion of mgn for bash, made from its own help.\n"
                                  "_mgn() {\n"
                                  "    local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD-1]}\n"
-                                 "    local words='' options=''\n"
+                                 "    local words='' options='' arguments=''\n"
                                  "    COMPREPLY=()\n"
                                  "    if [ \"$COMP_CWORD\" -eq 1 ]; then\n"
                                  "        words='";
@@ -138,14 +147,15 @@ static const char bash_middle[] = "'\n"
                                   "    case ${COMP_WORDS[1]} in\n";
 
 /* Where neither words nor options fit, readline completes names of files. */
-static const char bash_end[] = "    esac\n"
-                               "    fi\n"
-                               "    case $current in -*) words=${words:-$options} ;; esac\n"
-                               "    if [ -n \"$words\" ]; then\n"
-                               "        mapfile -t COMPREPLY < <(compgen -W \"$words\" -- \"$current\")\n"
-                               "    fi\n"
-                               "}\n"
-                               "complete -o default -o bashdefault -F _mgn mgn\n";
+static const char bash_end[] =
+    "    esac\n"
+    "    fi\n"
+    "    case $current in -*) words=${words:-$options} ;; *) words=${words:-$arguments} ;; esac\n"
+    "    if [ -n \"$words\" ]; then\n"
+    "        mapfile -t COMPREPLY < <(compgen -W \"$words\" -- \"$current\")\n"
+    "    fi\n"
+    "}\n"
+    "complete -o default -o bashdefault -F _mgn mgn\n";
 
 /* ---- zsh ---- */
 
@@ -173,7 +183,7 @@ static void print_zsh_option(const cli_option *option) {
     putchar(']');
     if (option->kind == CLI_CHOICE) {
         printf(":%s:(", option->label);
-        for (const char *at = option->value; *at; at++) putchar(*at == '|' ? ' ' : *at);
+        print_words(option->value);
         putchar(')');
     } else if (option->kind == CLI_TEXT) {
         printf(":%s:_files", option->label);
@@ -186,7 +196,13 @@ static void print_zsh_option(const cli_option *option) {
 static void print_zsh_command(const cli_command *command, const cli_option *options, size_t count) {
     printf("    %s) _arguments -s \\\n", command->label);
     for (size_t i = 0; i < count; i++) print_zsh_option(&options[i]);
-    puts("        '*:file:_files' ;;");
+    if (!command->words) {
+        puts("        '*:file:_files' ;;");
+        return;
+    }
+    printf("        '*:%s:(", command->label);
+    print_words(command->words);
+    puts(")' ;;");
 }
 
 static const char zsh_begin[] = "#compdef mgn\n"

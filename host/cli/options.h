@@ -16,6 +16,7 @@ struct cli_command {
     const char *examples; /* whole command lines, one per line: "mgn recolor a.jpg --like b.jpg -o c.jpg\n" */
     int min_arguments, max_arguments; /* words that are not options */
     mgn_status (*run)(const cli_command *command, int argc, char **argv);
+    const char *words; /* what those words may be, "a|b|c", for completion; NULL: names of files */
 };
 
 typedef enum cli_kind {

@@ -12,6 +12,7 @@
 #include <spng.h>
 
 #include "cli.h"
+#include "versions.h"
 
 #define TEXT_OF(token) #token
 #define TEXT(macro) TEXT_OF(macro)
@@ -35,22 +36,23 @@ static void describe_loader(char *text, size_t capacity) {
         snprintf(text, capacity, "unknown loader");
 }
 
-mgn_status cli_print_versions(bool json) {
-    char loader[96], lapack[32];
+static void find_lapack(char *text, size_t capacity) {
     lapack_int major = 0, minor = 0, patch = 0;
-    describe_loader(loader, sizeof loader);
     LAPACKE_ilaver(&major, &minor, &patch);
-    snprintf(lapack, sizeof lapack, "%d.%d.%d", (int)major, (int)minor, (int)patch);
+    snprintf(text, capacity, "%d.%d.%d", (int)major, (int)minor, (int)patch);
+}
+
+void cli_find_versions(cli_versions *versions) {
+    describe_loader(versions->loader, sizeof versions->loader);
+    find_lapack(versions->lapack, sizeof versions->lapack);
     const char *blas = openblas_get_config(); /* "OpenBLAS 0.3.21 DYNAMIC_ARCH ..." */
     if (strncmp(blas, "OpenBLAS ", 9) == 0) blas += 9;
-    const struct {
-        const char *label, *version;
-    } rows[] = {
+    const mgn_report_fact rows[] = {
         {"mgn", mgn_version()},
-        {"OpenCL", loader},
+        {"OpenCL", versions->loader},
         {"CLBlast", TEXT(CLBLAST_VERSION_MAJOR) "." TEXT(CLBLAST_VERSION_MINOR) "." TEXT(CLBLAST_VERSION_PATCH)},
         {"OpenBLAS", blas},
-        {"LAPACK", lapack},
+        {"LAPACK", versions->lapack},
         {"OpenMP", TEXT(_OPENMP)},
 #ifdef LIBJPEG_TURBO_VERSION
         {"libjpeg-turbo", TEXT(LIBJPEG_TURBO_VERSION)},
@@ -62,11 +64,20 @@ mgn_status cli_print_versions(bool json) {
         {"Random123", "(headers)"},
         {"compiler", __VERSION__},
     };
+    _Static_assert(MGN_COUNT(rows) <= CLI_MOST_VERSIONS, "room for all rows");
+    memcpy(versions->rows, rows, sizeof rows);
+    versions->count = MGN_COUNT(rows);
+}
+
+mgn_status cli_print_versions(bool json) {
+    cli_versions versions;
+    cli_find_versions(&versions);
     if (!json) {
-        for (size_t i = 0; i < MGN_COUNT(rows); i++) printf("%s %s\n", rows[i].label, rows[i].version);
+        for (size_t i = 0; i < versions.count; i++) printf("%s %s\n", versions.rows[i].label, versions.rows[i].value);
         return MGN_OK;
     }
     cJSON *object = cJSON_CreateObject();
-    for (size_t i = 0; i < MGN_COUNT(rows); i++) cJSON_AddStringToObject(object, rows[i].label, rows[i].version);
+    for (size_t i = 0; i < versions.count; i++)
+        cJSON_AddStringToObject(object, versions.rows[i].label, versions.rows[i].value);
     return cli_print_json(object);
 }

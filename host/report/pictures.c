@@ -1,0 +1,117 @@
+/* Pictures for the page: as they are where they are small, else as JPEG of at most the page's width. The files stay where
+ * the experiment has put them. */
+#include <dirent.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <mgn/image.h>
+
+#include "core/file.h"
+#include "report/report.h"
+
+enum { MOST_PICTURES = 64, MOST_PATH = 4096, LARGE = 120000, WIDEST = 1600, JPEG_QUALITY = 85, MOST_BYTES = 64 << 20 };
+
+static const char *type_of(const char *name) {
+    const char *ending = strrchr(name, '.');
+    if (!ending) return NULL;
+    if (strcmp(ending, ".svg") == 0) return "image/svg+xml";
+    if (strcmp(ending, ".png") == 0) return "image/png";
+    return strcmp(ending, ".jpg") == 0 ? "image/jpeg" : NULL;
+}
+
+static int by_name(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
+
+/* Names in order; the caller frees each. A folder that is not there has none. */
+static mgn_status list(const char *folder, char *names[MOST_PICTURES], size_t *count) {
+    DIR *directory = opendir(folder);
+    mgn_status status = MGN_OK;
+    *count = 0;
+    if (!directory) return MGN_OK;
+    for (struct dirent *found; status == MGN_OK && *count < MOST_PICTURES && (found = readdir(directory));) {
+        if (*found->d_name == '.' || !type_of(found->d_name)) continue;
+        names[*count] = mgn_strdup(found->d_name);
+        if (names[*count])
+            ++*count;
+        else
+            status = MGN_ERR_MEMORY;
+    }
+    closedir(directory);
+    qsort(names, *count, sizeof *names, by_name);
+    return status;
+}
+
+/* "digits-best-lse-200-samples.png" without the experiment's name, ending and hyphens. */
+static char *title_of(const char *name, const char *prefix) {
+    const size_t skipped = strlen(prefix);
+    if (strncmp(name, prefix, skipped) == 0 && name[skipped] == '-') name += skipped + 1;
+    char *title = mgn_strdup(name);
+    if (!title) return NULL;
+    char *ending = strrchr(title, '.');
+    if (ending) *ending = 0;
+    for (char *c = title; *c; c++)
+        if (*c == '-' || *c == '_') *c = ' ';
+    return title;
+}
+
+/* The picture as JPEG, no wider than the page; made in a file of its own beside the picture. */
+static mgn_status shrink(const char *path, mgn_report_picture *picture) {
+    char made[MOST_PATH];
+    mgn_image *image = NULL, *small = NULL;
+    const mgn_image_write_options options = {.quality = JPEG_QUALITY, .subsampling = MGN_SUBSAMPLING_420};
+    if (snprintf(made, sizeof made, "%s.small.jpg", path) >= MOST_PATH)
+        return mgn_fail(MGN_ERR_ARGUMENT, "%.100s: the path is too long", path);
+    MGN_TRY(mgn_image_read(path, &image));
+    mgn_status status = MGN_OK;
+    if (image->width > WIDEST)
+        status = mgn_image_resize(image, WIDEST, MGN_MAX(image->height * WIDEST / image->width, 1), &small);
+    if (status == MGN_OK) status = mgn_image_write(small ? small : image, made, &options);
+    mgn_image_destroy(image);
+    mgn_image_destroy(small);
+    MGN_TRY(status);
+    unsigned char *bytes = NULL;
+    size_t size = 0;
+    status = mgn_file_read(made, MOST_BYTES, &bytes, &size);
+    unlink(made);
+    if (status == MGN_OK && size < picture->size) {
+        mgn_free(picture->bytes);
+        picture->bytes = bytes;
+        picture->size = size;
+        picture->type = "image/jpeg";
+    } else {
+        mgn_free(bytes);
+    }
+    return status;
+}
+
+static mgn_status take(const char *folder, const char *name, const char *prefix, mgn_report_picture *picture) {
+    char path[MOST_PATH];
+    if (snprintf(path, sizeof path, "%s/%s", folder, name) >= MOST_PATH)
+        return mgn_fail(MGN_ERR_ARGUMENT, "%.100s: the path is too long", folder);
+    picture->type = type_of(name);
+    picture->title = title_of(name, prefix);
+    if (!picture->title) return MGN_ERR_MEMORY;
+    MGN_TRY(mgn_file_read(path, MOST_BYTES, &picture->bytes, &picture->size));
+    return strcmp(picture->type, "image/png") == 0 && picture->size > LARGE ? shrink(path, picture) : MGN_OK;
+}
+
+mgn_status mgn_report_pictures(const char *folder, const char *prefix, mgn_report_picture **pictures, size_t *count) {
+    char *names[MOST_PICTURES];
+    size_t found = 0;
+    *count = 0;
+    mgn_status status = list(folder, names, &found);
+    *pictures = status == MGN_OK && found ? mgn_alloc(found, sizeof **pictures) : NULL;
+    for (size_t i = 0; *pictures && i < found; i++) {
+        mgn_report_picture *picture = &(*pictures)[*count];
+        if (take(folder, names[i], prefix, picture) == MGN_OK) {
+            ++*count;
+            continue;
+        }
+        mgn_note("a picture is left out: %s", mgn_last_error());
+        mgn_free(picture->title);
+        mgn_free(picture->bytes);
+        *picture = (mgn_report_picture){0};
+    }
+    for (size_t i = 0; i < found; i++) mgn_free(names[i]);
+    return status;
+}
