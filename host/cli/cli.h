@@ -18,6 +18,9 @@ mgn_status cli_print_json(cJSON *object);
 /* This program's and every linked library's version, one per line or as JSON. */
 mgn_status cli_print_versions(bool json);
 
+/* What main does with its words, argv[0] being the program's name (main.c). */
+mgn_status cli_dispatch(int argc, char **argv);
+
 /* ---- the commands: host/cli/cmd_<name>.c, one function each ---- */
 
 mgn_status cmd_apply(const cli_command *command, int argc, char **argv);

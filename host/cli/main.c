@@ -1,14 +1,9 @@
-/* The command `mgn`: finds the command that was asked for, runs it, and turns its status into a sentence and an exit
- * code: 0, 2 for what the caller got wrong (MGN_ERR_ARGUMENT), 1 for every other failure.
+/* The commands, and finding the one that was asked for. main() itself is in program.c, so that tests can call commands.
  *
  * A new command is one file, cmd_<name>.c (listed in meson.build), its prototype in cli.h, and one row of `commands`
  * below. Its function calls cli_parse with the table of its options, returns at once when `common.help` is set, prints
  * results on standard output only (one JSON object under --json), notes and progress through mgn_note and
  * mgn_progress, and returns a status. Its bad inputs are rows of the table in tests/test_cli.c. */
-#define _GNU_SOURCE
-#include <errno.h>
-#include <cblas.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -217,14 +212,14 @@ static mgn_status unknown_command(const char *word) {
                     best ? best : "", best ? "'? " : "");
 }
 
-static mgn_status dispatch(int argc, char **argv) {
+mgn_status cli_dispatch(int argc, char **argv) {
     if (argc < 2) return mgn_fail(MGN_ERR_ARGUMENT, "a command is missing; " USAGE);
     const char *word = argv[1];
     if (strcmp(word, "help") == 0 && argc > 2) {
         /* `mgn help recolor` is `mgn recolor --help`. */
         static char help[] = "--help";
         char *swapped[] = {argv[0], argv[2], help, NULL};
-        return dispatch(3, swapped);
+        return cli_dispatch(3, swapped);
     }
     if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0 || strcmp(word, "help") == 0) {
         if (argc > 2 && cli_is_manual(argv[2]))
@@ -237,36 +232,4 @@ static mgn_status dispatch(int argc, char **argv) {
     for (size_t i = 0; i < MGN_COUNT(commands); i++)
         if (strcmp(word, commands[i].label) == 0) return commands[i].run(&commands[i], argc - 1, argv + 1);
     return unknown_command(word);
-}
-
-static void on_signal(int number) {
-    (void)number;
-    mgn_interrupt();
-}
-
-/* The first Ctrl-C asks for an orderly stop, the second kills. A closed pipe is an error of writing, told at the end. */
-static void install_handlers(void) {
-    struct sigaction stop = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND}, ignore = {.sa_handler = SIG_IGN};
-    sigaction(SIGINT, &stop, NULL);
-    sigaction(SIGTERM, &stop, NULL);
-    sigaction(SIGPIPE, &ignore, NULL);
-    sigaction(SIGXFSZ, &ignore, NULL); /* a file size limit is an error of writing too */
-}
-
-/* Of OpenBLAS built with threads. */
-extern int blas_thread_shutdown_(void) __attribute__((weak));
-
-int main(int argc, char **argv) {
-    install_handlers();
-    /* OpenBLAS starts threads as it is loaded, which spin on all cores until work comes; the work comes from ours. They
-     * start again if it is ever asked for more than one. */
-    openblas_set_num_threads(1);
-    if (blas_thread_shutdown_) blas_thread_shutdown_();
-    mgn_status status = dispatch(argc, argv);
-    if (status == MGN_OK && (fflush(stdout) != 0 || ferror(stdout)))
-        status = mgn_fail(MGN_ERR_IO, "standard output could not be written: %s", strerror(errno));
-    if (status == MGN_OK) return 0;
-    mgn_bar(NULL);
-    fprintf(stderr, "mgn: %s\n", mgn_last_error());
-    return status == MGN_ERR_ARGUMENT ? 2 : 1;
 }

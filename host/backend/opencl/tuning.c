@@ -134,6 +134,17 @@ static bool read_tuning(const cJSON *json, mgn_cl_tuning *tuning) {
     return !tuning->has_blast || read_blast(blast, &tuning->blast);
 }
 
+cJSON *mgn_cl_tuning_parse(const char *text, size_t bytes, mgn_cl_tuning *tuning) {
+    mgn_cl_tuning read = {0};
+    cJSON *json = cJSON_ParseWithLength(text, bytes);
+    if (!json || !read_tuning(json, &read)) {
+        cJSON_Delete(json);
+        return NULL;
+    }
+    if (tuning) *tuning = read;
+    return json;
+}
+
 /* ---- the file ---- */
 
 #define TEXT_OF(token) #token
@@ -166,17 +177,12 @@ cJSON *mgn_cl_tuning_load(const mgn_device_info *info, mgn_cl_tuning *tuning) {
     if (!mgn_cl_cache_path(key, path) || stat(path, &there) != 0) return NULL;
     size_t bytes = 0;
     unsigned char *text = mgn_cl_cache_load(key, &bytes);
-    cJSON *json = text ? cJSON_ParseWithLength((const char *)text, bytes) : NULL;
+    cJSON *json = text ? mgn_cl_tuning_parse((const char *)text, bytes, tuning) : NULL;
     mgn_free(text);
-    mgn_cl_tuning read = {0};
-    if (!json || !read_tuning(json, &read)) {
+    if (!json)
         mgn_note(
             "%s is damaged or another device's: the parameters tuned for %s are not used; `mgn tune` finds new ones",
             path, info->name);
-        cJSON_Delete(json);
-        return NULL;
-    }
-    if (tuning) *tuning = read;
     return json;
 }
 

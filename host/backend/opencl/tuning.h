@@ -83,6 +83,8 @@ const mgn_cl_tuned_shape *mgn_cl_tuned_nearest(const mgn_cl_tuning *tuning, uint
 
 /* The name of the file, whether it is there or not. Errors: UNSUPPORTED (MGN_CACHE=off, no folder). */
 mgn_status mgn_cl_tuning_path(const mgn_device_info *info, char *path, size_t size);
+/* Reads a report of `mgn tune`; NULL where something in it is missing or out of range. `tuning` may be NULL. */
+cJSON *mgn_cl_tuning_parse(const char *text, size_t bytes, mgn_cl_tuning *tuning);
 /* What is kept, as JSON and, unless NULL, read into `tuning`. NULL without a file; the same, with a note that says so,
  * with one that is damaged or belongs to another device. The caller deletes it. */
 cJSON *mgn_cl_tuning_load(const mgn_device_info *info, mgn_cl_tuning *tuning);
