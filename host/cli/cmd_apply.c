@@ -12,8 +12,11 @@
 #include "cli.h"
 #include "core/file.h"
 #include "core/progress.h"
+#include "data/npy.h"
 #include "outputs.h"
 #include "rows.h"
+
+enum { PIECE_BYTES = 8 << 20 }; /* of a table that is read, mapped and written in pieces */
 
 typedef struct item {
     const char *input;
@@ -133,14 +136,59 @@ static mgn_status prepare(job *j) {
 
 /* ---- the work ---- */
 
-static mgn_status apply_to_table(const job *j, item *p) {
-    mgn_matrix rows;
-    MGN_TRY(mgn_table_read(p->input, &rows));
+static mgn_status check_columns(const job *j, const item *p, int64_t columns) {
     const int64_t d = mgn_map_dimension(j->map);
-    mgn_status status = rows.columns == d
-                            ? mgn_map_apply(j->map, rows.values, rows.rows, rows.values)
-                            : mgn_fail(MGN_ERR_ARGUMENT, "%s has %lld columns, but %s is a map of %lld dimensions",
-                                       p->input, (long long)rows.columns, j->map_path, (long long)d);
+    if (columns == d) return MGN_OK;
+    return mgn_fail(MGN_ERR_ARGUMENT, "%s has %lld columns, but %s is a map of %lld dimensions", p->input,
+                    (long long)columns, j->map_path, (long long)d);
+}
+
+static mgn_status apply_in_pieces(const job *j, const item *p, const mgn_npy_map *from, mgn_output_file *output) {
+    const int64_t n = mgn_npy_map_rows(from), d = mgn_npy_map_columns(from);
+    const int64_t piece = MGN_MIN(MGN_MAX(PIECE_BYTES / (int64_t)sizeof(float) / d, 1), n);
+    float *rows = mgn_alloc_aligned((size_t)piece, (size_t)d * sizeof *rows);
+    if (!rows) return MGN_ERR_MEMORY;
+    mgn_status status = mgn_npy_write_header(output, n, d);
+    for (int64_t first = 0; first < n && status == MGN_OK; first += piece) {
+        const int64_t count = MGN_MIN(piece, n - first);
+        status = mgn_npy_map_read(from, first, count, rows);
+        if (first + count < n) mgn_npy_map_ahead(from, first + count, MGN_MIN(piece, n - first - count));
+        if (status == MGN_OK) status = mgn_map_apply(j->map, rows, count, rows);
+        if (status == MGN_ERR_NUMERIC && first > 0)
+            status = mgn_fail(status, "of the rows from %lld on: %s", (long long)first, mgn_last_error());
+        if (status == MGN_OK) status = mgn_output_write(output, rows, (size_t)(count * d) * sizeof *rows);
+        if (status == MGN_OK && mgn_interrupted())
+            status = mgn_fail(MGN_ERR_INTERRUPTED, "stopped after %lld of %lld rows of %s", (long long)(first + count),
+                              (long long)n, p->input);
+    }
+    mgn_free(rows);
+    return status;
+}
+
+/* From .npy to .npy, of any length, in constant memory. */
+static mgn_status apply_to_npy(const job *j, item *p, const mgn_npy_map *from) {
+    mgn_output_file *output = NULL;
+    MGN_TRY(check_columns(j, p, mgn_npy_map_columns(from)));
+    MGN_TRY(mgn_output_open(p->output, &output));
+    const mgn_status status = apply_in_pieces(j, p, from, output);
+    p->width = (size_t)mgn_npy_map_columns(from);
+    p->height = (size_t)mgn_npy_map_rows(from);
+    if (status == MGN_OK) return mgn_output_commit(output);
+    mgn_output_discard(output);
+    return status;
+}
+
+static mgn_status apply_to_table(const job *j, item *p) {
+    mgn_npy_map *from = NULL;
+    mgn_matrix rows;
+    if (cli_is_npy(p->output) && mgn_npy_map_open(p->input, &from) == MGN_OK) {
+        const mgn_status status = apply_to_npy(j, p, from);
+        mgn_npy_map_close(from);
+        return status;
+    }
+    MGN_TRY(mgn_table_read(p->input, &rows));
+    mgn_status status = check_columns(j, p, rows.columns);
+    if (status == MGN_OK) status = mgn_map_apply(j->map, rows.values, rows.rows, rows.values);
     if (status == MGN_OK) status = mgn_table_write(p->output, &rows);
     p->width = (size_t)rows.columns;
     p->height = (size_t)rows.rows;

@@ -87,6 +87,12 @@ static mgn_status parse(const cli_command *command, int argc, char **argv, fit_o
         {"floor", 0, CLI_REAL, "F", "smallest fraction of the learning rate (default .01)", &o->floor, 0, 1},
         {"samples", 0, CLI_LONG, "N", "rows to take of S (default all of a file, 10000 of a distribution)", &o->samples,
          2, 1000000000},
+        {"window", 0, CLI_LONG, "ROWS",
+         "rows of S on the device at once, where S stays in its files: a .npy, or several, above 64 MiB, or any with "
+         "this option. Blocks of ROWS / 64 neighbours come in another order every epoch, their rows are shuffled "
+         "within "
+         "the window (default: 64 MiB of rows)",
+         &o->window, 1, 4294967295.0},
         {"hold-out", 0, CLI_TEXT, "F|FILE",
          "fraction of the rows kept for the figures and --patience, or a table of others (default .1)", &o->hold_out, 0,
          0},
@@ -132,6 +138,7 @@ static cJSON *recipe_of(const fit_job *j) {
     cJSON_AddNumberToObject(r, "batch", (double)t->batch);
     cJSON_AddNumberToObject(r, "rows", (double)j->rows);
     cJSON_AddNumberToObject(r, "holdout", (double)j->held);
+    if (j->is_streamed) cJSON_AddNumberToObject(r, "window", (double)j->stream.window);
     cJSON_AddNumberToObject(r, "restarts", (double)o->restarts);
     cJSON_AddStringToObject(r, "start", o->start);
     cJSON_AddNumberToObject(r, "kept", (double)j->kept);
@@ -204,7 +211,11 @@ static mgn_status print_text(const fit_job *j) {
     cli_table_cell(table, "%s, %lld parameters", j->shape.kind, (long long)mgn_model_parameter_count(j->model));
     cli_table_cell(table, "loss");
     cli_table_cell(table, "%s %.6g", j->training.loss.kind, j->result.loss);
-    row(table, j->held ? "  of rows held out" : "  of all rows at the end", j->held_loss);
+    row(table,
+        j->held          ? "  of rows held out"
+        : j->is_streamed ? "  of some rows at the end"
+                         : "  of all rows at the end",
+        j->held_loss);
     row(table, "transport cost", j->cost);
     row(table, "  least between Gaussians of these moments", j->least_cost);
     row(table, "sliced W2^2 to the target, before", j->sliced_before);

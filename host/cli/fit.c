@@ -86,8 +86,8 @@ static mgn_status check_jacobian(const fit_job *j, const char *loss) {
         j->shape.signed_scales ? "--signed" : "--layers");
 }
 
-/* Tables that are still in their files are taken into memory, as far as they are wanted. */
-static mgn_status hold_rows(fit_job *j) {
+/* Tables that are still in their files are taken into memory, unless they are learned from in windows. */
+static mgn_status hold_source(fit_job *j, const char *kind) {
     const fit_options *o = &j->options;
     const int64_t count = mgn_target_count(j->source);
     if (o->paired && (!count || mgn_target_count(j->target) != count))
@@ -95,8 +95,12 @@ static mgn_status hold_rows(fit_job *j) {
                         "--paired: two tables of equally many rows were expected; %s has %lld and %s has %lld",
                         mgn_target_label(j->source), (long long)count, mgn_target_label(j->target),
                         (long long)mgn_target_count(j->target));
-    MGN_TRY(mgn_target_hold(j->source, o->samples, o->common.seed));
-    return mgn_target_hold(j->target, o->samples, o->common.seed);
+    MGN_TRY(fit_choose_stream(j, kind));
+    if (!j->is_streamed) return mgn_target_hold(j->source, o->samples, o->common.seed);
+    j->from = mgn_alloc((size_t)(j->d + 1), (size_t)j->d * sizeof *j->from);
+    if (!j->from) return out_of_memory();
+    j->from_covariance = j->from + j->d;
+    return mgn_target_moments(j->source, j->from, j->from_covariance);
 }
 
 static mgn_status set_loss(fit_job *j) {
@@ -115,11 +119,12 @@ static mgn_status set_loss(fit_job *j) {
     if (!mgn_loss_needs_pairs(kind) && o->paired)
         return mgn_fail(MGN_ERR_ARGUMENT, "--paired is for the losses mse and l1; %s does not look at pairs", kind);
     MGN_TRY(check_jacobian(j, kind));
-    MGN_TRY(hold_rows(j));
+    MGN_TRY(hold_source(j, kind));
     j->mean = mgn_alloc((size_t)j->d, sizeof *j->mean);
     j->covariance = mgn_alloc((size_t)(j->d * j->d), sizeof *j->covariance);
     if (!j->mean || !j->covariance) return out_of_memory();
     MGN_TRY(mgn_target_moments(j->target, j->mean, j->covariance));
+    MGN_TRY(fit_hold_target(j));
     loss->mean = j->mean;
     loss->covariance = j->covariance;
     loss->source = j->source;
@@ -266,7 +271,7 @@ static mgn_status measure_semidual(const fit_job *j, mgn_model *model, mgn_sampl
 
 /* Loss on the rows held out, or on those learned from. */
 static mgn_status measure(const fit_job *j, mgn_model *model, double *loss) {
-    const mgn_samples samples = j->held ? samples_of(j, j->rows, j->held) : samples_of(j, 0, j->rows);
+    const mgn_samples samples = samples_of(j, j->shown_at, j->shown);
     if (is_semidual(j)) return measure_semidual(j, model, samples, loss);
     if (mgn_loss_needs_samples(j->training.loss.kind)) return measure_points(j, model, samples, loss);
     if (samples.n < 2 && takes_moments(j->training.loss.kind)) {
@@ -279,7 +284,7 @@ static mgn_status measure(const fit_job *j, mgn_model *model, double *loss) {
 /* Those whose loss is measured while training; NULL where there are none. Clouds of points are compared with as many. */
 static const mgn_samples *held_out_rows(const fit_job *j, mgn_samples *rows) {
     if (!j->held) return NULL;
-    *rows = samples_of(j, j->rows, j->held);
+    *rows = samples_of(j, j->shown_at, j->held);
     if (!mgn_loss_needs_samples(j->training.loss.kind)) return rows;
     rows->n = MGN_MIN(rows->n, j->like.rows);
     rows->y = j->like.values;
@@ -288,7 +293,7 @@ static const mgn_samples *held_out_rows(const fit_job *j, mgn_samples *rows) {
 
 /* One start. A model whose loss became infinite is no failure while others may do better. */
 static mgn_status train_start(fit_job *j, int64_t start, mgn_model **model, mgn_train_result *result, double *loss) {
-    const mgn_samples samples = samples_of(j, 0, j->rows);
+    const mgn_samples samples = j->is_streamed ? (mgn_samples){0} : samples_of(j, 0, j->rows);
     const uint64_t seed = j->options.common.seed + (uint64_t)start;
     mgn_train_config training = j->training;
     mgn_samples held_out;
@@ -296,6 +301,7 @@ static mgn_status train_start(fit_job *j, int64_t start, mgn_model **model, mgn_
     training.seed = seed;
     training.report = show_progress;
     training.context = j;
+    if (j->is_streamed) training.source = &j->stream;
     j->kept = start + 1; /* for the progress */
     snprintf(label, sizeof label, "start-%lld", (long long)start + 1);
     MGN_TRY(cli_training_control(&j->options.control, label, j->options.restarts == 1, &j->paths, &training.control));
@@ -363,7 +369,8 @@ static mgn_status judge_closed_form(fit_job *j, const float *x, const float *y, 
     if (status == MGN_OK) {
         double *mean = work, *offset = work + d, *covariance = work + 2 * d, *a = covariance + d * d, trace = 0;
         const mgn_mixture *from = mgn_target_mixture(j->source), *to = mgn_target_mixture(j->target);
-        status = mgn_target_moments(j->source, mean, covariance);
+        status =
+            j->is_streamed ? fit_source_moments(j, mean, covariance) : mgn_target_moments(j->source, mean, covariance);
         if (status == MGN_OK) status = mgn_bures_w2(mean, covariance, j->mean, j->covariance, d, &j->least_cost);
         for (int64_t i = 0; i < d; i++) trace += j->covariance[i * d + i];
         if (status == MGN_OK && from && to && from->k == 1 && to->k == 1) {
@@ -391,8 +398,8 @@ static mgn_status judge_likeness(fit_job *j, const float *x, const float *y, int
 }
 
 mgn_status fit_judge(fit_job *j) {
-    const int64_t n = j->held ? j->held : j->rows;
-    const float *x = j->x.values + (j->held ? j->rows : 0) * j->d;
+    const int64_t n = j->shown;
+    const float *x = j->x.values + j->shown_at * j->d;
     j->held_loss = j->cost = j->least_cost = j->sliced = j->sliced_before = j->uvp = NAN;
     if (j->is_stopped) mgn_resume(); /* it was meant for the training */
     mgn_map *map = NULL;
@@ -413,6 +420,7 @@ void fit_free(fit_job *j) {
     mgn_matrix_free(&j->y);
     mgn_matrix_free(&j->like);
     mgn_free(j->mean);
+    mgn_free(j->from);
     mgn_free(j->covariance);
     mgn_model_destroy(j->model);
     mgn_target_destroy(j->source);

@@ -6,6 +6,7 @@
 #include <mgn/train.h>
 
 #include "core/progress.h"
+#include "core/random.h"
 #include "options.h"
 #include "rows.h"
 #include "training.h"
@@ -16,7 +17,7 @@ typedef struct fit_options {
     const char *source, *target, *out;
     const char *model, *activation, *loss, *optimizer, *schedule, *start, *real;
     bool paired, squared, signed_scales, position_biases;
-    int64_t h, layers, samples, batch, epochs, every, restarts;
+    int64_t h, layers, samples, window, batch, epochs, every, restarts;
     const char *shape;               /* of the rows, as pictures */
     int64_t kernel, stride, padding; /* padding -1: not said */
     const char *hold_out;            /* a fraction, or rows of their own */
@@ -28,10 +29,16 @@ typedef struct fit_job {
     fit_options options;
     mgn_target *source, *target;
     int64_t d;
-    double *mean, *covariance; /* of the target */
-    mgn_matrix x, y;           /* y: pairs only. Rows to learn from, then those held out */
-    mgn_matrix like;           /* samples of the target, which rows held out are compared with while training */
-    int64_t rows, held;        /* of the one and of the other */
+    double *mean, *covariance;      /* of the target */
+    double *from, *from_covariance; /* of the source, where its rows stay in their files */
+    mgn_matrix x, y;                /* y: pairs only. Rows to learn from, then those held out */
+    mgn_matrix like;                /* samples of the target, which rows held out are compared with while training */
+    int64_t rows, held;             /* of the one and of the other */
+    int64_t shown_at, shown;        /* rows of x that the figures are made on: those held out, or all */
+    bool is_streamed;               /* the rows to learn from stay in their files; x has those of the figures alone */
+    mgn_row_source stream;
+    mgn_host_shuffle order; /* of the source's blocks, */
+    int64_t left_out;       /* the first rows of which are held out */
     mgn_model_config shape;
     mgn_train_config training;
     mgn_device *device;
@@ -47,6 +54,16 @@ typedef struct fit_job {
 
 /* Reads the specifications, chooses what was left open, and draws the rows. */
 mgn_status fit_prepare(fit_job *job);
+
+/* Whether the rows to learn from stay in their files; fails where --window asks for what cannot be. */
+mgn_status fit_choose_stream(fit_job *job, const char *loss);
+/* Takes the target's rows into memory, as far as they are wanted there. */
+mgn_status fit_hold_target(fit_job *job);
+/* Says how rows are read, and takes those held out: a fraction of all, or (`has_file`) others, which the caller reads. */
+mgn_status fit_open_stream(fit_job *job, double fraction, bool has_file);
+
+/* Mean and covariance of the rows to learn from. */
+mgn_status fit_source_moments(const fit_job *job, double *mean, double *covariance);
 
 /* Draws the rows to learn from and those held out. */
 mgn_status fit_draw_rows(fit_job *job);

@@ -31,10 +31,11 @@ static void shuffle_rows(fit_job *j) {
 }
 
 /* The rows of `extra` from column `first` on behind those of `table`. */
-static mgn_status append_rows(mgn_matrix *table, const mgn_matrix *extra, int64_t first) {
+static mgn_status append_rows(mgn_matrix *table, const mgn_matrix *extra, int64_t first, int64_t columns) {
     mgn_matrix both = {0};
-    MGN_TRY(mgn_matrix_create(table->rows + extra->rows, table->columns, &both));
-    memcpy(both.values, table->values, (size_t)(table->rows * table->columns) * sizeof *both.values);
+    MGN_TRY(mgn_matrix_create(table->rows + extra->rows, columns, &both));
+    if (table->rows > 0)
+        memcpy(both.values, table->values, (size_t)(table->rows * table->columns) * sizeof *both.values);
     for (int64_t i = 0; i < extra->rows; i++)
         memcpy(both.values + (table->rows + i) * both.columns, extra->values + i * extra->columns + first,
                (size_t)both.columns * sizeof *both.values);
@@ -56,8 +57,8 @@ static mgn_status read_held_out(fit_job *j) {
                      (long long)columns, j->options.paired ? " (a row of the source, then its image)" : "",
                      mgn_target_label(rows), (long long)mgn_target_dimension(rows));
     if (status == MGN_OK) status = cli_target_all(rows, 0, 0, &all);
-    if (status == MGN_OK) status = append_rows(&j->x, &all, 0);
-    if (status == MGN_OK && j->options.paired) status = append_rows(&j->y, &all, d);
+    if (status == MGN_OK) status = append_rows(&j->x, &all, 0, d);
+    if (status == MGN_OK && j->options.paired) status = append_rows(&j->y, &all, d, d);
     if (status == MGN_OK) j->held = all.rows;
     mgn_matrix_free(&all);
     mgn_target_destroy(rows);
@@ -71,8 +72,11 @@ static mgn_status hold_out(fit_job *j, int64_t n) {
     double fraction = 0.1;
     j->rows = n;
     if (text) strtod(text, &end);
-    if (text && (end == text || *end)) return read_held_out(j);
+    const bool is_file = text && (end == text || *end);
+    if (is_file && j->is_streamed) MGN_TRY(fit_open_stream(j, 0, true));
+    if (is_file) return read_held_out(j);
     if (text) MGN_TRY(mgn_parse_real("--hold-out", text, 0, 0.9, &fraction));
+    if (j->is_streamed) return fit_open_stream(j, fraction, false);
     j->held = (int64_t)(fraction * (double)n);
     j->rows = n - j->held;
     return MGN_OK;
@@ -81,10 +85,14 @@ static mgn_status hold_out(fit_job *j, int64_t n) {
 mgn_status fit_draw_rows(fit_job *j) {
     const fit_options *o = &j->options;
     const int64_t count = mgn_target_count(j->source), n = o->samples ? o->samples : count ? count : USUAL_SAMPLES;
-    MGN_TRY(cli_target_rows(j->source, n, o->common.seed, &j->x));
-    if (o->paired) MGN_TRY(cli_target_rows(j->target, n, o->common.seed, &j->y)); /* the same rows */
-    shuffle_rows(j);
+    if (!j->is_streamed) {
+        MGN_TRY(cli_target_rows(j->source, n, o->common.seed, &j->x));
+        if (o->paired) MGN_TRY(cli_target_rows(j->target, n, o->common.seed, &j->y)); /* the same rows */
+        shuffle_rows(j);
+    }
     MGN_TRY(hold_out(j, n));
+    j->shown_at = j->held && !j->is_streamed ? j->rows : 0;
+    j->shown = j->held ? j->held : MGN_MIN(j->rows, j->x.rows);
     if (j->rows < 2)
         return mgn_fail(MGN_ERR_ARGUMENT,
                         "at least 2 rows to learn from were expected; %s gives %lld, %lld of which are held out",

@@ -187,6 +187,14 @@ static mgn_status start_affine(const fit_job *j, mgn_model *model, const double 
     return set_offset(j, model, mean);
 }
 
+mgn_status fit_source_moments(const fit_job *j, double *mean, double *covariance) {
+    const size_t d = (size_t)j->d;
+    if (!j->is_streamed) return mgn_moments(j->x.values, j->rows, j->d, false, mean, covariance);
+    memcpy(mean, j->from, d * sizeof *mean);
+    if (covariance) memcpy(covariance, j->from_covariance, d * d * sizeof *covariance);
+    return MGN_OK;
+}
+
 /* Of convolutions: the picture itself, with the channels' means moved to the target's. */
 static mgn_status start_pictures(const fit_job *j, mgn_model *model) {
     const mgn_parameter *parameters;
@@ -200,8 +208,8 @@ static mgn_status start_pictures(const fit_job *j, mgn_model *model) {
     float *moved = mgn_alloc((size_t)d, sizeof *moved);
     mgn_map *map = NULL;
     mgn_status status = mean && moved ? MGN_OK : MGN_ERR_MEMORY;
-    for (int64_t i = 0; status == MGN_OK && i < j->rows * d; i++) mean[i % d] += (double)j->x.values[i];
-    for (int64_t i = 0; status == MGN_OK && i < d; i++) moved[i] = (float)(mean[i] / (double)j->rows);
+    if (status == MGN_OK) status = fit_source_moments(j, mean, NULL);
+    for (int64_t i = 0; status == MGN_OK && i < d; i++) moved[i] = (float)mean[i];
     if (status == MGN_OK) status = mgn_map_create(model, j->device, MGN_F32, &map);
     if (status == MGN_OK) status = mgn_map_apply(map, moved, 1, moved);
     double *offset = mgn_model_values(model) + parameters[count - 1].offset;
@@ -223,7 +231,7 @@ mgn_status fit_start_affine(const fit_job *j, mgn_model *model) {
         return start_semidual(j, model);
     double *moments = mgn_alloc((size_t)(d + d * d), sizeof *moments);
     if (!moments) return MGN_ERR_MEMORY;
-    mgn_status status = mgn_moments(j->x.values, j->rows, d, false, moments, moments + d);
+    mgn_status status = fit_source_moments(j, moments, moments + d);
     if (status == MGN_OK) status = start_affine(j, model, moments, moments + d);
     mgn_free(moments);
     return status;

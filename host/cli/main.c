@@ -39,7 +39,8 @@ static const cli_command commands[] = {
      ".npy or .csv table. The results have the files' names (and so their formats) in OUTDIR, which is made when it is "
      "missing; files of these names there are replaced. Pictures need a map of three dimensions, tables one of as many "
      "as "
-     "they have columns. A single table may also go to a file: -o out.npy.",
+     "they have columns. A single table may also go to a file: -o out.npy. From .npy to .npy rows stream "
+     "through, so that a table may be larger than memory.",
      "mgn apply evening.safetensors a.jpg b.png -o out\n"
      "mgn apply evening.safetensors photos/*.jpg -o out --quality 95 --json\n"
      "mgn apply map.safetensors points.npy -o mapped.npy\n",
@@ -131,6 +132,14 @@ static const cli_command commands[] = {
      "\n"
      "MAP has the recipe in its metadata. Ctrl-C and SIGTERM stop, keep what was learned, measure it, and exit with 1 "
      "(a second one leaves the measuring out). `mgn apply`, `mgn eval` and `mgn sample` use MAP.\n"
+     "\n"
+     "A table may be several .npy files: a.npy,b.npy or 'part-*.npy' or a folder of them or @LIST, one a line. Above "
+     "64 "
+     "MiB they stay where they are: S is learned from in windows (--window), of which one is on the device while the "
+     "next is read, so that it may be larger than memory. Each epoch reads blocks of neighbours in another order and "
+     "shuffles the rows of a window; the result depends on the window's size and the seed, never on how fast the disk "
+     "is. Of a large T without --paired, 64 MiB of rows are drawn to compare with; means and covariances are those of "
+     "all rows.\n"
      "\n"
      "--checkpoint keeps the whole state of training in a file that is replaced as one piece: whatever stops the "
      "process, a whole one stands there (a killed process may leave a .mgn-*.tmp beside it). The same command with "

@@ -28,10 +28,14 @@ mgn_status cli_check_dimension(const mgn_target *target, const char *other, int6
                     (long long)found, other, (long long)d);
 }
 
-bool cli_is_table(const char *path) {
+static bool ends_in(const char *path, const char *ending) {
     const char *dot = strrchr(path, '.');
-    return dot && dot > path && dot[-1] != '/' && (strcasecmp(dot, ".npy") == 0 || strcasecmp(dot, ".csv") == 0);
+    return dot && dot > path && dot[-1] != '/' && strcasecmp(dot, ending) == 0;
 }
+
+bool cli_is_npy(const char *path) { return ends_in(path, ".npy"); }
+
+bool cli_is_table(const char *path) { return cli_is_npy(path) || ends_in(path, ".csv"); }
 
 mgn_status cli_check_table(const char *path) {
     if (cli_is_table(path)) return MGN_OK;

@@ -14,8 +14,9 @@ mgn_status cli_target_all(const mgn_target *target, int64_t n, uint64_t seed, mg
 /* Fails unless both are of the same dimension; the sentence calls them by their labels. */
 mgn_status cli_check_dimension(const mgn_target *target, const char *other, int64_t d);
 
-/* Whether the path ends in .npy or .csv. */
+/* Whether the path ends in .npy or .csv, and in .npy. */
 bool cli_is_table(const char *path);
+bool cli_is_npy(const char *path);
 
 /* Fails unless the path does. */
 mgn_status cli_check_table(const char *path);

@@ -264,9 +264,7 @@ mgn_status mgn_npy_read(const char *path, mgn_matrix *matrix) {
     return status;
 }
 
-mgn_status mgn_npy_write(const char *path, const mgn_matrix *matrix) {
-    if (!path || !matrix || !matrix->values || matrix->rows < 1 || matrix->columns < 1)
-        return mgn_fail(MGN_ERR_ARGUMENT, "writing .npy needs a path and a table that is not empty");
+mgn_status mgn_npy_write_header(mgn_output_file *output, int64_t rows, int64_t columns) {
     /* The data starts at a multiple of 64 bytes, as the format asks; the longest shape fits into 128. */
     unsigned char header[128];
     memset(header, ' ', sizeof header);
@@ -274,14 +272,20 @@ mgn_status mgn_npy_write(const char *path, const mgn_matrix *matrix) {
     header[8] = sizeof header - PREFIX_BYTES;
     header[9] = 0;
     char text[sizeof header];
-    const int length = snprintf(text, sizeof text, "{'descr': '%cf4', 'fortran_order': False, 'shape': (%lld, %lld), }",
-                                __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? '<' : '>', (long long)matrix->rows,
-                                (long long)matrix->columns);
+    const int length =
+        snprintf(text, sizeof text, "{'descr': '%cf4', 'fortran_order': False, 'shape': (%lld, %lld), }",
+                 __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? '<' : '>', (long long)rows, (long long)columns);
     memcpy(header + PREFIX_BYTES, text, (size_t)length);
     header[sizeof header - 1] = '\n';
+    return mgn_output_write(output, header, sizeof header);
+}
+
+mgn_status mgn_npy_write(const char *path, const mgn_matrix *matrix) {
+    if (!path || !matrix || !matrix->values || matrix->rows < 1 || matrix->columns < 1)
+        return mgn_fail(MGN_ERR_ARGUMENT, "writing .npy needs a path and a table that is not empty");
     mgn_output_file *output;
     MGN_TRY(mgn_output_open(path, &output));
-    mgn_status status = mgn_output_write(output, header, sizeof header);
+    mgn_status status = mgn_npy_write_header(output, matrix->rows, matrix->columns);
     if (status == MGN_OK)
         status =
             mgn_output_write(output, matrix->values, (size_t)matrix->rows * (size_t)matrix->columns * sizeof(float));

@@ -3,6 +3,7 @@
 #ifndef MGN_HOST_NPY_H
 #define MGN_HOST_NPY_H
 
+#include "core/file.h"
 #include "data/data.h"
 
 /* Where a table's elements stand in a file, and what they are. */
@@ -24,5 +25,11 @@ int64_t mgn_npy_convert_row(const mgn_npy_layout *layout, const unsigned char *d
 
 /* The sentence about such a value. */
 mgn_status mgn_npy_refuse_value(const char *label, double value, int64_t row, int64_t column);
+
+/* What stands before the rows of such a table as mgn_npy_write makes; they follow as floats. */
+mgn_status mgn_npy_write_header(mgn_output_file *output, int64_t rows, int64_t columns);
+
+/* Says that the rows will be read soon, so that the disk may begin (npy_map.c). */
+void mgn_npy_map_ahead(const mgn_npy_map *map, int64_t first, int64_t n);
 
 #endif

@@ -6,11 +6,15 @@
 #include "data/npy.h"
 
 #include <stdatomic.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "core/file.h"
 #include "core/parallel.h"
 
-enum { ROWS_PER_CHUNK = 256 };
+/* Of a file larger than that, no page stays in the process after rows were taken, and so many rows are taken at a time: each
+ * may bring in 64 KiB. */
+enum { MOST_KEPT = 64 << 20, ROWS_PER_PIECE = 4096, ROWS_PER_CHUNK = 256 };
 
 struct mgn_npy_map {
     mgn_mapped_file file;
@@ -43,6 +47,31 @@ void mgn_npy_map_close(mgn_npy_map *map) {
 int64_t mgn_npy_map_rows(const mgn_npy_map *map) { return map->layout.rows; }
 int64_t mgn_npy_map_columns(const mgn_npy_map *map) { return map->layout.columns; }
 
+/* ---- pages ---- */
+
+/* What the rows take of the file, whole pages from the first one they touch; of a table by columns, all of it. */
+static void find_pages(const mgn_npy_map *map, int64_t first, int64_t n, bool is_inner, uintptr_t *start,
+                       size_t *size) {
+    const mgn_npy_layout *layout = &map->layout;
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE), row = layout->item * (size_t)layout->columns;
+    uintptr_t from = (uintptr_t)map->file.bytes + layout->data_at, to = from + row * (size_t)layout->rows;
+    if (!layout->fortran) to = from + row * (size_t)(first + n), from += row * (size_t)first;
+    from = (from + (is_inner ? page - 1 : 0)) / page * page;
+    to = is_inner ? to / page * page : to;
+    *start = from;
+    *size = to > from ? to - from : 0;
+}
+
+/* The process's own hold on pages that were read; the system keeps them as long as it has room. */
+static void let_go(const mgn_npy_map *map, int64_t first, int64_t n) {
+    uintptr_t start;
+    size_t size;
+    find_pages(map, first, n, true, &start, &size);
+    if (size > 0) (void)madvise((void *)start, size, MADV_DONTNEED);
+}
+
+/* ---- rows in any order ---- */
+
 typedef struct gather_job {
     const mgn_npy_map *map;
     const uint32_t *index;
@@ -67,6 +96,18 @@ static void gather_chunk(void *context, int64_t chunk, int thread) {
     }
 }
 
+static mgn_status gather(const mgn_npy_map *map, const uint32_t *index, int64_t n, float *rows) {
+    gather_job job = {map, index, n, rows, n};
+    mgn_parallel(mgn_threads(), (n + ROWS_PER_CHUNK - 1) / ROWS_PER_CHUNK, gather_chunk, &job);
+    if (map->file.size > MOST_KEPT) let_go(map, 0, map->layout.rows);
+    if (job.refused == n) return MGN_OK;
+    const int64_t row = index ? index[job.refused] : job.refused;
+    double value = 0;
+    const int64_t column = mgn_npy_convert_row(&map->layout, map->file.bytes + map->layout.data_at, row,
+                                               rows + job.refused * map->layout.columns, &value);
+    return mgn_npy_refuse_value(map->label, value, row, column);
+}
+
 mgn_status mgn_npy_map_gather(const mgn_npy_map *map, const uint32_t *index, int64_t n, float *rows) {
     const int64_t count = map->layout.rows;
     if (!rows || n < 1 || (!index && n > count))
@@ -78,12 +119,38 @@ mgn_status mgn_npy_map_gather(const mgn_npy_map *map, const uint32_t *index, int
                             map->label, (long long)index[i], (long long)count);
     if (!mgn_file_is_whole(&map->file))
         return mgn_fail(MGN_ERR_IO, "%s has become shorter since it was opened", map->label);
-    gather_job job = {map, index, n, rows, n};
-    mgn_parallel(mgn_threads(), (n + ROWS_PER_CHUNK - 1) / ROWS_PER_CHUNK, gather_chunk, &job);
-    if (job.refused == n) return MGN_OK;
-    const int64_t row = index ? index[job.refused] : job.refused;
-    double value = 0;
-    const int64_t column = mgn_npy_convert_row(&map->layout, map->file.bytes + map->layout.data_at, row,
-                                               rows + job.refused * map->layout.columns, &value);
-    return mgn_npy_refuse_value(map->label, value, row, column);
+    const int64_t piece = index && map->file.size > MOST_KEPT ? ROWS_PER_PIECE : n;
+    for (int64_t first = 0; first < n; first += piece)
+        MGN_TRY(
+            gather(map, index ? index + first : NULL, MGN_MIN(piece, n - first), rows + first * map->layout.columns));
+    return MGN_OK;
+}
+
+/* ---- rows that follow one another ---- */
+
+/* Advice: whatever becomes of it, the rows are the same. */
+void mgn_npy_map_ahead(const mgn_npy_map *map, int64_t first, int64_t n) {
+    uintptr_t start;
+    size_t size;
+    if (map->layout.fortran) return;
+    find_pages(map, first, n, false, &start, &size);
+    if (size > 0) (void)madvise((void *)start, size, MADV_WILLNEED);
+}
+
+mgn_status mgn_npy_map_read(const mgn_npy_map *map, int64_t first, int64_t n, float *rows) {
+    const mgn_npy_layout *layout = &map->layout;
+    if (!rows || first < 0 || n < 1 || first >= layout->rows || n > layout->rows - first)
+        return mgn_fail(MGN_ERR_ARGUMENT,
+                        "%s: %lld rows from row %lld on, of %lld, and a place for them were asked for", map->label,
+                        (long long)n, (long long)first, (long long)layout->rows);
+    if (!mgn_file_is_whole(&map->file))
+        return mgn_fail(MGN_ERR_IO, "%s has become shorter since it was opened", map->label);
+    for (int64_t i = 0; i < n; i++) {
+        double value = 0;
+        const int64_t column = mgn_npy_convert_row(layout, map->file.bytes + layout->data_at, first + i,
+                                                   rows + i * layout->columns, &value);
+        if (column >= 0) return mgn_npy_refuse_value(map->label, value, first + i, column);
+    }
+    let_go(map, first, n);
+    return MGN_OK;
 }

@@ -11,7 +11,7 @@
 #include "data/idx.h"
 #include "target/target.h"
 
-/* Tables above this stay in their file. Below, they are taken whole, and every value is looked at beforehand. */
+/* Tables above this stay in their files. Below, they are taken whole, and every value is looked at beforehand. */
 enum { MOST_BYTES_HELD = 64 << 20 };
 
 mgn_status mgn_target_take_rows(const char *label, mgn_matrix *matrix, mgn_target **target) {
@@ -101,22 +101,24 @@ static mgn_status take_rows(const char *label, mgn_matrix *matrix, const picture
 }
 
 static mgn_status map_rows(const char *path, mgn_target **target) {
-    mgn_npy_map *map = NULL;
+    mgn_shards *shards = NULL;
     mgn_target *made = NULL;
-    MGN_TRY(mgn_npy_map_open(path, &map));
-    mgn_status status = MGN_OK;
-    if (mgn_npy_map_rows(map) > UINT32_MAX)
-        status = mgn_fail(MGN_ERR_UNSUPPORTED, "%s: %lld rows; targets of up to 2^32 - 1 are possible", path,
-                          (long long)mgn_npy_map_rows(map));
-    if (status == MGN_OK) status = mgn_target_new(MGN_TARGET_MAPPED, path, mgn_npy_map_columns(map), &made);
+    MGN_TRY(mgn_shards_open(path, &shards));
+    const int64_t rows = mgn_shards_rows(shards), columns = mgn_shards_columns(shards);
+    const mgn_status status = mgn_target_new(MGN_TARGET_MAPPED, path, columns, &made);
     if (status != MGN_OK) {
-        mgn_npy_map_close(map);
+        mgn_shards_close(shards);
         return status;
     }
-    made->map = map;
-    made->count = mgn_npy_map_rows(map);
-    *target = made;
-    return MGN_OK;
+    made->shards = shards;
+    made->count = rows;
+    const bool is_large = rows > MOST_BYTES_HELD / (int64_t)sizeof(float) / columns;
+    const mgn_status held = is_large ? MGN_OK : mgn_target_hold(made, 0, 0);
+    if (held == MGN_OK)
+        *target = made;
+    else
+        mgn_target_destroy(made);
+    return held;
 }
 
 /* Whether it is a .npy file too large to be held. */
@@ -131,7 +133,7 @@ static bool is_large_npy(const char *path) {
 }
 
 mgn_status mgn_target_parse_rows(const char *path, mgn_target **target) {
-    if (is_large_npy(path)) return map_rows(path, target);
+    if (mgn_shards_is_list(path) || is_large_npy(path)) return map_rows(path, target);
     mgn_matrix matrix = {0};
     picture_shape shape = {0};
     MGN_TRY(read_rows(path, &matrix, shape));

@@ -32,7 +32,7 @@ void mgn_target_destroy(mgn_target *target) {
     mgn_mixture_free(&target->mixture);
     mgn_free(target->lower);
     mgn_free(target->rows);
-    mgn_npy_map_close(target->map);
+    mgn_shards_close(target->shards);
     mgn_free(target->label);
     mgn_free(target);
 }
@@ -133,9 +133,7 @@ mgn_status mgn_target_moments(const mgn_target *target, double *mean, double *co
     if (!mean) return mgn_fail(MGN_ERR_ARGUMENT, "moments of a target: a place for the mean was expected, not NULL");
     if (target->kind == MGN_TARGET_ROWS)
         return mgn_moments(target->rows, target->count, target->d, false, mean, covariance);
-    if (target->kind == MGN_TARGET_MAPPED)
-        return mgn_fail(MGN_ERR_UNSUPPORTED, "the rows of %s are still in their file; take them into memory first",
-                        target->label);
+    if (target->kind == MGN_TARGET_MAPPED) return mgn_target_walk_moments(target, mean, covariance);
     if (target->kind == MGN_TARGET_MIXTURE)
         mgn_mixture_moments(&target->mixture, mean, covariance);
     else
@@ -214,7 +212,7 @@ static mgn_status take_rows(const mgn_target *target, int64_t n, uint64_t seed, 
     choose_rows(target, n, seed, index);
     mgn_status status = MGN_OK;
     if (target->kind == MGN_TARGET_MAPPED)
-        status = mgn_npy_map_gather(target->map, index, n, rows);
+        status = mgn_shards_gather(target->shards, index, n, rows);
     else
         for (int64_t i = 0; i < n; i++) memcpy(rows + i * target->d, target->rows + index[i] * target->d, bytes);
     mgn_free(index);
@@ -249,8 +247,8 @@ mgn_status mgn_target_hold(mgn_target *target, int64_t most, uint64_t seed) {
         mgn_matrix_free(&held);
         return status;
     }
-    mgn_npy_map_close(target->map);
-    target->map = NULL;
+    mgn_shards_close(target->shards);
+    target->shards = NULL;
     target->kind = MGN_TARGET_ROWS;
     target->rows = held.values;
     target->count = n;

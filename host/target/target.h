@@ -7,6 +7,7 @@
 
 #include "core/core.h"
 #include "core/file.h"
+#include "data/shards.h"
 
 /* ---- mixtures (mixture.c) ---- */
 
@@ -53,7 +54,7 @@ typedef enum mgn_target_kind {
     MGN_TARGET_MOONS,
     MGN_TARGET_SPIRALS,
     MGN_TARGET_ROWS,
-    MGN_TARGET_MAPPED /* rows that are still in their file */
+    MGN_TARGET_MAPPED /* rows that are still in their files */
 } mgn_target_kind;
 
 struct mgn_target {
@@ -65,7 +66,7 @@ struct mgn_target {
     double bend, spread; /* BANANA */
     double noise;        /* MOONS, SPIRALS */
     float *rows;         /* ROWS: (count, d) */
-    mgn_npy_map *map;    /* MAPPED */
+    mgn_shards *shards;  /* MAPPED */
     int64_t count;       /* ROWS, MAPPED */
     int64_t picture[3];  /* ROWS: height, width and channels of what they were; 0 where they were no pictures */
 };
@@ -80,6 +81,9 @@ mgn_node *mgn_shape_sample_node(const mgn_target *target, mgn_node *state, int64
 mgn_status mgn_target_new(mgn_target_kind kind, const char *label, int64_t d, mgn_target **target);
 /* Makes `mixture` (moved) the target's own. */
 mgn_status mgn_target_take_mixture(mgn_target *target, mgn_mixture *mixture);
+
+/* Mean and covariance of rows that are in files (walk.c). */
+mgn_status mgn_target_walk_moments(const mgn_target *target, double *mean, double *covariance);
 
 /* The rows of a .npy or .csv table, the pixels of a picture or the pictures of a folder, whichever the bytes say it is
  * (spec_rows.c). */

@@ -115,6 +115,11 @@ mgn_status mgn_recipe_store(const mgn_model *model, const mgn_train_config *conf
     const mgn_model_config *shape = mgn_model_get_config(model);
     add_model(&r, shape);
     add_rows(&r, "rows", "targets of rows", samples, shape->d);
+    if (config->source) { /* the rows were those of its first window */
+        add_whole(&r, "rows in all", config->source->n);
+        add_whole(&r, "window", config->source->window);
+        add_whole(&r, "block", config->source->block);
+    }
     add_loss(&r, &config->loss, shape->d);
     add_optimizer(&r, &config->optimizer);
     add_whole(&r, "schedule", (int64_t)config->schedule.kind);

@@ -1,5 +1,9 @@
-/* The training loop of the first-order optimizers. A step is one plan; an epoch is that plan run as often as there are whole batches, and a second plan
- * once for the smaller last batch. The host waits for the device once an epoch, to read the loss and what session.h keeps. */
+/* The training loop of the first-order optimizers. A step is one plan; an epoch is that plan run as often as there are whole
+ * batches, and a second plan once for the smaller last batch. The host waits for the device once an epoch, to read the loss
+ * and what session.h keeps.
+ *
+ * Rows that are read while training computes come in windows (stream.h): the device holds one, whose batches are drawn as
+ * from a table of that many rows, while a thread reads the next. Rows in memory are one window that is always there. */
 #include <mgn/train.h>
 
 #include <math.h>
@@ -11,9 +15,11 @@
 #include "train/second_order.h"
 #include "train/semidual.h"
 #include "train/session.h"
+#include "train/stream.h"
 
-/* A step on whole or on the last, smaller batches; with accumulation, one that only adds up or one that also updates. */
-enum { WHOLE, TAIL, SIZES };
+/* A step on a whole batch, on one of the last, smaller window, or on the last, smaller batch; with accumulation, one that only
+ * adds up or one that also updates. */
+enum { WHOLE, LAST, TAIL, SIZES };
 enum { UPDATE, GATHER, ROLES };
 
 /* Steps enqueued between two looks at the interrupt flag; fewer where checkpoints are due by the clock, so that a look comes
@@ -29,6 +35,11 @@ typedef struct trainer {
     int64_t n, d, count;          /* rows, dimension, parameters */
     int64_t batch, tail, batches; /* rows of a whole and of the last batch (0: none), batches an epoch */
     int64_t accumulate;
+    int64_t window, last, windows; /* rows of a window and of an epoch's last, windows an epoch */
+    int64_t each;                  /* batches of a window that is not the last */
+    int64_t at, at_epoch;          /* the window that is on the device, and of which epoch */
+    mgn_stream *stream;            /* NULL: rows in memory */
+    mgn_samples first;    /* what stands for the rows where only some are looked at: all, or the first window */
     int64_t target_batch; /* samples of the target a step; 0: the loss wants none */
     mgn_optimizer_shape shape;
     mgn_tensor *target_rows, *target_state; /* the target's rows, where it is finite; a random state of its own */
@@ -44,12 +55,17 @@ typedef struct trainer {
 
 /* ---- tensors ---- */
 
-mgn_status mgn_upload_samples(mgn_device *device, mgn_dtype real, const mgn_samples *samples, int64_t d, mgn_tensor **x,
-                              mgn_tensor **y) {
+static mgn_status check_finite(const mgn_samples *samples, int64_t d) {
     for (int64_t i = 0; i < samples->n * d; i++)
         if (!isfinite(samples->x[i]) || (samples->y && !isfinite(samples->y[i])))
             return mgn_fail(MGN_ERR_NUMERIC, "the samples hold a value that is not finite in row %lld, column %lld",
                             (long long)(i / d), (long long)(i % d));
+    return MGN_OK;
+}
+
+mgn_status mgn_upload_samples(mgn_device *device, mgn_dtype real, const mgn_samples *samples, int64_t d, mgn_tensor **x,
+                              mgn_tensor **y) {
+    MGN_TRY(check_finite(samples, d));
     MGN_TRY(mgn_tensor_create(device, real, MGN_SHAPE(samples->n, d), x));
     MGN_TRY(mgn_tensor_write(*x, MGN_F32, samples->x));
     if (!samples->y) return MGN_OK;
@@ -72,7 +88,8 @@ static mgn_status find_diameter(trainer *t, const mgn_samples *samples) {
         if (!drawn) return MGN_ERR_MEMORY;
         status = mgn_target_sample(target, n, t->config->seed, drawn);
     }
-    if (status == MGN_OK) sinkhorn->diameter = fmax(mgn_box_diagonal(samples->x, t->n, rows, n, t->d), sinkhorn->blur);
+    if (status == MGN_OK)
+        sinkhorn->diameter = fmax(mgn_box_diagonal(samples->x, samples->n, rows, n, t->d), sinkhorn->blur);
     mgn_free(drawn);
     return status;
 }
@@ -156,20 +173,28 @@ static mgn_node *draw_target(const trainer *t, const step_inputs *in) {
     return mgn_target_sample_node(t->config->loss.target, in->target_state, in->target_rows, t->target_batch, 0);
 }
 
+/* Rows that a step of this size draws from, and how many of them. */
+static int64_t population(const trainer *t, int size) { return size == WHOLE ? t->window : t->last; }
+static int64_t rows_of(const trainer *t, int size) { return size == TAIL ? t->tail : t->batch; }
+
+/* Batches of one permutation. */
+static int64_t batches_of(const trainer *t, int64_t rows) { return (rows + t->batch - 1) / t->batch; }
+
 /* The rows of this step: all of them, or the next batch of this epoch's permutation. */
-static void draw_batch(const trainer *t, const step_inputs *in, int64_t rows, mgn_node **x, mgn_node **y) {
+static void draw_batch(const trainer *t, const step_inputs *in, int size, mgn_node **x, mgn_node **y) {
+    const int64_t all = population(t, size), rows = rows_of(t, size);
     *x = in->x;
     *y = in->y;
-    if (rows == t->n) return;
-    mgn_node *index = mgn_shuffle(in->state, t->n, rows, t->batches, t->batch);
+    if (rows == t->window) return;
+    mgn_node *index = mgn_shuffle(in->state, all, rows, batches_of(t, all), MGN_MIN(t->batch, all));
     *x = mgn_gather_rows(in->x, index);
     if (in->y) *y = mgn_gather_rows(in->y, index);
 }
 
-static mgn_status build_step(const trainer *t, mgn_graph *graph, step_inputs *in, int64_t rows, int role) {
+static mgn_status build_step(const trainer *t, mgn_graph *graph, step_inputs *in, int size, int role) {
     mgn_node *x, *y, *gradient = NULL;
     make_inputs(t, graph, in);
-    draw_batch(t, in, rows, &x, &y);
+    draw_batch(t, in, size, &x, &y);
     if (t->target_batch) y = draw_target(t, in);
     mgn_node *loss = mgn_loss(&t->losses, x, mgn_model_forward(t->model, in->parameters, x), y);
     MGN_TRY(mgn_graph_status(graph));
@@ -190,7 +215,7 @@ static mgn_status compile_step(trainer *t, int size, int role) {
     mgn_graph *graph;
     MGN_TRY(mgn_graph_create(&graph));
     step_inputs in;
-    mgn_status status = build_step(t, graph, &in, size == WHOLE ? t->batch : t->tail, role);
+    mgn_status status = build_step(t, graph, &in, size, role);
     if (status == MGN_OK)
         status = mgn_plan_compile(graph, t->device, t->config->real, in.bindings, in.count, &t->plans[size][role]);
     mgn_graph_destroy(graph);
@@ -200,6 +225,7 @@ static mgn_status compile_step(trainer *t, int size, int role) {
 static mgn_status compile_all(trainer *t) {
     for (int size = WHOLE; size < SIZES; size++) {
         if (size == TAIL && !t->tail) continue;
+        if (size == LAST && (t->last == t->window || t->last < t->batch)) continue;
         MGN_TRY(compile_step(t, size, UPDATE));
         if (t->accumulate > 1) MGN_TRY(compile_step(t, size, GATHER));
     }
@@ -208,11 +234,17 @@ static mgn_status compile_all(trainer *t) {
 
 /* ---- epochs ---- */
 
-/* Batches of this epoch that are done: the random state counts them all. */
+/* The random state's count where the window's batches begin: each window has a permutation of its own. */
+static uint32_t count_before(const trainer *t) {
+    const int64_t windows = (int64_t)t->session.state.point.epoch * t->windows + t->at;
+    return (uint32_t)(windows * batches_of(t, t->at == t->windows - 1 ? t->last : t->window));
+}
+
+/* Batches of this epoch that are done. */
 static mgn_status count_batches(const trainer *t, int64_t *done) {
     uint32_t state[4];
     MGN_TRY(mgn_tensor_read(t->state, MGN_U32, state));
-    *done = (uint32_t)(state[2] - (uint32_t)((int64_t)t->session.state.point.epoch * t->batches));
+    *done = t->at * t->each + (uint32_t)(state[2] - count_before(t));
     return MGN_OK;
 }
 
@@ -247,27 +279,64 @@ static mgn_status write_scalar(const trainer *t, mgn_tensor *tensor, double valu
     return mgn_tensor_write(tensor, t->config->real, t->config->real == MGN_F32 ? (const void *)&single : &value);
 }
 
+/* The size of the steps with the whole batches of the window. */
+static int size_at(const trainer *t) { return t->at == t->windows - 1 && t->last != t->window ? LAST : WHOLE; }
+
 /* Batch `i` of an epoch, in which the last step may accumulate fewer. */
 static mgn_status run_accumulated(trainer *t, int64_t i, bool is_new) {
     const int64_t first = i - i % t->accumulate, group = MGN_MIN(t->accumulate, t->batches - first);
     const bool is_last = i == first + group - 1, is_tail = t->tail && i == t->batches - 1;
     if (is_new || (i == first && group < t->accumulate)) MGN_TRY(write_scalar(t, t->share, 1.0 / (double)group));
-    return run_times(t, t->plans[is_tail ? TAIL : WHOLE][is_last ? UPDATE : GATHER], 1);
+    return run_times(t, t->plans[is_tail ? TAIL : size_at(t)][is_last ? UPDATE : GATHER], 1);
+}
+
+/* Brings a window onto the device, of which `done` batches are done, and has the next one read. */
+static mgn_status enter_window(trainer *t, int64_t window, int64_t done) {
+    const int64_t epoch = (int64_t)t->session.state.point.epoch;
+    const bool is_there = t->windows == 1 || (window == t->at && epoch == t->at_epoch);
+    t->at = window;
+    t->at_epoch = epoch;
+    if (t->windows == 1) return MGN_OK;
+    if (!is_there) {
+        mgn_samples rows;
+        MGN_TRY(mgn_stream_wait(t->stream, epoch, window, &rows));
+        MGN_TRY(check_finite(&rows, t->d));
+        MGN_TRY(mgn_tensor_write(t->x, MGN_F32, rows.x)); /* behind the last window's rows stand older ones */
+        if (t->y) MGN_TRY(mgn_tensor_write(t->y, MGN_F32, rows.y));
+    }
+    const uint64_t seed = t->config->seed;
+    const uint32_t state[4] = {(uint32_t)seed, (uint32_t)(seed >> 32), count_before(t) + (uint32_t)done, 0};
+    MGN_TRY(mgn_tensor_write(t->state, MGN_U32, state));
+    const bool is_end = window == t->windows - 1;
+    return mgn_stream_next(t->stream, epoch + is_end, is_end ? 0 : window + 1);
+}
+
+/* The batches of the window from its number `first` on. */
+static mgn_status run_window(trainer *t, int64_t first) {
+    const bool is_end = t->at == t->windows - 1;
+    const int64_t before = t->at * t->each, whole = is_end ? t->last / t->batch : t->each,
+                  count = whole + (is_end && t->tail ? 1 : 0);
+    for (int64_t i = first; t->accumulate > 1 && i < count && !mgn_interrupted(); i++)
+        MGN_TRY(run_accumulated(t, before + i, i == first));
+    if (t->accumulate > 1) return MGN_OK;
+    if (whole > first) MGN_TRY(run_times(t, t->plans[size_at(t)][UPDATE], whole - first));
+    return count > whole ? run_times(t, t->plans[TAIL][UPDATE], 1) : MGN_OK;
 }
 
 /* The batches from number `first` on. */
 static mgn_status run_batches(trainer *t, int64_t first) {
-    const int64_t whole = t->batches - (t->tail ? 1 : 0);
-    for (int64_t i = first; t->accumulate > 1 && i < t->batches && !mgn_interrupted(); i++)
-        MGN_TRY(run_accumulated(t, i, i == first));
-    if (t->accumulate > 1) return MGN_OK;
-    MGN_TRY(run_times(t, t->plans[WHOLE][UPDATE], whole - first));
-    return t->tail ? run_times(t, t->plans[TAIL][UPDATE], 1) : MGN_OK;
+    for (int64_t window = first / t->each; window < t->windows && !mgn_interrupted(); window++) {
+        const int64_t done = MGN_MAX(first - window * t->each, 0);
+        MGN_TRY(enter_window(t, window, done));
+        MGN_TRY(run_window(t, done));
+    }
+    return MGN_OK;
 }
 
 /* The loss at the start values, as the first batch has it. */
 static mgn_status run_first(trainer *t) {
     double *first = &t->session.state.history.first;
+    MGN_TRY(enter_window(t, 0, 0));
     if (t->accumulate > 1)
         MGN_TRY(run_accumulated(t, 0, true));
     else
@@ -321,18 +390,23 @@ static void list_state(trainer *t) {
 
 static mgn_status check_config(trainer *t, const mgn_samples *samples) {
     const mgn_train_config *config = t->config;
-    if (samples->n < 1 || !samples->x) return mgn_fail(MGN_ERR_ARGUMENT, "there are no samples to learn from");
+    const mgn_row_source *source = config->source;
+    if (!source && (!samples || samples->n < 1 || !samples->x))
+        return mgn_fail(MGN_ERR_ARGUMENT, "there are no samples to learn from");
     if (config->epochs < 1 || config->batch < 0 || config->accumulate < 0)
         return mgn_fail(
             MGN_ERR_ARGUMENT,
             "at least 1 epoch, and a batch and an accumulation from 0 were expected; %lld, %lld, %lld found",
             (long long)config->epochs, (long long)config->batch, (long long)config->accumulate);
-    if (mgn_loss_needs_pairs(config->loss.kind) && !samples->y)
+    if (mgn_loss_needs_pairs(config->loss.kind) && !(source ? source->has_targets : samples->y != NULL))
         return mgn_fail(MGN_ERR_ARGUMENT, "the loss %s compares with given targets, row by row; none were given",
                         config->loss.kind);
+    if (source && config->batch == 0)
+        return mgn_fail(MGN_ERR_ARGUMENT, "rows that are read while training computes are learned from in batches; one "
+                                          "of all rows was asked for");
     MGN_TRY(mgn_optimizer_check(&config->optimizer, &t->shape));
     t->losses = config->loss;
-    t->n = samples->n;
+    t->n = source ? source->n : samples->n;
     t->d = mgn_model_get_config(t->model)->d;
     t->count = mgn_model_parameter_count(t->model);
     t->batch = config->batch == 0 ? t->n : MGN_MIN(config->batch, t->n);
@@ -343,7 +417,25 @@ static mgn_status check_config(trainer *t, const mgn_samples *samples) {
     return MGN_OK;
 }
 
+/* All rows, or the first window of them. */
+static mgn_status open_rows(trainer *t, const mgn_samples *samples) {
+    t->window = t->n;
+    t->windows = 1;
+    if (t->config->source) {
+        MGN_TRY(mgn_stream_create(t->config->source, t->d, t->batch, t->config->seed, &t->stream));
+        MGN_TRY(mgn_stream_wait(t->stream, 0, 0, &t->first));
+        t->window = mgn_stream_rows(t->stream);
+        t->windows = mgn_stream_windows(t->stream);
+    } else {
+        t->first = *samples;
+    }
+    t->last = t->n - (t->windows - 1) * t->window;
+    t->each = batches_of(t, t->window);
+    return mgn_upload_samples(t->device, t->config->real, &t->first, t->d, &t->x, &t->y);
+}
+
 static void destroy(trainer *t) {
+    mgn_stream_destroy(t->stream);
     for (int size = WHOLE; size < SIZES; size++)
         for (int role = UPDATE; role < ROLES; role++) mgn_plan_destroy(t->plans[size][role]);
     mgn_tensor *tensors[] = {t->target_rows, t->target_state, t->x,       t->y,   t->parameters,
@@ -354,7 +446,14 @@ static void destroy(trainer *t) {
 
 static mgn_status train(trainer *t, const mgn_samples *samples, mgn_train_result *result) {
     double start = mgn_now();
-    if (strcmp(t->config->loss.kind, "semidual") == 0) {
+    const bool is_semidual = strcmp(t->config->loss.kind, "semidual") == 0;
+    if (t->config->source && (is_semidual || mgn_optimizer_is_second_order(t->config->optimizer.kind)))
+        return mgn_fail(
+            MGN_ERR_UNSUPPORTED,
+            "%s looks at all rows at once; rows that are read while training computes are for optimizers of "
+            "first order",
+            is_semidual ? "the loss semidual" : t->config->optimizer.kind);
+    if (is_semidual) {
         MGN_TRY(mgn_session_refuse(t->config, "the loss semidual"));
         return mgn_train_semidual(t->model, t->device, samples, t->config, result);
     }
@@ -362,9 +461,9 @@ static mgn_status train(trainer *t, const mgn_samples *samples, mgn_train_result
     if (mgn_optimizer_is_second_order(t->config->optimizer.kind))
         return mgn_train_second_order(t->model, t->device, samples, t->config, result);
     mgn_session *session = &t->session;
-    mgn_session_open(session, t->model, t->device, samples, t->config, result);
-    MGN_TRY(mgn_upload_samples(t->device, t->config->real, samples, t->d, &t->x, &t->y));
-    MGN_TRY(make_target(t, samples));
+    MGN_TRY(open_rows(t, samples));
+    mgn_session_open(session, t->model, t->device, &t->first, t->config, result);
+    MGN_TRY(make_target(t, &t->first));
     MGN_TRY(make_state(t));
     MGN_TRY(compile_all(t));
     list_state(t);

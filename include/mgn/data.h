@@ -59,6 +59,10 @@ MGN_API int64_t mgn_npy_map_columns(const mgn_npy_map *map);
  *  in the order of `index`); IO (the file has become shorter since it was opened). */
 MGN_API mgn_status mgn_npy_map_gather(const mgn_npy_map *map, const uint32_t *index, int64_t n, float *rows);
 
+/** Copies the rows first .. first + n - 1 to `rows` (n, columns), and gives their pages back to the system: a table of any
+ *  length can be walked through in constant memory. Errors: those of mgn_npy_map_gather. */
+MGN_API mgn_status mgn_npy_map_read(const mgn_npy_map *map, int64_t first, int64_t n, float *rows);
+
 /** Reads numbers separated by semicolons, commas, tabs or blanks: whichever of these, in this order, the first line
  *  has. Blank lines and lines that start with # are skipped; a first line that has a quoted field, or in which no
  *  field is a number, is a header; fields may be quoted, lines may end in LF, CRLF or CR, a UTF-8 byte order mark is

@@ -33,6 +33,9 @@ typedef enum mgn_density {
  *    FILE                             the rows of a .npy or .csv table, the pixels of a picture in [0, 1]^3, or the
  *                                     pictures of an IDX file (also gzip), one a row in [0, 1]^(height width); a folder
  *                                     is images:FILE. The rows of a .npy above 64 MiB stay in the file
+ *    A.npy,B.npy  part-*.npy  DIR  @LIST   several .npy files of the same width as one table, in this order, in the order
+ *                                     of their names, all of a folder, or one a line of a text; above 64 MiB they too
+ *                                     stay where they are
  *  A name wins over a file of that name; ./moons is the file. The caller destroys `target`.
  *  Errors: ARGUMENT, in one sentence with the offending part; those of the readers for files. */
 MGN_API mgn_status mgn_target_parse(const char *spec, mgn_target **target);
@@ -59,13 +62,18 @@ MGN_API bool mgn_target_picture(const mgn_target *target, int64_t *height, int64
  *  mgn_target_sample. Nothing happens to other targets. Losses and the node form of sampling need it.
  *  Errors: NUMERIC (a value that is no finite float), IO, MEMORY. */
 MGN_API mgn_status mgn_target_hold(mgn_target *target, int64_t most, uint64_t seed);
+/** Whether its rows are still in their files. */
+MGN_API bool mgn_target_is_mapped(const mgn_target *target);
+/** The rows first .. first + n - 1 of a finite target, to `rows` (n, d); of those in files nothing else is kept in memory.
+ *  Errors: ARGUMENT (not that many rows), NUMERIC (a value that is no finite float), IO. */
+MGN_API mgn_status mgn_target_read(const mgn_target *target, int64_t first, int64_t n, float *rows);
 /** The rows of a finite target that are in memory, (*n, d), borrowed; NULL and 0 for the others. */
 MGN_API const float *mgn_target_rows(const mgn_target *target, int64_t *n);
 /** Its Gaussian or mixture, borrowed (one component for a Gaussian); NULL for the others. */
 MGN_API const mgn_mixture *mgn_target_mixture(const mgn_target *target);
 
-/** Mean (d) and covariance (d, d): the exact ones, or those of a finite target's rows (divided by n). `covariance` may
- *  be NULL. */
+/** Mean (d) and covariance (d, d): the exact ones, or those of a finite target's rows (divided by n), for which those
+ *  in files are walked through once. `covariance` may be NULL. */
 MGN_API mgn_status mgn_target_moments(const mgn_target *target, double *mean, double *covariance);
 
 /** n samples (n, d); the same seed gives the same rows. Of a finite target: all its rows in their order when n is their

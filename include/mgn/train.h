@@ -17,6 +17,21 @@ typedef struct mgn_samples {
     int64_t n;
 } mgn_samples;
 
+/** Rows to learn from that are read while training computes: more than fit into memory. They are held in windows, one after
+ *  the other; every epoch goes through the blocks of neighbours in another order, and through the rows of a window in
+ *  another order still. Which rows meet in a batch depends on `window`, `block` and the seed, never on how fast they are
+ *  read. Of a table that fits into one window the steps are those of the same rows in memory, bit for bit. */
+typedef struct mgn_row_source {
+    int64_t n;
+    int64_t window; /**< rows on the device at once; made a multiple of the batch */
+    int64_t block;  /**< rows that are read together */
+    /** Rows first .. first + n - 1 to x (n, d), and their targets to y, which is NULL where none are wanted. Called from
+     *  another thread than mgn_train's, one call at a time. */
+    mgn_status (*read)(void *context, int64_t first, int64_t n, float *x, float *y);
+    void *context;
+    bool has_targets; /**< whether it has rows of y */
+} mgn_row_source;
+
 /** After an epoch. Return false from the callback to stop (status INTERRUPTED). An epoch that was rolled back is reported
  *  again when it has been repeated. */
 typedef struct mgn_train_report {
@@ -69,6 +84,9 @@ typedef struct mgn_train_config {
     mgn_train_callback *report; /**< optional */
     void *context;
     mgn_train_control control;
+    /** Rows that are read as they are wanted, instead of those of `samples`, which may be NULL then; borrowed. Optimizers of
+     *  first order. */
+    const mgn_row_source *source;
 } mgn_train_config;
 
 typedef struct mgn_train_result {
