@@ -212,8 +212,8 @@ END_TEST
 
 /* ---- tables ---- */
 
-/* Trilinear interpolation in a .cube file as other programs do it. */
-static double interpolate(const float *table, int size, const float x[3], int channel) {
+/* Trilinear interpolation in a table as other programs do it. */
+static double trilinear(const float *table, int size, const float x[3], int channel) {
     double place[3], sum = 0;
     int cell[3];
     for (int k = 0; k < 3; k++) {
@@ -234,6 +234,44 @@ static double interpolate(const float *table, int size, const float x[3], int ch
     return sum;
 }
 
+/* The same along the tetrahedron that x lies in: from the cell's least corner along the axes, the longest way first. */
+static double tetrahedral(const float *table, int size, const float x[3], int channel) {
+    const int step[3] = {1, size, size * size};
+    double place[3], sum;
+    int at = 0;
+    for (int k = 0; k < 3; k++) {
+        const double along = (double)x[k] * (size - 1);
+        const int cell = (int)fmin(along, size - 2);
+        place[k] = along - cell;
+        at += cell * step[k];
+    }
+    sum = (double)table[3 * at + channel];
+    for (int turn = 0; turn < 3; turn++) {
+        int longest = 0;
+        for (int k = 1; k < 3; k++)
+            if (place[k] > place[longest]) longest = k;
+        const double before = (double)table[3 * at + channel];
+        at += step[longest];
+        sum += place[longest] * ((double)table[3 * at + channel] - before);
+        place[longest] = -1;
+    }
+    return sum;
+}
+
+typedef double interpolation(const float *table, int size, const float x[3], int channel);
+
+/* Largest and mean difference in levels of 8 bits between the map and what a table gives. */
+static void compare_to_map(interpolation *by, const float *table, int size, const float *x, const float *y, int64_t n,
+                           double *worst, double *mean) {
+    *worst = *mean = 0;
+    for (int64_t i = 0; i < 3 * n; i++) {
+        const double exact = fmin(fmax((double)y[i], 0), 1);
+        const double error = 255 * fabs(by(table, size, x + i / 3 * 3, (int)(i % 3)) - exact);
+        *worst = fmax(*worst, error);
+        *mean += error / (double)(3 * n);
+    }
+}
+
 static int read_cube(const char *path, float **table) {
     FILE *file = fopen(path, "r");
     char line[128];
@@ -252,49 +290,107 @@ static int read_cube(const char *path, float **table) {
     return size;
 }
 
-START_TEST(tables_are_the_map) {
+/* The default look of the assets, and all the colours of its source as a picture (n, 3). */
+static void learn_look(mgn_model **model, mgn_map **map, mgn_matrix *colours) {
     const char *assets[] = {"assets/day_picos_mountains.jpg", "assets/sunset_hilltop.jpg"};
     mgn_image *pictures[2] = {NULL};
+    mgn_look look = MGN_LOOK;
+    const mgn_recolor_config config = {.pixels = true, .smoothness = 0.6};
+    for (int i = 0; i < 2; i++) MGN_ASSERT_OK(mgn_image_read(mgn_test_source(assets[i]), &pictures[i]));
+    MGN_ASSERT_OK(mgn_recolor_learn(pictures[0], pictures[1], device, &config, model, NULL));
+    MGN_ASSERT_OK(mgn_image_palette(pictures[0], 0, 0, colours));
+    MGN_ASSERT_OK(mgn_look_measure(*model, device, colours->values, colours->rows, &look));
+    ck_assert(look.low[0] < 0 && look.high[0] > 1); /* its way into the gamut is part of what is tested */
+    MGN_ASSERT_OK(mgn_look_map(*model, device, &look, map));
+    for (int i = 0; i < 2; i++) mgn_image_destroy(pictures[i]);
+}
+
+/* All pixels, and colours from the whole cube: 2 levels at most, by either interpolation. */
+START_TEST(tables_are_the_map) {
+    enum { CUBE = 100000 };
+    mgn_test_random random = MGN_TEST_RANDOM();
     mgn_model *model = NULL;
     mgn_map *map = NULL;
-    float x[3 * COLOURS], y[3 * COLOURS], *table = NULL;
-    for (int i = 0; i < 2; i++) MGN_ASSERT_OK(mgn_image_read(mgn_test_source(assets[i]), &pictures[i]));
-    const mgn_recolor_config config = {.pixels = true, .smoothness = 0.6};
-    MGN_ASSERT_OK(mgn_recolor_learn(pictures[0], pictures[1], device, &config, &model, NULL));
-    MGN_ASSERT_OK(mgn_look_map(model, device, &MGN_LOOK, &map));
-    mgn_matrix seen = {0};
-    MGN_ASSERT_OK(mgn_image_palette(pictures[0], COLOURS, 1, &seen));
-    memcpy(x, seen.values, sizeof x);
-    mgn_matrix_free(&seen);
-    MGN_ASSERT_OK(mgn_map_apply(map, x, COLOURS, y));
+    mgn_matrix sets[2] = {{0}};
+    float *table = NULL;
+    learn_look(&model, &map, &sets[0]);
+    MGN_ASSERT_OK(mgn_matrix_create(CUBE, 3, &sets[1]));
+    for (int64_t i = 0; i < 3 * CUBE; i++) sets[1].values[i] = (float)mgn_test_uniform(&random, 0, 1);
     MGN_ASSERT_OK(mgn_lut_write(map, 33, mgn_test_path("map.cube")));
     const int size = read_cube(mgn_test_path("map.cube"), &table);
     ck_assert_int_eq(size, 33);
-    double worst = 0;
-    for (int i = 0; i < COLOURS; i++)
-        for (int k = 0; k < 3; k++) {
-            const double exact = fmin(fmax((double)y[3 * i + k], 0), 1);
-            worst = fmax(worst, fabs(interpolate(table, size, x + 3 * i, k) - exact));
+    interpolation *const kinds[] = {trilinear, tetrahedral};
+    for (int set = 0; set < 2; set++) {
+        float *y = malloc((size_t)sets[set].rows * 3 * sizeof *y);
+        MGN_ASSERT_OK(mgn_map_apply(map, sets[set].values, sets[set].rows, y));
+        for (int kind = 0; kind < 2; kind++) {
+            double worst, mean;
+            compare_to_map(kinds[kind], table, size, sets[set].values, y, sets[set].rows, &worst, &mean);
+            ck_assert_msg(worst <= 2 && mean <= 0.3,
+                          "%s, %s: the table of 33 is %.3f levels from the map, %.4f on average",
+                          set ? "cube" : "picture", kind ? "tetrahedral" : "trilinear", worst, mean);
         }
-    ck_assert_msg(worst < 2.0 / 255, "the table of 33 is %g levels from the map", 255 * worst);
+        free(y);
+        mgn_matrix_free(&sets[set]);
+    }
+    free(table);
+    mgn_map_destroy(map);
+    mgn_model_destroy(model);
+}
+END_TEST
+
+/* Fitted nodes are closer to the map than samples of it would be: by either interpolation, on the whole. */
+START_TEST(tables_are_fitted) {
+    enum { SIZE = 9, N = SIZE * SIZE * SIZE, POINTS = 20000 };
+    mgn_test_random random = MGN_TEST_RANDOM();
+    mgn_model *model = NULL;
+    mgn_map *map = NULL;
+    mgn_matrix colours = {0};
+    float samples[3 * N], *fitted = NULL, *x = malloc(POINTS * 3 * sizeof *x), *y = malloc(POINTS * 3 * sizeof *y);
+    learn_look(&model, &map, &colours);
+    mgn_matrix_free(&colours);
+    for (int i = 0; i < 3 * N; i++) samples[i] = (float)(i / 3 / (int)pow(SIZE, i % 3) % SIZE) / (SIZE - 1);
+    for (int i = 0; i < 3 * POINTS; i++) x[i] = (float)mgn_test_uniform(&random, 0, 1);
+    MGN_ASSERT_OK(mgn_map_apply(map, samples, N, samples));
+    for (int i = 0; i < 3 * N; i++) samples[i] = fminf(fmaxf(samples[i], 0), 1);
+    MGN_ASSERT_OK(mgn_map_apply(map, x, POINTS, y));
+    MGN_ASSERT_OK(mgn_lut_values(map, SIZE, &fitted));
+    interpolation *const kinds[] = {trilinear, tetrahedral};
+    for (int kind = 0; kind < 2; kind++) {
+        double worst[2], mean[2];
+        compare_to_map(kinds[kind], samples, SIZE, x, y, POINTS, &worst[0], &mean[0]);
+        compare_to_map(kinds[kind], fitted, SIZE, x, y, POINTS, &worst[1], &mean[1]);
+        ck_assert_msg(worst[1] < 0.8 * worst[0] && mean[1] < 0.7 * mean[0],
+                      "interpolation %d: fitted %g and %g, sampled %g and %g levels", kind, worst[1], mean[1], worst[0],
+                      mean[0]);
+    }
+    mgn_free(fitted);
+    free(x);
+    free(y);
+    mgn_map_destroy(map);
+    mgn_model_destroy(model);
+}
+END_TEST
+
+/* A HaldCLUT holds the values of a table of its size, row after row. */
+START_TEST(hald_pictures_are_tables) {
+    mgn_model *model = make_linear(1.2, -0.1);
+    mgn_map *map = NULL;
     mgn_image *hald = NULL;
+    float *values = NULL, rgb[3 * 64 * 64];
+    MGN_ASSERT_OK(mgn_look_map(model, device, &MGN_LOOK, &map));
+    MGN_ASSERT_OK(mgn_lut_values(map, 16, &values));
     MGN_ASSERT_OK(mgn_lut_write(map, 16, mgn_test_path("map.png")));
     MGN_ASSERT_OK(mgn_image_read(mgn_test_path("map.png"), &hald));
     ck_assert(hald->width == 64 && hald->height == 64 && hald->depth == 16);
-    float corner[6] = {0, 0, 0, 1, 1, 1}, rgb[3 * 64 * 64];
-    MGN_ASSERT_OK(mgn_map_apply(map, corner, 2, corner));
     mgn_image_to_rgb(hald, rgb);
-    for (int k = 0; k < 3; k++) {
-        ck_assert_double_eq_tol((double)rgb[k], fmin(fmax((double)corner[k], 0), 1), 1e-4);
-        ck_assert_double_eq_tol((double)rgb[3 * 64 * 64 - 3 + k], fmin(fmax((double)corner[3 + k], 0), 1), 1e-4);
-    }
+    for (int i = 0; i < 3 * 64 * 64; i++) ck_assert_double_eq_tol((double)rgb[i], (double)values[i], 1e-5);
     MGN_ASSERT_FAILS(mgn_lut_write(map, 17, mgn_test_path("map.png")), MGN_ERR_ARGUMENT, "square of its level");
     MGN_ASSERT_FAILS(mgn_lut_write(map, 300, mgn_test_path("map.cube")), MGN_ERR_ARGUMENT, "2 to 256");
-    free(table);
+    mgn_free(values);
     mgn_image_destroy(hald);
     mgn_map_destroy(map);
     mgn_model_destroy(model);
-    for (int i = 0; i < 2; i++) mgn_image_destroy(pictures[i]);
 }
 END_TEST
 
@@ -365,6 +461,8 @@ int main(void) {
     tcase_add_checked_fixture(tables, open_device, close_device);
     tcase_set_timeout(tables, 60);
     tcase_add_test(tables, tables_are_the_map);
+    tcase_add_test(tables, tables_are_fitted);
+    tcase_add_test(tables, hald_pictures_are_tables);
     tcase_add_test(tables, smoothness_trades);
     tcase_add_test(tables, masks_keep_what_they_cover);
     suite_add_tcase(suite, squares);

@@ -104,26 +104,30 @@ void mgn_colour_to_space(mgn_colour_space space, float *colours, int64_t n) {
 
 /* ---- the way back into the gamut ---- */
 
-/* How much of [0, 1] at either end bends to make room. */
-static const double shoulder = 0.03;
+/* How much of [0, 1] at either end bends to make room for what is `from` outside it: the more, the more gently. Half as
+ * much bends so sharply that tables of 33 colours a side miss it by several levels. */
+static double shoulder(double from) { return fmin(0.05 + 0.25 * from, 0.12); }
 
 static mgn_node *row_of(mgn_graph *graph, const double values[3]) { return mgn_table(graph, values, MGN_SHAPE(1, 3)); }
 
-/* What bends below `shoulder`: t from 0 at `low` to 1 at the shoulder becomes shoulder t / (1 + (1 - t) k), k = -low /
- * shoulder, whose slope at the shoulder is 1; with low = 0 it is the identity. Above it nothing changes. */
+/* What bends below s = shoulder(from), from = -low: u from -from to s becomes s (u + from) / ((s + from) (1 + q (s - u))),
+ * q = from / (s (s + from)), from 0 to s with the slope 1 at s; with low = 0 it is the identity. Above it nothing
+ * changes. */
 static mgn_node *bend(mgn_node *y, const double low[3]) {
     mgn_graph *graph = mgn_node_graph(y);
-    double from[3], rate[3], k[3];
+    double least[3], most[3], shift[3], rate[3], divisor[3];
     for (size_t j = 0; j < 3; j++) {
-        from[j] = -fmin(low[j], 0);
-        k[j] = from[j] / shoulder;
-        rate[j] = 1 / (shoulder + from[j]);
+        const double from = -fmin(low[j], 0), s = shoulder(from), scale = (s + from) / s;
+        least[j] = -from;
+        most[j] = s;
+        shift[j] = from;
+        rate[j] = scale * from / (s * (s + from));
+        divisor[j] = scale + rate[j] * s;
     }
-    mgn_node *one = mgn_constant(graph, 1), *zero = mgn_constant(graph, 0);
-    mgn_node *t = mgn_mul(mgn_add(y, row_of(graph, from)), row_of(graph, rate));
-    t = mgn_maximum(mgn_minimum(t, one), zero);
-    mgn_node *bent = mgn_div(mgn_scale(t, shoulder), mgn_shift(mgn_mul(mgn_sub(one, t), row_of(graph, k)), 1));
-    return mgn_add(bent, mgn_maximum(mgn_shift(y, -shoulder), zero));
+    mgn_node *straight = mgn_minimum(y, row_of(graph, most)), *u = mgn_maximum(straight, row_of(graph, least));
+    mgn_node *bent =
+        mgn_div(mgn_add(u, row_of(graph, shift)), mgn_sub(row_of(graph, divisor), mgn_mul(u, row_of(graph, rate))));
+    return mgn_add(bent, mgn_sub(y, straight));
 }
 
 static mgn_node *into_gamut(const mgn_look *look, mgn_node *y) {

@@ -1,5 +1,4 @@
 /* A map as a table of colours, for programs that know nothing of networks: .cube as a text, HaldCLUT as a picture. */
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -33,24 +32,6 @@ mgn_status mgn_lut_check(int size, const char *path) {
                         "%s: a HaldCLUT has the square of its level a side: 16, 25, 36, 49 or 64; %d found", path,
                         size);
     return MGN_OK;
-}
-
-/* size^3 colours, red varying fastest. */
-static mgn_status evaluate(mgn_map *map, int size, float **colours) {
-    const int64_t n = (int64_t)size * size * size;
-    float *rgb = mgn_alloc((size_t)n, 3 * sizeof *rgb);
-    if (!rgb) return MGN_ERR_MEMORY;
-    for (int64_t i = 0; i < n; i++) {
-        const int64_t place[3] = {i % size, i / size % size, i / size / size};
-        for (int64_t j = 0; j < 3; j++) rgb[3 * i + j] = (float)place[j] / (float)(size - 1);
-    }
-    const mgn_status status = mgn_map_apply(map, rgb, n, rgb);
-    for (int64_t i = 0; i < 3 * n && status == MGN_OK; i++) rgb[i] = fminf(fmaxf(rgb[i], 0), 1);
-    if (status == MGN_OK)
-        *colours = rgb;
-    else
-        mgn_free(rgb);
-    return status;
 }
 
 static mgn_status write_cube(const float *rgb, int size, mgn_output_file *output) {
@@ -92,7 +73,7 @@ mgn_status mgn_lut_prepare(mgn_map *map, int size, const char *path, mgn_output_
     float *rgb = NULL;
     MGN_TRY(mgn_lut_check(size, path));
     MGN_TRY(mgn_check_colour_dimension(mgn_map_dimension(map)));
-    MGN_TRY(evaluate(map, size, &rgb));
+    MGN_TRY(mgn_lut_values(map, size, &rgb));
     const mgn_status status =
         is_cube(path) ? prepare_cube(rgb, size, path, written) : prepare_hald(rgb, size, path, written);
     mgn_free(rgb);
