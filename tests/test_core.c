@@ -272,17 +272,24 @@ START_TEST(progress_tells_share_and_time_left) {
     mgn_progress progress = {.label = "training", .total = 200, .done = 50, .started = 100.0};
     char line[256];
     size_t length = mgn_progress_line(&progress, 110.0, "loss 0.5", 200, line, sizeof line);
-    ck_assert_str_eq(line, "training  [#####...............]  25 %  50/200  loss 0.5  0:30 left");
+    ck_assert_str_eq(line, "training  [#####...............]  25 %  0:30 left  50/200  loss 0.5");
     ck_assert_uint_eq(length, strlen(line));
+    progress.unit = "steps";
+    mgn_progress_line(&progress, 110.0, "", 200, line, sizeof line);
+    ck_assert_msg(strstr(line, "50/200  5.00 steps/s"), "%s", line);
+    progress.unit = NULL;
     progress.done = 0;
     mgn_progress_line(&progress, 110.0, "", 200, line, sizeof line);
-    ck_assert_msg(strstr(line, "0/200  ? left"), "%s", line);
+    ck_assert_msg(strstr(line, "? left  0/200"), "%s", line);
     progress.done = 900; /* more than was promised */
     mgn_progress_line(&progress, 110.0, "", 200, line, sizeof line);
     ck_assert_msg(strstr(line, "100 %"), "%s", line);
     progress.total = 0;
     mgn_progress_line(&progress, 100.0 + 3725.0, "", 200, line, sizeof line);
-    ck_assert_str_eq(line, "training  900  1:02:05");
+    ck_assert_str_eq(line, "training  1:02:05  900");
+    progress.done = 0;
+    mgn_progress_line(&progress, 112.0, "annealing", 200, line, sizeof line);
+    ck_assert_str_eq(line, "training  0:12  annealing");
 }
 END_TEST
 

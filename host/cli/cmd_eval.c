@@ -10,6 +10,7 @@
 #include "core/core.h"
 #include "outputs.h"
 #include "rows.h"
+#include "watch.h"
 
 enum { USUAL_ROWS = 10000, DIRECTIONS = 256, MOST_AXES = 64, MOST_FIGURES = 32 };
 
@@ -36,6 +37,7 @@ typedef struct job {
     figure figures[MOST_FIGURES];
     size_t count;
     double seconds;
+    cli_watch watch;
 } job;
 
 static void add(job *j, const char *key, const char *label, double value) {
@@ -218,13 +220,24 @@ static mgn_status write_potential(const job *j) {
 static mgn_status judge(job *j) {
     const double start = mgn_now();
     double cost;
+    cli_watch_stage(&j->watch, "Jacobians");
     MGN_TRY(judge_jacobians(j));
     MGN_TRY(mgn_transport_cost(j->x.values, j->y.values, j->x.rows, j->d, &cost));
     add(j, "cost", "transport cost", cost);
-    if (j->truth) MGN_TRY(judge_truth(j));
+    if (j->truth) {
+        cli_watch_stage(&j->watch, "truth");
+        MGN_TRY(judge_truth(j));
+    }
+    cli_watch_stage(&j->watch, "likelihood");
     MGN_TRY(judge_likelihood(j));
-    if (j->like) MGN_TRY(judge_likeness(j));
-    if (j->cycle) MGN_TRY(judge_cycle(j));
+    if (j->like) {
+        cli_watch_stage(&j->watch, "likeness");
+        MGN_TRY(judge_likeness(j));
+    }
+    if (j->cycle) {
+        cli_watch_stage(&j->watch, "cycle");
+        MGN_TRY(judge_cycle(j));
+    }
     if (j->potential_path) MGN_TRY(write_potential(j));
     j->seconds = mgn_now() - start;
     return MGN_OK;
@@ -288,7 +301,9 @@ mgn_status cmd_eval(const cli_command *command, int argc, char **argv) {
     MGN_TRY(parse(command, argc, argv, &j));
     if (j.common.help) return MGN_OK;
     mgn_status status = prepare(&j);
+    cli_watch_begin(&j.watch, "judging", 2 + !!j.truth + !!j.like + j.cycle);
     if (status == MGN_OK) status = judge(&j);
+    cli_watch_end(&j.watch);
     if (status == MGN_OK) status = j.common.json ? print_json(&j) : print_text(&j);
     clean_up(&j);
     return status;

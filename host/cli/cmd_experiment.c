@@ -31,7 +31,9 @@ typedef struct job {
 
 static bool show_progress(void *context, const char *label, int64_t done, int64_t total, double loss) {
     mgn_progress *progress = &((job *)context)->progress;
-    if (done <= 1 || progress->label != label) mgn_progress_begin(progress, label, (uint64_t)total);
+    if ((uint64_t)done <= progress->done || progress->label != label)
+        mgn_progress_begin(progress, label, (uint64_t)total);
+    progress->unit = "steps";
     mgn_progress_update(progress, (uint64_t)done, "loss %.4g", loss);
     if (done == total) mgn_progress_end(progress);
     return true;
@@ -143,15 +145,15 @@ static mgn_status parse(const cli_command *command, int argc, char **argv, job *
          "train-images-idx3-ubyte and the like; cifar: of data_batch_1.bin",
          &j->config.data, 0, 0},
         {"pictures", 0, CLI_TEXT, "DIR",
-         "mnist, digits: put the maps and pictures of them there; cifar, sinkhorn-colour: pictures",
+         "mnist, digits: put the maps and pictures of them there; cifar and those with colours: pictures",
          &j->config.pictures, 0, 0},
         {"source", 0, CLI_TEXT, "FILE", "colour: a picture of one's own, together with --like", &j->config.source, 0,
          0},
         {"like", 'l', CLI_TEXT, "FILE", "colour: the picture whose palette is taken", &j->config.like, 0, 0},
         {"unseen", 0, CLI_TEXT, "FILE", "colour: a third picture to try the map on", &j->config.unseen, 0, 0},
         {"quick", 0, CLI_FLAG, NULL,
-         "cifar: fewer pictures and steps, to see that it runs; with --output: all in some minutes", &j->config.quick,
-         0, 0},
+         "cifar, mnist: fewer pictures and steps, to see that it runs; with --output: all in some minutes",
+         &j->config.quick, 0, 0},
         {"output", 'o', CLI_TEXT, "DIR",
          "run all experiments that are named, and write a page with published figures, ours and pictures there: "
          "DIR/index.html, and DIR/results.json. --data then names the folder that has photos/, mnist/, cifar10/ and "
@@ -200,19 +202,21 @@ static mgn_status check(const job *j) {
         return mgn_fail(MGN_ERR_ARGUMENT, "--d is an option of gaussian, w2bench and --field polymax, not of %.100s",
                         j->label);
     const bool is_digits = strcmp(j->label, "mnist") == 0 || strcmp(j->label, "digits") == 0,
-               is_cifar = strcmp(j->label, "cifar") == 0;
-    if (((c->data && !is_bench && !is_digits && !is_cifar) || c->source || c->like || c->unseen) &&
-        !strstr(j->label, "colour") && strcmp(j->label, "aurora") != 0)
+               is_cifar = strcmp(j->label, "cifar") == 0,
+               has_colours = strstr(j->label, "colour") || strcmp(j->label, "aurora") == 0;
+    if (((c->data && !is_bench && !is_digits && !is_cifar) || c->source || c->like || c->unseen) && !has_colours)
         return mgn_fail(MGN_ERR_ARGUMENT,
                         "--data, --source, --like and --unseen are options of the experiments with pictures, not of "
                         "%.100s",
                         j->label);
-    if (c->quick && !is_cifar)
-        return mgn_fail(MGN_ERR_ARGUMENT, "--quick is an option of cifar, not of %.100s", j->label);
+    if (c->quick && !is_cifar && strcmp(j->label, "mnist") != 0)
+        return mgn_fail(MGN_ERR_ARGUMENT, "--quick is an option of cifar and mnist, not of %.100s", j->label);
     if (!c->pictures) return MGN_OK;
-    if (!is_digits && !is_cifar && strcmp(j->label, "sinkhorn-colour") != 0)
-        return mgn_fail(MGN_ERR_ARGUMENT,
-                        "--pictures is an option of mnist, digits, cifar and sinkhorn-colour, not of %.100s", j->label);
+    if (!is_digits && !is_cifar && !has_colours)
+        return mgn_fail(
+            MGN_ERR_ARGUMENT,
+            "--pictures is an option of mnist, digits, cifar and the experiments with colours, not of %.100s",
+            j->label);
     return mgn_make_directory(c->pictures);
 }
 

@@ -13,6 +13,7 @@
 #include "image/codec.h"
 #include "recolor.h"
 #include "recolor/recolor.h"
+#include "training.h"
 
 enum { SHEET_HEIGHT = 480, MOST_EXTRAS = 3, SHOWN = 5, SHOWN_ROWS = 8192 };
 
@@ -38,7 +39,8 @@ typedef struct job {
 
 static bool show_progress(void *context, const mgn_train_report *report) {
     ((mgn_progress *)context)->total = (uint64_t)report->epochs;
-    mgn_progress_update(context, (uint64_t)report->epoch, "loss %.4g", report->loss);
+    mgn_progress_update(context, (uint64_t)report->epoch, "loss %.4g, %.0f steps/s", report->loss,
+                        cli_steps_a_second(report));
     return true;
 }
 

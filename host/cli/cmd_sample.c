@@ -8,6 +8,7 @@
 #include "core/parse.h"
 #include "outputs.h"
 #include "rows.h"
+#include "watch.h"
 
 enum { MOST_SAMPLES = 100000000 };
 
@@ -23,6 +24,7 @@ typedef struct job {
     mgn_target *target;
     mgn_matrix drawn, made, table; /* samples, their images, and what is written */
     double seconds;
+    cli_watch watch;
 } job;
 
 static mgn_status parse(const cli_command *command, int argc, char **argv, job *j) {
@@ -85,11 +87,14 @@ static mgn_status add_densities(job *j) {
 
 static mgn_status work(job *j) {
     const double start = mgn_now();
+    cli_watch_stage(&j->watch, "drawing");
     MGN_TRY(cli_target_rows(j->target, j->n, j->common.seed, &j->drawn));
     MGN_TRY(mgn_matrix_create(j->n, j->d, &j->made));
+    cli_watch_stage(&j->watch, j->inverse ? "inverting the map" : "applying the map");
     const double tolerance = j->dtype == MGN_F64 ? 1e-9 : 1e-4;
     MGN_TRY(j->inverse ? mgn_map_inverse(j->map, j->drawn.values, j->n, tolerance, j->made.values, NULL)
                        : mgn_map_apply(j->map, j->drawn.values, j->n, j->made.values));
+    cli_watch_stage(&j->watch, "densities and writing");
     if (j->density) MGN_TRY(add_densities(j));
     MGN_TRY(mgn_table_write(j->out, j->density ? &j->table : &j->made));
     j->seconds = mgn_now() - start;
@@ -137,7 +142,9 @@ mgn_status cmd_sample(const cli_command *command, int argc, char **argv) {
     MGN_TRY(parse(command, argc, argv, &j));
     if (j.common.help) return MGN_OK;
     mgn_status status = prepare(&j);
+    cli_watch_begin(&j.watch, "sampling", 3);
     if (status == MGN_OK) status = work(&j);
+    cli_watch_end(&j.watch);
     if (status == MGN_OK) status = j.common.json ? print_json(&j) : print_text(&j);
     clean_up(&j);
     return status;

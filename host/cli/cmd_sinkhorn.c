@@ -10,6 +10,7 @@
 #include "core/core.h"
 #include "outputs.h"
 #include "rows.h"
+#include "watch.h"
 
 enum { SAMPLES = 10000 }; /* of a distribution that is not a table */
 
@@ -42,11 +43,15 @@ static mgn_status load(const job *j, int which, cloud *c) {
 static mgn_status compute(job *j) {
     const mgn_matrix *a = &j->clouds[0].rows, *b = &j->clouds[1].rows;
     mgn_device *device = NULL;
+    cli_watch watch;
     if (j->gradient_path) MGN_TRY(mgn_matrix_create(a->rows, a->columns, &j->gradient));
     MGN_TRY(cli_open_device(&j->common, &device));
     snprintf(j->device, sizeof j->device, "%s", mgn_device_get_info(device)->spec);
+    cli_watch_begin(&watch, "sinkhorn", 1);
+    cli_watch_stage(&watch, "annealing");
     mgn_status status = mgn_sinkhorn(device, a->values, NULL, a->rows, b->values, NULL, b->rows, a->columns, &j->config,
                                      &j->result, j->gradient.values);
+    cli_watch_end(&watch);
     mgn_device_close(device);
     return status == MGN_OK && j->gradient_path ? mgn_table_write(j->gradient_path, &j->gradient) : status;
 }

@@ -7,6 +7,7 @@
 #include "cli.h"
 #include "core/core.h"
 #include "rows.h"
+#include "watch.h"
 
 enum { USUAL_POINTS = 4096, USUAL_SAMPLES = 65536, MOST_RESULTS = 4 };
 
@@ -26,6 +27,7 @@ typedef struct job {
     bool exact, bures;
     result results[MOST_RESULTS];
     int count;
+    cli_watch watch;
 } job;
 
 static mgn_status parse(const cli_command *command, int argc, char **argv, job *j) {
@@ -122,21 +124,25 @@ static mgn_status compute(job *j) {
     MGN_TRY(read_both(j));
     if (j->exact) {
         result *r = &j->results[j->count++];
+        cli_watch_stage(&j->watch, "exact assignment");
         *r = (result){.label = "exact", .key = "w2_squared"};
         MGN_TRY(measure(j, exact, USUAL_POINTS, r));
     }
     if (j->directions) {
         result *r = &j->results[j->count++];
+        cli_watch_stage(&j->watch, "slices");
         *r = (result){.label = "sliced", .key = "sliced_w2_squared"};
         MGN_TRY(measure(j, sliced, USUAL_SAMPLES, r));
     }
     if (j->bures) {
         result *r = &j->results[j->count++];
+        cli_watch_stage(&j->watch, "moments");
         *r = (result){.label = "Bures", .key = "bures_w2_squared"};
         MGN_TRY(bures(j, r));
     }
     if (j->axes) {
         result *r = &j->results[j->count++];
+        cli_watch_stage(&j->watch, "Frechet distance");
         *r = (result){.label = "Frechet", .key = "frechet_squared"};
         MGN_TRY(measure(j, frechet, USUAL_SAMPLES, r));
     }
@@ -191,7 +197,9 @@ mgn_status cmd_w2(const cli_command *command, int argc, char **argv) {
     job j = {0};
     MGN_TRY(parse(command, argc, argv, &j));
     if (j.common.help) return MGN_OK;
+    cli_watch_begin(&j.watch, "w2", j.exact + (j.directions > 0) + j.bures + (j.axes > 0));
     mgn_status status = compute(&j);
+    cli_watch_end(&j.watch);
     if (status == MGN_OK) status = j.common.json ? print_json(&j) : print_text(&j);
     mgn_target_destroy(j.a);
     mgn_target_destroy(j.b);

@@ -235,7 +235,8 @@ mgn_status fit_prepare(fit_job *j) {
 static bool show_progress(void *context, const mgn_train_report *report) {
     fit_job *j = context;
     const uint64_t before = (uint64_t)(j->kept - 1) * (uint64_t)report->epochs;
-    mgn_progress_update(&j->progress, before + (uint64_t)report->epoch, "%s %.5g", j->training.loss.kind, report->loss);
+    mgn_progress_update(&j->progress, before + (uint64_t)report->epoch, "%s %.5g, %.0f steps/s", j->training.loss.kind,
+                        report->loss, cli_steps_a_second(report));
     return true;
 }
 

@@ -72,3 +72,7 @@ mgn_status cli_training_control(const cli_training *t, const char *label, bool i
     control->log = paths->log;
     return MGN_OK;
 }
+
+double cli_steps_a_second(const mgn_train_report *report) {
+    return report->seconds > 0 ? (double)report->steps / report->seconds : 0;
+}

@@ -79,4 +79,7 @@ typedef struct cli_training_paths {
 mgn_status cli_training_control(const cli_training *training, const char *label, bool is_one, cli_training_paths *paths,
                                 mgn_train_control *control);
 
+/* How fast the training has been so far; 0 before the first step. */
+double cli_steps_a_second(const mgn_train_report *report);
+
 #endif

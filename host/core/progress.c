@@ -20,7 +20,7 @@ static size_t columns(void) {
     return 79;
 }
 
-static void write_time(double seconds, char *text, size_t capacity) {
+void mgn_progress_time(double seconds, char *text, size_t capacity) {
     uint64_t s = seconds < 0 ? 0 : seconds > 1e7 ? 10000000 : (uint64_t)(seconds + 0.5);
     if (s >= 3600)
         snprintf(text, capacity, "%u:%02u:%02u", (unsigned)(s / 3600), (unsigned)(s / 60 % 60), (unsigned)(s % 60));
@@ -30,24 +30,27 @@ static void write_time(double seconds, char *text, size_t capacity) {
 
 size_t mgn_progress_line(const mgn_progress *progress, double now, const char *remark, size_t width, char *line,
                          size_t capacity) {
-    char elapsed[24], left[24], bar[64] = "", tail[256];
-    double spent = now - progress->started;
-    write_time(spent, elapsed, sizeof elapsed);
-    uint64_t done = progress->total ? MGN_MIN(progress->done, progress->total) : progress->done;
+    char time[24] = "?", bar[64] = "", count[48] = "", rate[48] = "", tail[400];
+    const double spent = now - progress->started;
+    const uint64_t done = progress->total ? MGN_MIN(progress->done, progress->total) : progress->done;
     if (progress->total) {
-        double share = (double)done / (double)progress->total;
-        int full = (int)(share * 20.0);
+        const double share = (double)done / (double)progress->total;
+        const int full = (int)(share * 20.0);
         snprintf(bar, sizeof bar, "[%.*s%.*s] %3d %%  ", full, "####################", 20 - full,
                  "....................", (int)(share * 100.0));
-        if (done)
-            write_time(spent * (1.0 - share) / share, left, sizeof left);
-        else
-            snprintf(left, sizeof left, "?");
-        snprintf(tail, sizeof tail, "%llu/%llu  %s%s%s left", (unsigned long long)done,
-                 (unsigned long long)progress->total, remark, *remark ? "  " : "", left);
+        if (done) mgn_progress_time(spent * (1.0 - share) / share, time, sizeof time);
+        snprintf(count, sizeof count, "  %llu/%llu", (unsigned long long)done, (unsigned long long)progress->total);
     } else {
-        snprintf(tail, sizeof tail, "%llu  %s%s%s", (unsigned long long)done, remark, *remark ? "  " : "", elapsed);
+        mgn_progress_time(spent, time, sizeof time);
+        if (done) snprintf(count, sizeof count, "  %llu", (unsigned long long)done);
     }
+    if (progress->unit && done && spent > 0) {
+        const double each = (double)done / spent;
+        snprintf(rate, sizeof rate, "  %.*f %s/s", each < 10 ? 2 : 0, each, progress->unit);
+    }
+    /* The time comes first: what a narrow terminal cuts off is worth less. */
+    snprintf(tail, sizeof tail, "%s%s%s%s%s%s", time, progress->total ? " left" : "", count, rate, *remark ? "  " : "",
+             remark);
     int length = snprintf(line, MGN_MIN(capacity, width + 1), "%s  %s%s", progress->label, bar, tail);
     return MGN_MIN((size_t)(length < 0 ? 0 : length), MGN_MIN(capacity - 1, width));
 }

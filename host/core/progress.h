@@ -8,6 +8,7 @@
 
 typedef struct mgn_progress {
     const char *label; /* the caller's; outlives the progress */
+    const char *unit;  /* what is counted, to tell how many a second: "steps"; NULL: no rate. Set after the beginning */
     uint64_t total, done;
     double started, shown; /* seconds of mgn_now */
     bool terminal, silent;
@@ -21,6 +22,9 @@ void mgn_progress_update(mgn_progress *progress, uint64_t done, const char *form
 
 /* Removes the bar; elsewhere than on a terminal, one closing line if there was any line before. */
 void mgn_progress_end(mgn_progress *progress);
+
+/* "3:05", "1:02:05". */
+void mgn_progress_time(double seconds, char *text, size_t capacity);
 
 /* The line that is shown, without its line end, in at most `width` columns; apart for the tests. Returns its length. */
 size_t mgn_progress_line(const mgn_progress *progress, double now, const char *remark, size_t width, char *line,

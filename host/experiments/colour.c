@@ -30,6 +30,7 @@ static const stated aurora_statements[] = {{"cmgn", MGN_V_ORTHOGONAL, 0.18, 0.57
                                            {"mmgn", MGN_V_ORTHOGONAL, 0.18, 0.57}};
 
 typedef struct look {
+    const char *label; /* of its pictures */
     mgn_palettes palettes;
     const stated *statements;
     size_t count;
@@ -55,7 +56,6 @@ static mgn_status measure_fit(mgn_map *map, const mgn_matrix *palette, const mgn
 
 static mgn_status judge(const mgn_run *run, void *data, const mgn_trial *trial, mgn_model *model, mgn_map *map,
                         mgn_experiment_result *result) {
-    (void)model;
     const look *l = data;
     const mgn_palettes *p = &l->palettes;
     fit seen, unseen;
@@ -72,6 +72,7 @@ static mgn_status judge(const mgn_run *run, void *data, const mgn_trial *trial, 
     mgn_add_figure(result, "bures", p->bures, NAN, NAN);
     mgn_add_figure(result, "w2_before", p->w2_before, NAN, NAN);
     mgn_add_figure(result, "w2_after", w2, NAN, NAN);
+    MGN_TRY(mgn_palettes_show(run, p, l->label, trial, model, map));
     if (!p->unseen.rows) return MGN_OK;
     MGN_TRY(measure_fit(map, &p->unseen, &p->aim, &unseen));
     mgn_add_figure(result, "unseen_cost", unseen.cost, NAN, NAN);
@@ -79,9 +80,9 @@ static mgn_status judge(const mgn_run *run, void *data, const mgn_trial *trial, 
     return MGN_OK;
 }
 
-static mgn_status run_pictures(const mgn_run *run, const mgn_pictures *pictures, const stated *statements, size_t count,
-                               const mgn_protocol *protocol) {
-    look l = {.statements = statements, .count = count};
+static mgn_status run_pictures(const mgn_run *run, const char *label, const mgn_pictures *pictures,
+                               const stated *statements, size_t count, const mgn_protocol *protocol) {
+    look l = {.label = label, .statements = statements, .count = count};
     mgn_status status = mgn_palettes_read(run, pictures, &l.palettes);
     if (status == MGN_OK) status = mgn_run_trials(run, protocol, &l);
     mgn_palettes_free(&l.palettes);
@@ -90,7 +91,8 @@ static mgn_status run_pictures(const mgn_run *run, const mgn_pictures *pictures,
 
 static mgn_status run_street(const mgn_run *run) {
     static const mgn_protocol protocol = {trials, MGN_COUNT(trials), train, judge, NULL};
-    return run_pictures(run, &mgn_street_pictures, street_statements, MGN_COUNT(street_statements), &protocol);
+    return run_pictures(run, "colour", &mgn_street_pictures, street_statements, MGN_COUNT(street_statements),
+                        &protocol);
 }
 
 /* The mountains have 10.5 million pixels; a tenth of them has their moments to three digits. */
@@ -100,12 +102,13 @@ static mgn_status run_aurora(const mgn_run *run) {
         {.source = "day_snow_mountains.jpg", .target = "aurora_fjord.jpg", .unseen = "", .most = 1 << 20},
     };
     static const char *const tasks[] = {"snow lake", "fjord"};
+    static const char *const labels[] = {"aurora-snow-lake", "aurora-fjord"};
     const size_t count = run->config->source ? 1 : MGN_COUNT(pictures);
     for (size_t i = 0; i < count; i++) {
         const bool is_stated = strcmp(tasks[i], "fjord") == 0;
         const mgn_protocol protocol = {trials, MGN_COUNT(trials), train, judge, run->config->source ? NULL : tasks[i]};
-        MGN_TRY(run_pictures(run, &pictures[i], aurora_statements, is_stated ? MGN_COUNT(aurora_statements) : 0,
-                             &protocol));
+        MGN_TRY(run_pictures(run, run->config->source ? "aurora" : labels[i], &pictures[i], aurora_statements,
+                             is_stated ? MGN_COUNT(aurora_statements) : 0, &protocol));
     }
     return MGN_OK;
 }

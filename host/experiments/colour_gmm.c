@@ -46,7 +46,6 @@ static mgn_status train(const mgn_run *run, void *data, const mgn_trial *trial, 
 
 static mgn_status judge(const mgn_run *run, void *data, const mgn_trial *trial, mgn_model *model, mgn_map *map,
                         mgn_experiment_result *result) {
-    (void)trial, (void)model;
     const aims *a = data;
     const mgn_mixture *m = &a->mixture;
     const bool as_published = a->palettes.as_published;
@@ -65,7 +64,7 @@ static mgn_status judge(const mgn_run *run, void *data, const mgn_trial *trial, 
     mgn_add_figure(result, "log_likelihood", a->fit.log_likelihood, NAN, NAN);
     mgn_add_figure(result, "w2_before", a->palettes.w2_before, NAN, NAN);
     mgn_add_figure(result, "w2_after", w2, NAN, NAN);
-    return MGN_OK;
+    return mgn_palettes_show(run, &a->palettes, "colour-gmm", trial, model, map);
 }
 
 static mgn_status run_experiment(const mgn_run *run) {

@@ -70,10 +70,16 @@ typedef struct progress {
     const char *label;
 } progress;
 
+/* All epochs have as many steps. */
+bool mgn_report_steps(const mgn_experiment_config *config, const char *label, const mgn_train_report *report) {
+    return !config->progress ||
+           config->progress(config->context, label, report->steps,
+                            report->steps * report->epochs / MGN_MAX(report->epoch, 1), report->loss);
+}
+
 static bool pass_on(void *context, const mgn_train_report *report) {
     const progress *p = context;
-    return !p->config->progress ||
-           p->config->progress(p->config->context, p->label, report->epoch, report->epochs, report->loss);
+    return mgn_report_steps(p->config, p->label, report);
 }
 
 mgn_status mgn_train_step(const mgn_run *run, const char *label, mgn_model *model, const mgn_samples *samples,

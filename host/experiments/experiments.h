@@ -57,6 +57,9 @@ mgn_status mgn_run_polymax(const mgn_run *run);
 /* NaN for `published` and `optimum`: there is none. */
 void mgn_add_figure(mgn_experiment_result *result, const char *key, double value, double published, double optimum);
 
+/* Tells the run's progress, in steps, how far a training is; false: it is to stop. */
+bool mgn_report_steps(const mgn_experiment_config *config, const char *label, const mgn_train_report *report);
+
 /* mgn_train with the run's progress, called `label`; adds up the steps. `loss` may be NULL. */
 mgn_status mgn_train_step(const mgn_run *run, const char *label, mgn_model *model, const mgn_samples *samples,
                           const mgn_train_config *config, int64_t *steps, double *loss);

@@ -107,8 +107,7 @@ mgn_status mgn_palettes_train(const mgn_run *run, const mgn_palettes *p, const m
 
 static bool pass_on(void *context, const mgn_train_report *report) {
     const mgn_experiment_config *config = context;
-    return !config->progress ||
-           config->progress(config->context, "best recipe", report->epoch, report->epochs, report->loss);
+    return mgn_report_steps(config, "best recipe", report);
 }
 
 mgn_status mgn_palettes_recolor(const mgn_run *run, const mgn_palettes *p, int64_t components, const mgn_trial *trial,
@@ -149,5 +148,35 @@ mgn_status mgn_palettes_slices(mgn_map *map, const mgn_matrix *palette, const mg
     if (status == MGN_OK)
         status = mgn_sliced_w2(mapped.values, mapped.rows, aims->values, aims->rows, 3, DIRECTIONS, seed, squared);
     mgn_matrix_free(&mapped);
+    return status;
+}
+
+/* ---- pictures ---- */
+
+mgn_status mgn_palettes_show(const mgn_run *run, const mgn_palettes *p, const char *label, const mgn_trial *trial,
+                             const mgn_model *model, mgn_map *map) {
+    static const char *const labels[] = {"before", "after", "target", "unseen", "unseen, after"};
+    enum { BEFORE, AFTER, TARGET, UNSEEN, UNSEEN_AFTER, MOST, HEIGHT = 300 };
+    const int64_t size = mgn_model_parameter_count(model);
+    const size_t count = *p->unseen_path ? MOST : UNSEEN;
+    char path[MGN_MOST_PATH];
+    mgn_image *shown[MOST] = {0}, *unseen = NULL, *sheet = NULL;
+    if (!run->config->pictures) return MGN_OK;
+    if (snprintf(path, sizeof path, "%s/%s-%s-%s-%lld%s.png", run->config->pictures, label, trial->recipe,
+                 trial->model.kind, (long long)size,
+                 trial->model.v == MGN_V_GAUSSIAN ? "-gaussian" : "") >= MGN_MOST_PATH)
+        return mgn_fail(MGN_ERR_ARGUMENT, "--pictures: the path is too long");
+    mgn_status status = count == MOST ? mgn_image_read(p->unseen_path, &unseen) : MGN_OK;
+    const mgn_image *const originals[MOST] = {p->source, NULL, p->target, unseen, NULL};
+    for (size_t i = 0; i < count && status == MGN_OK; i++) {
+        const mgn_image *from = originals[i];
+        status = from ? mgn_image_resize(from, MGN_MAX(from->width * HEIGHT / from->height, 1), HEIGHT, &shown[i])
+                      : mgn_recolor_apply(map, shown[i - 1], &shown[i]);
+    }
+    if (status == MGN_OK) status = mgn_image_sheet((const mgn_image *const *)shown, labels, count, HEIGHT, &sheet);
+    if (status == MGN_OK) status = mgn_image_write(sheet, path, NULL);
+    for (size_t i = 0; i < MOST; i++) mgn_image_destroy(shown[i]);
+    mgn_image_destroy(unseen);
+    mgn_image_destroy(sheet);
     return status;
 }

@@ -3,7 +3,6 @@
  * of a palette's shape open, which the sliced distance shows. The best recipe fits exact assignments, as in banana.c; steps
  * on the divergence after it gain nothing here, the blur being a palette's finer detail. */
 #include <math.h>
-#include <stdio.h>
 
 #include "experiments/palettes.h"
 
@@ -72,35 +71,6 @@ static mgn_status train(const mgn_run *run, void *data, const mgn_trial *trial, 
 
 /* ---- judging ---- */
 
-/* Where a result's pictures go: "DIR/sinkhorn-colour-RECIPE-MODEL-PARAMETERS.png", before, after and target side by side,
- * and the unseen picture before and after. */
-static mgn_status show(const mgn_run *run, const mgn_palettes *p, const mgn_trial *trial, mgn_model *model,
-                       mgn_map *map) {
-    static const char *const labels[] = {"before", "after", "target", "unseen", "unseen, after"};
-    enum { BEFORE, AFTER, TARGET, UNSEEN, UNSEEN_AFTER, MOST, HEIGHT = 300 };
-    const int64_t size = mgn_model_parameter_count(model);
-    const size_t count = *p->unseen_path ? MOST : UNSEEN;
-    char path[MGN_MOST_PATH];
-    mgn_image *shown[MOST] = {0}, *unseen = NULL, *sheet = NULL;
-    if (!run->config->pictures) return MGN_OK;
-    if (snprintf(path, sizeof path, "%s/sinkhorn-colour-%s-%s-%lld.png", run->config->pictures, trial->recipe,
-                 trial->model.kind, (long long)size) >= MGN_MOST_PATH)
-        return mgn_fail(MGN_ERR_ARGUMENT, "--pictures: the path is too long");
-    mgn_status status = count == MOST ? mgn_image_read(p->unseen_path, &unseen) : MGN_OK;
-    const mgn_image *const originals[MOST] = {p->source, NULL, p->target, unseen, NULL};
-    for (size_t i = 0; i < count && status == MGN_OK; i++) {
-        const mgn_image *from = originals[i];
-        status = from ? mgn_image_resize(from, MGN_MAX(from->width * HEIGHT / from->height, 1), HEIGHT, &shown[i])
-                      : mgn_recolor_apply(map, shown[i - 1], &shown[i]);
-    }
-    if (status == MGN_OK) status = mgn_image_sheet((const mgn_image *const *)shown, labels, count, HEIGHT, &sheet);
-    if (status == MGN_OK) status = mgn_image_write(sheet, path, NULL);
-    for (size_t i = 0; i < MOST; i++) mgn_image_destroy(shown[i]);
-    mgn_image_destroy(unseen);
-    mgn_image_destroy(sheet);
-    return status;
-}
-
 static mgn_status judge(const mgn_run *run, void *data, const mgn_trial *trial, mgn_model *model, mgn_map *map,
                         mgn_experiment_result *result) {
     const mgn_palettes *p = &((const clouds *)data)->palettes;
@@ -113,7 +83,7 @@ static mgn_status judge(const mgn_run *run, void *data, const mgn_trial *trial, 
     mgn_add_figure(result, "w2_after", w2, NAN, 0);
     mgn_add_figure(result, "cost", cost, NAN, NAN);
     mgn_add_figure(result, "bures", p->bures, NAN, NAN);
-    MGN_TRY(show(run, p, trial, model, map));
+    MGN_TRY(mgn_palettes_show(run, p, "sinkhorn-colour", trial, model, map));
     if (!p->unseen.rows) return MGN_OK;
     MGN_TRY(mgn_palettes_moments(map, &p->unseen, &after, &unseen_cost));
     MGN_TRY(mgn_palettes_slices(map, &p->few_unseen, &p->aims, seed, &unseen_w2));

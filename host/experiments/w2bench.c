@@ -87,8 +87,7 @@ typedef struct progress {
 
 static bool pass_on(void *context, const mgn_train_report *report) {
     const progress *p = context;
-    return !p->config->progress ||
-           p->config->progress(p->config->context, p->label, report->epoch, report->epochs, report->loss);
+    return mgn_report_steps(p->config, p->label, report);
 }
 
 static mgn_status train(const mgn_run *run, void *data, const mgn_trial *trial, mgn_model **model, int64_t *steps) {

@@ -91,21 +91,27 @@ const char *mgn_verdict_name(mgn_verdict verdict) {
     return names[verdict];
 }
 
+/* Whether `a` says more than `b`: a published figure beside it; a harder one; the better result. */
+static bool leads(const char *experiment, const mgn_figure *a, const mgn_figure *b) {
+    const mgn_figure_meaning meaning = mgn_explain_figure(experiment, a);
+    const bool is_stated = !isnan(a->published), was_stated = !isnan(b->published);
+    if (is_stated != was_stated) return is_stated;
+    if (is_stated && a->published != b->published)
+        return badness(&meaning, a, a->published) < badness(&meaning, b, b->published);
+    return badness(&meaning, a, a->value) < badness(&meaning, b, b->value);
+}
+
 const mgn_figure *mgn_report_headline(const mgn_report_run *run, const mgn_experiment_result **result) {
     const mgn_figure *best = NULL;
     for (size_t i = 0; i < run->results.count; i++)
         for (size_t k = 0; k < run->results.results[i].count; k++) {
-            const mgn_figure *figure = &run->results.results[i].figures[k];
-            const bool is_baseline = strcmp(run->results.results[i].recipe, "affine") == 0;
+            const mgn_experiment_result *candidate = &run->results.results[i];
+            const mgn_figure *figure = &candidate->figures[k];
+            const bool is_baseline = strcmp(candidate->recipe, "affine") == 0;
             if (strcmp(figure->key, run->entry->headline) != 0 || !isfinite(figure->value) || is_baseline) continue;
-            const mgn_figure_meaning meaning = mgn_explain_figure(run->entry->experiment, figure);
-            const bool is_stated = !isnan(figure->published), was_stated = best && !isnan(best->published);
-            if (best &&
-                (was_stated > is_stated || (was_stated == is_stated && badness(&meaning, figure, figure->value) >=
-                                                                           badness(&meaning, best, best->value))))
-                continue;
+            if (best && !leads(run->entry->experiment, figure, best)) continue;
             best = figure;
-            *result = &run->results.results[i];
+            *result = candidate;
         }
     return best;
 }

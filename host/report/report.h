@@ -142,8 +142,8 @@ typedef enum mgn_verdict { MGN_NO_VERDICT, MGN_BETTER, MGN_SAME, MGN_WORSE } mgn
 mgn_verdict mgn_judge_figure(const mgn_figure_meaning *meaning, const mgn_figure *figure);
 const char *mgn_verdict_name(mgn_verdict verdict);
 
-/* The figure for the summary: of all results the best one of the entry's headline, those with a published one first.
- * NULL when there is none. */
+/* The figure for the summary: of the entry's headline the result with the best published one beside it, and of such results
+ * our best. NULL when there is none. */
 const mgn_figure *mgn_report_headline(const mgn_report_run *run, const mgn_experiment_result **result);
 
 /* Figures with a published one, and how many of them are better or the same in at least one result of the same model. */

@@ -167,7 +167,7 @@ typedef struct watch {
     size_t at;
     double started, begun; /* of all, of this one */
     mgn_progress progress;
-    char training[64], label[128];
+    char training[64], label[96];
 } watch;
 
 static double weight(const mgn_report *report, size_t i) {
@@ -186,16 +186,14 @@ static double time_left(const watch *w, double now) {
 
 static bool show_progress(void *context, const char *label, int64_t done, int64_t total, double loss) {
     watch *w = context;
-    const mgn_report *report = w->report;
-    if (done <= 1 || strncmp(w->training, label, sizeof w->training - 1) != 0) {
+    char left[24];
+    if ((uint64_t)done <= w->progress.done || strncmp(w->training, label, sizeof w->training - 1) != 0) {
         snprintf(w->training, sizeof w->training, "%s", label);
-        snprintf(w->label, sizeof w->label, "%zu/%zu %s: %s", w->at + 1, report->config->count,
-                 report->runs[w->at].entry->id, w->training);
         mgn_progress_begin(&w->progress, w->label, (uint64_t)total);
+        w->progress.unit = "steps";
     }
-    const double left = time_left(w, mgn_now());
-    mgn_progress_update(&w->progress, (uint64_t)done, "loss %.4g, all %d:%02d,", loss, (int)(left / 60),
-                        (int)left % 60);
+    mgn_progress_time(time_left(w, mgn_now()), left, sizeof left);
+    mgn_progress_update(&w->progress, (uint64_t)done, "all in %s  loss %.4g, %s", left, loss, w->training);
     if (done == total) mgn_progress_end(&w->progress);
     return true;
 }
@@ -260,6 +258,8 @@ static mgn_status run_all(mgn_report *report, mgn_device *device, mgn_status *fa
         mgn_report_run *run = &report->runs[w.at];
         mgn_status outcome = MGN_OK;
         w.begun = mgn_now();
+        w.progress = (mgn_progress){0};
+        snprintf(w.label, sizeof w.label, "%zu/%zu %s", w.at + 1, config->count, run->entry->id);
         if (run->state != MGN_REPORT_ABSENT) {
             MGN_TRY(run_entry(report, device, &w, run, &outcome));
             tell(report, w.at);

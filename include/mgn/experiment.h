@@ -52,10 +52,11 @@ typedef struct mgn_experiment_config {
     const char *data; /**< colour: the folder of the published pictures, if it is at hand; w2bench: of the tables */
     int64_t dimensions[MGN_MOST_DIMENSIONS]; /**< gaussian: from 2 to 64; 0 ends the list, an empty one is {2};
                                                   w2bench: folders of `data`; the field "polymax": up to 1024 */
-    const char *pictures; /**< mnist, digits: a folder for maps and pictures of the results; cifar, sinkhorn-colour: for
-                               pictures; NULL: none */
-    bool quick;           /**< cifar: fewer pictures and steps, to see that it runs */
-    int64_t epochs;       /**< of the published recipe; 0: as published */
+    const char
+        *pictures;  /**< mnist, digits: a folder for maps and pictures of the results; cifar and those with colours:
+                               for pictures; NULL: none */
+    bool quick;     /**< cifar, mnist: fewer pictures and steps, to see that it runs */
+    int64_t epochs; /**< of the published recipe; 0: as published */
     uint64_t seed;
     mgn_experiment_control *control;   /**< optional; of trainings by mgn_train. Gets `context` too */
     mgn_experiment_callback *progress; /**< optional */
