@@ -85,6 +85,7 @@ typedef struct chunk {
 
 struct mgn_arena {
     chunk *head;
+    bool is_exhausted;
 };
 
 mgn_arena *mgn_arena_create(void) { return mgn_alloc(1, sizeof(mgn_arena)); }
@@ -100,13 +101,19 @@ void mgn_arena_destroy(mgn_arena *arena) {
 
 void *mgn_arena_alloc(mgn_arena *arena, size_t count, size_t size) {
     size_t bytes;
-    if (__builtin_mul_overflow(count, size, &bytes) || bytes > SIZE_MAX / 2) return counted(NULL, count, size);
+    if (__builtin_mul_overflow(count, size, &bytes) || bytes > SIZE_MAX / 2) {
+        arena->is_exhausted = true;
+        return counted(NULL, count, size);
+    }
     bytes = (bytes + 15) & ~(size_t)15;
     chunk *head = arena->head;
     if (!head || head->capacity - head->used < bytes) {
         size_t capacity = bytes > 65536 ? bytes : 65536;
         head = mgn_alloc(1, sizeof(chunk) + capacity);
-        if (!head) return NULL;
+        if (!head) {
+            arena->is_exhausted = true;
+            return NULL;
+        }
         head->capacity = capacity;
         head->next = arena->head;
         arena->head = head;
@@ -115,6 +122,8 @@ void *mgn_arena_alloc(mgn_arena *arena, size_t count, size_t size) {
     head->used += bytes;
     return block;
 }
+
+bool mgn_arena_is_exhausted(const mgn_arena *arena) { return arena->is_exhausted; }
 
 char *mgn_arena_strdup(mgn_arena *arena, const char *text) {
     size_t bytes = strlen(text) + 1;

@@ -42,6 +42,8 @@ typedef struct mgn_arena mgn_arena;
 mgn_arena *mgn_arena_create(void);
 void mgn_arena_destroy(mgn_arena *arena);
 void *mgn_arena_alloc(mgn_arena *arena, size_t count, size_t size); /* zeroed, aligned to 16 */
+/* Whether one of its allocations failed: passes that may give up for other reasons ask, so as not to take one for the other. */
+bool mgn_arena_is_exhausted(const mgn_arena *arena);
 char *mgn_arena_strdup(mgn_arena *arena, const char *text);
 
 /* The one place that reads the environment: MGN_DEVICE, MGN_THREADS, MGN_FUSE, MGN_SEED, ... NULL when unset or empty. */

@@ -179,18 +179,18 @@ static mgn_status follow_links(const char *path, char **target) {
 
 /* A fresh file beside the target. The name is short and random: no length limit is met that the target does not meet,
  * and two processes that write the same target do not share a temporary. */
-static int open_temporary(mgn_output_file *output) {
+static mgn_status open_temporary(mgn_output_file *output, int *descriptor) {
     size_t directory = directory_length(output->target);
     const size_t room = directory + 40;
     output->temporary = mgn_alloc(room, 1);
-    if (!output->temporary) return -1;
+    if (!output->temporary) return MGN_ERR_MEMORY;
     for (int i = 0; i < NAME_TRIES; i++) {
         uint64_t suffix;
         if (getrandom(&suffix, sizeof suffix, 0) != (ssize_t)sizeof suffix) break;
         snprintf(output->temporary, room, "%.*s.mgn-%016llx.tmp", (int)directory, output->target,
                  (unsigned long long)suffix);
-        int descriptor = open(output->temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-        if (descriptor >= 0) return descriptor;
+        *descriptor = open(output->temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        if (*descriptor >= 0) return MGN_OK;
         if (errno != EEXIST && errno != EINTR) break;
     }
     if (errno == ENOENT)
@@ -200,34 +200,28 @@ static int open_temporary(mgn_output_file *output) {
                  strerror(errno));
     mgn_free(output->temporary);
     output->temporary = NULL;
-    return -1;
+    return MGN_ERR_IO;
 }
 
-/* Opens what is written to: the temporary or, for a pipe or device, the thing itself. -1 with the sentence set. */
-static int open_for_writing(mgn_output_file *output) {
+/* Opens what is written to: the temporary or, for a pipe or device, the thing itself. */
+static mgn_status open_for_writing(mgn_output_file *output, int *descriptor) {
     struct stat about;
     const bool exists = stat(output->target, &about) == 0;
-    if (!exists && errno != ENOENT) {
-        mgn_fail(MGN_ERR_IO, "%s cannot be written: %s", output->asked, strerror(errno));
-        return -1;
-    }
-    if (exists && S_ISDIR(about.st_mode)) {
-        mgn_fail(MGN_ERR_IO, "%s is a directory; the name of a file to write was expected", output->asked);
-        return -1;
-    }
-    if (exists && access(output->target, W_OK) != 0) {
-        mgn_fail(MGN_ERR_IO, "%s exists and is protected against writing: %s", output->asked, strerror(errno));
-        return -1;
-    }
+    if (!exists && errno != ENOENT)
+        return mgn_fail(MGN_ERR_IO, "%s cannot be written: %s", output->asked, strerror(errno));
+    if (exists && S_ISDIR(about.st_mode))
+        return mgn_fail(MGN_ERR_IO, "%s is a directory; the name of a file to write was expected", output->asked);
+    if (exists && access(output->target, W_OK) != 0)
+        return mgn_fail(MGN_ERR_IO, "%s exists and is protected against writing: %s", output->asked, strerror(errno));
     if (!exists || (S_ISREG(about.st_mode) && !is_device_name(output->target))) {
-        int descriptor = open_temporary(output);
+        MGN_TRY(open_temporary(output, descriptor));
         /* A replaced file keeps its permissions; where the file system refuses, the usual ones are good enough. */
-        if (descriptor >= 0 && exists && fchmod(descriptor, about.st_mode & 07777) != 0) errno = 0;
-        return descriptor;
+        if (exists && fchmod(*descriptor, about.st_mode & 07777) != 0) errno = 0;
+        return MGN_OK;
     }
-    int descriptor = open(output->target, O_WRONLY | O_APPEND | O_CLOEXEC);
-    if (descriptor < 0) mgn_fail(MGN_ERR_IO, "%s cannot be opened for writing: %s", output->asked, strerror(errno));
-    return descriptor;
+    *descriptor = open(output->target, O_WRONLY | O_APPEND | O_CLOEXEC);
+    if (*descriptor >= 0) return MGN_OK;
+    return mgn_fail(MGN_ERR_IO, "%s cannot be opened for writing: %s", output->asked, strerror(errno));
 }
 
 mgn_status mgn_output_open(const char *path, mgn_output_file **output) {
@@ -241,9 +235,8 @@ mgn_status mgn_output_open(const char *path, mgn_output_file **output) {
     made->asked = mgn_strdup(path);
     if (!made->asked) goto failed;
     MGN_TRY_GOTO(follow_links(path, &made->target), failed);
-    status = MGN_ERR_IO;
-    int descriptor = open_for_writing(made);
-    if (descriptor < 0) goto failed;
+    int descriptor = -1;
+    MGN_TRY_GOTO(open_for_writing(made, &descriptor), failed);
     made->stream = fdopen(descriptor, "w");
     if (!made->stream) {
         status = mgn_fail(MGN_ERR_IO, "%s cannot be written: %s", path, strerror(errno));

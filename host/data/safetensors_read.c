@@ -72,7 +72,7 @@ static mgn_status parse_text(const char *label, const char *text, size_t length,
     mgn_free(copy);
     if (!clean) {
         cJSON_Delete(parsed);
-        return damaged(label, "is not one JSON object followed by blanks");
+        return damaged(label, "is not one JSON object followed by blanks (or memory ran out)");
     }
     *root = parsed;
     return MGN_OK;

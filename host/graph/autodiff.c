@@ -132,6 +132,11 @@ static mgn_status common_graph(mgn_node *const *nodes, int count, mgn_graph **gr
     return MGN_OK;
 }
 
+/* A graph that lacks a derivative for want of memory is not built on: who goes on with it hears of the memory again. */
+static mgn_status ended(mgn_graph *graph, mgn_status status) {
+    return status == MGN_ERR_MEMORY ? mgn_graph_exhaust(graph) : status;
+}
+
 mgn_status mgn_vjp(mgn_node *const *outputs, mgn_node *const *cotangents, int output_count, mgn_node *const *wrt,
                    int count, mgn_node **gradients) {
     mgn_graph *graph = NULL;
@@ -154,7 +159,7 @@ mgn_status mgn_vjp(mgn_node *const *outputs, mgn_node *const *cotangents, int ou
     for (int id = 0; all && id < known; id++) mgn_free(all[id].list);
     mgn_free(all);
     mgn_free(depends);
-    return status;
+    return ended(graph, status);
 }
 
 mgn_status mgn_grad(mgn_node *scalar, mgn_node *const *wrt, int count, mgn_node **gradients) {
@@ -225,7 +230,7 @@ mgn_status mgn_jvp(mgn_node *const *outputs, int output_count, mgn_node *const *
     }
     mgn_free(tangent_of);
     mgn_free(depends);
-    return status;
+    return ended(graph, status);
 }
 
 mgn_node *mgn_row_jacobian(mgn_node *y, mgn_node *x) {

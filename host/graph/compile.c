@@ -115,11 +115,18 @@ static void forget_attempt(mgn_lowering *low) {
     for (int id = 0; id < low->node_count; id++) low->values[id].has_dense = false;
 }
 
+/* An arena for trying what fusing gives, NULL where nothing is fused. */
+static mgn_status make_arena(bool is_wanted, mgn_arena **arena) {
+    *arena = is_wanted && fusion_is_on() ? mgn_arena_create() : NULL;
+    return is_wanted && fusion_is_on() && !*arena ? MGN_ERR_MEMORY : MGN_OK;
+}
+
 /* The graph as one row program, where it is one and the backend takes it; sets plan->program. */
 static mgn_status make_rows(mgn_plan *plan, mgn_lowering *low, const mgn_graph *graph, bool is_part) {
     const mgn_backend *backend = plan->device->backend;
     mgn_row_program rows;
-    mgn_arena *arena = backend->rows_create && fusion_is_on() ? mgn_arena_create() : NULL;
+    mgn_arena *arena;
+    MGN_TRY(make_arena(backend->rows_create, &arena));
     if (!arena) return MGN_OK;
     mgn_status status = MGN_OK;
     if (mgn_fuse(low, graph, is_part, arena, &rows)) {
@@ -129,6 +136,8 @@ static mgn_status make_rows(mgn_plan *plan, mgn_lowering *low, const mgn_graph *
                 ((mgn_row_external *)(uintptr_t)rows.externals)[i].memory = plan->scratch;
         if (status == MGN_OK) status = backend->rows_create(plan->device, &rows, &plan->program);
         if (status == MGN_OK) plan->info.calls = plan->info.regions = 1;
+    } else if (mgn_arena_is_exhausted(arena)) {
+        status = MGN_ERR_MEMORY;
     }
     mgn_arena_destroy(arena);
     if (status == MGN_ERR_UNSUPPORTED) {
@@ -144,10 +153,14 @@ static mgn_status make_rows(mgn_plan *plan, mgn_lowering *low, const mgn_graph *
 static mgn_status make_wide(mgn_plan *plan, mgn_lowering *low, const mgn_graph *graph) {
     const mgn_backend *backend = plan->device->backend;
     mgn_wide_program wide;
-    mgn_arena *arena = backend->wide_create && fusion_is_on() ? mgn_arena_create() : NULL;
+    mgn_arena *arena;
+    MGN_TRY(make_arena(backend->wide_create, &arena));
     if (!arena) return MGN_OK;
     mgn_status status = MGN_OK;
-    if (mgn_widen(low, graph, arena, &wide)) status = backend->wide_create(plan->device, &wide, &plan->program);
+    if (mgn_widen(low, graph, arena, &wide))
+        status = backend->wide_create(plan->device, &wide, &plan->program);
+    else if (mgn_arena_is_exhausted(arena))
+        status = MGN_ERR_MEMORY;
     if (plan->program) plan->info.calls = plan->info.regions = 1;
     mgn_arena_destroy(arena);
     forget_attempt(low);
@@ -203,9 +216,9 @@ static void drop_parts(mgn_plan *plan) {
 }
 
 /* Tried on tensors without memory. */
-static bool is_one_program(const mgn_graph *graph, mgn_dtype real) {
+static mgn_status is_one_program(const mgn_graph *graph, mgn_dtype real, bool *is_one) {
     mgn_arena *arena = mgn_arena_create();
-    if (!arena) return false;
+    if (!arena) return MGN_ERR_MEMORY;
     const size_t nodes = (size_t)graph->count;
     mgn_lowering low = {.real = real, .node_count = graph->count};
     mgn_tensor *tensors = mgn_arena_alloc(arena, nodes, sizeof *tensors);
@@ -223,9 +236,11 @@ static bool is_one_program(const mgn_graph *graph, mgn_dtype real) {
         forget_attempt(&low);
         rows = mgn_widen(&low, graph, arena, &wide);
     }
+    const mgn_status status = low.values && !mgn_arena_is_exhausted(arena) ? MGN_OK : MGN_ERR_MEMORY;
     mgn_lowering_free(&low);
     mgn_arena_destroy(arena);
-    return rows;
+    *is_one = rows;
+    return status;
 }
 
 /* The memory of all values that parts hand to each other. */
@@ -250,11 +265,13 @@ static mgn_keeping keeping_of(const mgn_device_info *device) {
 
 /* The graph as a list of parts, some of which are row or wide programs; none where there is no such part. */
 static mgn_status make_parts(mgn_plan *plan, const mgn_lowering *low, const mgn_graph *graph) {
-    mgn_arena *arena = plan->device->backend->rows_create && fusion_is_on() ? mgn_arena_create() : NULL;
+    mgn_arena *arena;
+    MGN_TRY(make_arena(plan->device->backend->rows_create, &arena));
     if (!arena) return MGN_OK;
     mgn_part *parts = NULL;
     int count = 0;
     mgn_status status = mgn_split(low, graph, arena, is_one_program, keeping_of(&plan->device->info), &parts, &count);
+    if (status == MGN_OK && mgn_arena_is_exhausted(arena)) status = MGN_ERR_MEMORY;
     if (status == MGN_OK && count > 0) {
         plan->parts = mgn_alloc((size_t)count, sizeof *plan->parts);
         plan->crossing = mgn_alloc((size_t)plan->node_count, sizeof *plan->crossing);

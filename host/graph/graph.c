@@ -37,9 +37,14 @@ mgn_node *mgn_graph_fail(mgn_graph *graph, const char *format, ...) {
     return NULL;
 }
 
-static mgn_node *out_of_memory(mgn_graph *graph) {
+mgn_status mgn_graph_exhaust(mgn_graph *graph) {
     mgn_graph_fail(graph, "out of memory while building a graph of %d nodes", graph->count);
     graph->status = MGN_ERR_MEMORY;
+    return mgn_graph_status(graph);
+}
+
+static mgn_node *out_of_memory(mgn_graph *graph) {
+    mgn_graph_exhaust(graph);
     return NULL;
 }
 

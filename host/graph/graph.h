@@ -50,6 +50,8 @@ mgn_node *mgn_node_new(mgn_graph *graph, mgn_op op, mgn_kind kind, mgn_shape sha
                        const mgn_node_attributes *attributes);
 /* Records the first failure and returns NULL. */
 mgn_node *mgn_graph_fail(mgn_graph *graph, const char *format, ...) MGN_PRINTF(2, 3);
+/* The same for want of memory. Returns MEMORY. */
+mgn_status mgn_graph_exhaust(mgn_graph *graph);
 
 /* An elementwise op by its name in the enum; unused inputs are NULL. */
 mgn_node *mgn_elementwise(mgn_op op, mgn_node *const in[3]);

@@ -518,7 +518,8 @@ static mgn_status join_neighbours(splitter *s, mgn_part_test *fits, int *program
     int count = 0;
     bool before = true;
     for (int i = 0; i < s->count; i++) {
-        const bool rows = s->parts[i].graph && fits(s->parts[i].graph, s->low->real);
+        bool rows = false;
+        if (s->parts[i].graph) MGN_TRY(fits(s->parts[i].graph, s->low->real, &rows));
         *programs += rows;
         joined[i] = rows || before ? count++ : count - 1;
         before = rows;

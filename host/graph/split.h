@@ -12,8 +12,8 @@ typedef struct mgn_part {
     int *stands_for; /* by node id of the part: the node of the whole graph that an input or output is; -1: none */
 } mgn_part;
 
-/* Whether a graph is a row program or a wide program. */
-typedef bool mgn_part_test(const mgn_graph *graph, mgn_dtype real);
+/* Whether a graph is a row program or a wide program. Errors: MEMORY. */
+typedef mgn_status mgn_part_test(const mgn_graph *graph, mgn_dtype real, bool *is_one);
 
 /* What wide parts hand each other: so many bytes at most, and, `by_cost`, only where that is cheaper than to compute again
  * what a part needs. */

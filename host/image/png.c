@@ -15,6 +15,9 @@ enum { MAX_RATIO = 1040, CHUNK_COUNT = 1000 };
 
 static const char xmp_keyword[] = "XML:com.adobe.xmp";
 
+/* zlib's start fails for nothing else. */
+static bool is_out_of_memory(int error) { return error == SPNG_EMEM || error == SPNG_EZLIB_INIT; }
+
 /* ---- decoding ---- */
 
 typedef struct png_decoder {
@@ -25,7 +28,7 @@ typedef struct png_decoder {
 } png_decoder;
 
 static mgn_status decode_failure(const png_decoder *d, int error) {
-    if (error == SPNG_EMEM) return mgn_fail(MGN_ERR_MEMORY, "%s needs more memory than there is", d->name);
+    if (is_out_of_memory(error)) return mgn_fail(MGN_ERR_MEMORY, "%s needs more memory than there is", d->name);
     const bool truncated = error == SPNG_IO_EOF || error == SPNG_EIDAT_TOO_SHORT;
     return mgn_fail(MGN_ERR_FORMAT, "%s is %s PNG file: %s", d->name, truncated ? "a truncated" : "not a sound",
                     spng_strerror(error));
@@ -207,7 +210,7 @@ typedef struct png_encoder {
 
 static mgn_status encode_failure(const png_encoder *e, int error) {
     if (e->written != MGN_OK) return e->written; /* its sentence stands */
-    if (error == SPNG_EMEM) return mgn_fail(MGN_ERR_MEMORY, "%s needs more memory than there is", e->name);
+    if (is_out_of_memory(error)) return mgn_fail(MGN_ERR_MEMORY, "%s needs more memory than there is", e->name);
     return mgn_fail(MGN_ERR_IO, "%s cannot be written as PNG: %s", e->name, spng_strerror(error));
 }
 

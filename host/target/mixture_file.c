@@ -133,7 +133,7 @@ static mgn_status read_json(const cJSON *object, const char *path, mgn_mixture *
 
 static mgn_status parse_json(const char *text, const char *path, mgn_mixture *mixture) {
     cJSON *object = cJSON_Parse(text);
-    if (!object) return not_a_mixture(path, "neither JSON nor safetensors");
+    if (!object) return not_a_mixture(path, "neither JSON nor safetensors (or memory ran out)");
     const mgn_status status = read_json(object, path, mixture);
     cJSON_Delete(object);
     return status;

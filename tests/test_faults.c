@@ -1,0 +1,432 @@
+/* Every allocation and every call that touches a file fails once, in short runs of all that the library does: each failure is a
+ * status with a sentence, or changes nothing; nothing is leaked, nothing is damaged, no temporary is left. */
+#define _GNU_SOURCE
+#include "faults.h"
+#include "pictures.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <mgn/data.h>
+#include <mgn/evaluate.h>
+#include <mgn/look.h>
+#include <mgn/recolor.h>
+#include <mgn/semidual.h>
+#include <mgn/train.h>
+
+#include "core/core.h"
+#include "core/file.h"
+
+enum { ROWS = 60, HELD = 12 };
+
+static float x[2 * ROWS], y[2 * ROWS];
+static char folder[600]; /* what scenarios write goes here */
+
+static const char *in_folder(const char *name) {
+    static char paths[8][700];
+    static int next;
+    char *path = paths[next++ % 8];
+    snprintf(path, sizeof paths[0], "%s/%s", folder, name);
+    return path;
+}
+
+/* ---- what is done ---- */
+
+/* Each returns what went wrong first, having freed everything, and adds what it computed to *sum. */
+typedef mgn_status scenario_function(uint64_t *sum);
+
+static void add(uint64_t *sum, const void *bytes, size_t count) { *sum = mgn_hash(*sum, bytes, count); }
+
+static mgn_status add_file(uint64_t *sum, const char *path) {
+    size_t count = 0;
+    unsigned char *bytes = NULL;
+    MGN_TRY(mgn_file_read(path, SIZE_MAX, &bytes, &count));
+    add(sum, bytes, count);
+    mgn_free(bytes);
+    return MGN_OK;
+}
+
+static const mgn_model_config cascade = {.kind = "cmgn", .d = 2, .h = 3, .layers = 2};
+
+static mgn_status train_with(const char *spec, const mgn_train_config *config, const float *targets, uint64_t *sum) {
+    mgn_device *device = NULL;
+    mgn_model *model = NULL;
+    mgn_train_result result = {0};
+    const mgn_samples samples = {x, targets, ROWS - HELD};
+    mgn_status status = mgn_device_open(spec, &device);
+    if (status == MGN_OK) status = mgn_model_create(&cascade, 1, &model);
+    if (status == MGN_OK) status = mgn_train(model, device, &samples, config, &result);
+    if (status == MGN_OK) add(sum, mgn_model_values(model), (size_t)mgn_model_parameter_count(model) * sizeof(double));
+    mgn_model_destroy(model);
+    mgn_device_close(device);
+    return status;
+}
+
+static const mgn_samples held = {x + 2 * (ROWS - HELD), y + 2 * (ROWS - HELD), HELD};
+
+static mgn_train_config usual(const char *loss, const char *optimizer) {
+    mgn_train_config config = {.optimizer = {.lr = 0.01}, .batch = 16, .epochs = 3, .seed = 4, .real = MGN_F32};
+    snprintf(config.loss.kind, sizeof config.loss.kind, "%s", loss);
+    snprintf(config.optimizer.kind, sizeof config.optimizer.kind, "%s", optimizer);
+    if (!mgn_optimizer_is_second_order(optimizer)) return config;
+    config.batch = 0;
+    config.real = MGN_F64;
+    return config;
+}
+
+/* A training with everything that training has, then the last epochs again from its checkpoint. */
+static mgn_status train_and_resume(uint64_t *sum) {
+    mgn_train_config config = usual("mse", "adam");
+    config.control = (mgn_train_control){.checkpoint = in_folder("state"),
+                                         .checkpoint_epochs = 2,
+                                         .log = in_folder("curve.jsonl"),
+                                         .held_out = &held,
+                                         .patience = 2,
+                                         .retries = 1};
+    MGN_TRY(train_with("cpu", &config, y, sum));
+    config.control.resume = config.control.checkpoint;
+    return train_with("cpu", &config, y, sum);
+}
+
+static mgn_status train_by_density(uint64_t *sum) {
+    const mgn_train_config config = usual("nll", "sgd");
+    return train_with("cpu", &config, NULL, sum);
+}
+
+static mgn_status train_to_points(uint64_t *sum) {
+    mgn_target *points = NULL;
+    MGN_TRY(mgn_target_create_rows(y, ROWS, 2, &points));
+    mgn_train_config config = usual("sinkhorn", "adam");
+    config.loss.target = points;
+    config.loss.sinkhorn.blur = 0.1;
+    const mgn_status status = train_with("cpu", &config, NULL, sum);
+    mgn_target_destroy(points);
+    return status;
+}
+
+static mgn_status train_second_order(uint64_t *sum) {
+    static const char *const kinds[] = {"lbfgs", "newton", "gauss-newton"};
+    for (size_t i = 0; i < MGN_COUNT(kinds); i++) {
+        const mgn_train_config config = usual("mse", kinds[i]);
+        MGN_TRY(train_with("cpu", &config, y, sum));
+    }
+    return MGN_OK;
+}
+
+static mgn_status train_semidual(uint64_t *sum) {
+    static const mgn_model_config shape = {.kind = "dicnn", .d = 2, .h = 4, .layers = 1, .activation = MGN_SOFTPLUS};
+    mgn_train_config config = usual("semidual", "adam");
+    mgn_device *device = NULL;
+    mgn_model *model = NULL;
+    mgn_semidual_result result = {0};
+    const mgn_clouds clouds = {x, y, ROWS, ROWS};
+    mgn_status status = mgn_device_open("cpu", &device);
+    if (status == MGN_OK) status = mgn_model_create(&shape, 1, &model);
+    if (status == MGN_OK) status = mgn_semidual_start(model, &clouds, 1);
+    if (status == MGN_OK) status = mgn_semidual(model, device, &clouds, &config, &result);
+    if (status == MGN_OK) add(sum, mgn_model_values(model), (size_t)mgn_model_parameter_count(model) * sizeof(double));
+    mgn_model_destroy(model);
+    mgn_device_close(device);
+    return status;
+}
+
+static mgn_status use_map(const mgn_model *model, mgn_device *device, uint64_t *sum) {
+    mgn_map *map = NULL;
+    MGN_TRY(mgn_map_create(model, device, MGN_F32, &map));
+    float image[2 * ROWS];
+    double jacobian[4 * ROWS], logdet[ROWS];
+    mgn_status status = mgn_map_apply(map, x, ROWS, image);
+    if (status == MGN_OK) status = mgn_map_jacobian(map, x, ROWS, jacobian);
+    if (status == MGN_OK) status = mgn_map_logdet(map, x, ROWS, logdet);
+    if (status == MGN_OK) {
+        add(sum, image, sizeof image);
+        add(sum, jacobian, sizeof jacobian);
+        add(sum, logdet, sizeof logdet);
+    }
+    mgn_map_destroy(map);
+    return status;
+}
+
+static mgn_status save_load_apply(uint64_t *sum) {
+    mgn_device *device = NULL;
+    mgn_model *model = NULL, *loaded = NULL, *copy = NULL;
+    mgn_status status = mgn_device_open("cpu", &device);
+    if (status == MGN_OK) status = mgn_model_create(&cascade, 1, &model);
+    if (status == MGN_OK) status = mgn_model_save(model, in_folder("map.safetensors"));
+    if (status == MGN_OK) status = mgn_model_load(in_folder("map.safetensors"), &loaded);
+    if (status == MGN_OK) status = mgn_model_clone(loaded, &copy);
+    if (status == MGN_OK) status = use_map(copy, device, sum);
+    if (status == MGN_OK) status = add_file(sum, in_folder("map.safetensors"));
+    mgn_model_destroy(model);
+    mgn_model_destroy(loaded);
+    mgn_model_destroy(copy);
+    mgn_device_close(device);
+    return status;
+}
+
+static mgn_status divergence(uint64_t *sum) {
+    mgn_device *device = NULL;
+    float gradient[2 * ROWS];
+    mgn_sinkhorn_result result = {0};
+    const mgn_sinkhorn_config config = {.blur = 0.1};
+    MGN_TRY(mgn_device_open("cpu", &device));
+    const mgn_status status = mgn_sinkhorn(device, x, NULL, ROWS, y, NULL, ROWS, 2, &config, &result, gradient);
+    if (status == MGN_OK) add(sum, gradient, sizeof gradient);
+    mgn_device_close(device);
+    return status;
+}
+
+static mgn_status mixture_files(const mgn_mixture *mixture, uint64_t *sum) {
+    static const char *const names[] = {"mixture.json", "mixture.safetensors"};
+    for (size_t i = 0; i < MGN_COUNT(names); i++) {
+        mgn_mixture again = {0};
+        MGN_TRY(mgn_mixture_save(mixture, in_folder(names[i])));
+        MGN_TRY(mgn_mixture_load(in_folder(names[i]), &again));
+        add(sum, again.covariances, (size_t)(again.k * again.d * again.d) * sizeof(double));
+        mgn_mixture_free(&again);
+    }
+    return MGN_OK;
+}
+
+static mgn_status mixtures(uint64_t *sum) {
+    mgn_device *device = NULL;
+    mgn_mixture fitted[2] = {{0}};
+    mgn_mixture_fit_result results[2];
+    const mgn_mixture_fit_config config = {.seed = 3};
+    int64_t elbow = 0;
+    MGN_TRY(mgn_device_open("cpu", &device));
+    mgn_status status = mgn_mixture_curve(device, y, ROWS, 2, 1, 2, &config, fitted, results, &elbow);
+    if (status == MGN_OK) status = mixture_files(&fitted[1], sum);
+    for (size_t i = 0; i < 2; i++) mgn_mixture_free(&fitted[i]);
+    mgn_device_close(device);
+    return status;
+}
+
+static mgn_status tables(uint64_t *sum) {
+    static const char *const names[] = {"table.npy", "table.csv"};
+    for (size_t i = 0; i < MGN_COUNT(names); i++) {
+        mgn_matrix out = {.rows = ROWS, .columns = 2, .values = x}, in = {0};
+        mgn_target *target = NULL;
+        MGN_TRY(mgn_table_write(in_folder(names[i]), &out));
+        MGN_TRY(mgn_table_read(in_folder(names[i]), &in));
+        add(sum, in.values, (size_t)(in.rows * in.columns) * sizeof(float));
+        mgn_matrix_free(&in);
+        MGN_TRY(mgn_target_parse(in_folder(names[i]), &target));
+        mgn_target_destroy(target);
+    }
+    return MGN_OK;
+}
+
+/* ---- pictures ---- */
+
+static const char *const picture_names[] = {"a.jpg", "b.png"};
+
+static mgn_image *small_picture(int which) { return make_smooth(24 + 8 * (size_t)which, 24, 3); }
+
+static mgn_status pictures(uint64_t *sum) {
+    mgn_image *image = NULL;
+    MGN_TRY(mgn_image_create(24, 24, 3, 8, &image));
+    for (size_t i = 0; i < samples(image); i++) set(image, i, (unsigned)(i * 7 % 256));
+    mgn_status status = mgn_image_set_block(image, MGN_IMAGE_EXIF, "Exif\0\0II*\0\10\0\0\0\0\0\0\0\0\0", 20);
+    for (size_t i = 0; i < MGN_COUNT(picture_names) && status == MGN_OK; i++) {
+        mgn_image *read = NULL;
+        status = mgn_image_write(image, in_folder(picture_names[i]), NULL);
+        if (status == MGN_OK) status = mgn_image_read(in_folder(picture_names[i]), &read);
+        if (status == MGN_OK) add(sum, read->pixels, samples(read));
+        mgn_image_destroy(read);
+    }
+    mgn_image_destroy(image);
+    return status;
+}
+
+static mgn_status recolor_by(const mgn_recolor_config *config, uint64_t *sum) {
+    mgn_device *device = NULL;
+    mgn_model *model = NULL;
+    mgn_map *map = NULL;
+    mgn_image *source = NULL, *target = NULL, *result = NULL;
+    mgn_train_result training = {0};
+    mgn_recolor_quality quality = {0};
+    size_t width, height;
+    mgn_status status = mgn_device_open("cpu", &device);
+    if (status == MGN_OK) status = mgn_image_read(mgn_test_path("in/0.jpg"), &source);
+    if (status == MGN_OK) status = mgn_image_read(mgn_test_path("in/1.jpg"), &target);
+    if (status == MGN_OK) status = mgn_recolor_learn(source, target, device, config, &model, &training);
+    if (status == MGN_OK) status = mgn_map_create(model, device, MGN_F32, &map);
+    if (status == MGN_OK) status = mgn_recolor_apply(map, source, &result);
+    if (status == MGN_OK) status = mgn_recolor_measure(map, source, target, 1, &quality);
+    if (status == MGN_OK) status = mgn_lut_write(map, 5, in_folder("look.cube"));
+    if (status == MGN_OK)
+        status = mgn_recolor_file(map, mgn_test_path("in/0.jpg"), in_folder("out.jpg"), NULL, &width, &height);
+    if (status == MGN_OK) {
+        add(sum, result->pixels, samples(result));
+        add(sum, &quality.w2_after, sizeof quality.w2_after);
+        status = add_file(sum, in_folder("out.jpg"));
+    }
+    mgn_image_destroy(source);
+    mgn_image_destroy(target);
+    mgn_image_destroy(result);
+    mgn_map_destroy(map);
+    mgn_model_destroy(model);
+    mgn_device_close(device);
+    return status;
+}
+
+static mgn_status recolor_gaussian(uint64_t *sum) {
+    return recolor_by(&(mgn_recolor_config){.epochs = 2, .sample = 200}, sum);
+}
+
+static mgn_status recolor_mixture(uint64_t *sum) {
+    return recolor_by(&(mgn_recolor_config){.epochs = 2, .sample = 200, .components = 2}, sum);
+}
+
+static mgn_status recolor_sinkhorn(uint64_t *sum) {
+    return recolor_by(&(mgn_recolor_config){.epochs = 1, .sample = 100, .sinkhorn = true}, sum);
+}
+
+static mgn_status recolor_pixels(uint64_t *sum) {
+    return recolor_by(&(mgn_recolor_config){.sample = 100, .pixels = true}, sum);
+}
+
+typedef struct scenario {
+    const char *label;
+    scenario_function *run;
+} scenario;
+
+static const scenario scenarios[] = {
+    {"training and resuming", train_and_resume},
+    {"saving, loading and applying a map", save_load_apply},
+    {"mixtures", mixtures},
+    {"tables", tables},
+    {"pictures", pictures},
+    {"recolouring by a Gaussian", recolor_gaussian},
+    {"training by a density", train_by_density},
+    {"training to points", train_to_points},
+    {"optimizers of second order", train_second_order},
+    {"semi-dual training", train_semidual},
+    {"a divergence of clouds", divergence},
+    {"recolouring by a mixture", recolor_mixture},
+    {"recolouring by Sinkhorn", recolor_sinkhorn},
+    {"recolouring by pixels", recolor_pixels},
+};
+enum { WITH_FILES = 6 }; /* what comes after these touches no other files */
+
+/* ---- one failure after another ---- */
+
+/* What is in the folder, temporaries being complained about. */
+static void check_folder(const char *what) {
+    DIR *listing = opendir(folder);
+    ck_assert_ptr_nonnull(listing);
+    for (struct dirent *entry; (entry = readdir(listing));)
+        ck_assert_msg(!strstr(entry->d_name, ".tmp"), "%s: %s is left over", what, entry->d_name);
+    closedir(listing);
+}
+
+static const char no_sentence[] = "nothing was said";
+
+static int mistakes; /* of the running test: all are shown */
+
+__attribute__((format(printf, 2, 3))) static void mistaken(const char *what, const char *format, ...) {
+    char sentence[1400];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(sentence, sizeof sentence, format, arguments);
+    va_end(arguments);
+    printf("WRONG: %s: %s\n", what, sentence);
+    if (++mistakes <= 20 && getenv("MGN_FAULT_TRACE")) mgn_fault_print_place();
+}
+
+/* Other statuses than MEMORY that say what happened. cJSON and libspng tell of wrong data and of missing memory alike. */
+static bool is_fitting(mgn_fault_kind kind, mgn_status status, const char *said) {
+    if (kind == MGN_FAULT_FILE) return status == MGN_ERR_IO;
+    return kind == MGN_FAULT_LIBRARY && status == MGN_ERR_FORMAT &&
+           (strstr(said, "(or memory ran out)") || strstr(said, "IDAT stream error"));
+}
+
+/* One disturbed run. False when nothing was left to disturb. */
+static bool disturb(const scenario *s, mgn_fault_kind kind, uint64_t n, bool all, uint64_t good) {
+    char what[256];
+    uint64_t sum = MGN_HASH_START;
+    mgn_fail(MGN_OK, no_sentence);
+    const int64_t live = mgn_fault_live_blocks();
+    const int files = mgn_fault_open_files();
+    mgn_fault_arm(kind, n, all, kind == MGN_FAULT_FILE ? ENOSPC : ENOMEM);
+    const mgn_status status = s->run(&sum);
+    mgn_fault_disarm();
+    const char *said = mgn_last_error();
+    snprintf(what, sizeof what, "%s, %s %d%s (%s)", s->label, kind == MGN_FAULT_FILE ? "file call" : "allocation",
+             (int)n, all ? " and all after it" : "", mgn_fault_struck_in());
+    if (status == MGN_OK && sum != good) mistaken(what, "another result, and no error");
+    if (status != MGN_OK && !mgn_fault_has_struck()) mistaken(what, "fails undisturbed: %s", said);
+    if (status != MGN_OK && strcmp(said, no_sentence) == 0) mistaken(what, "status %d without a sentence", (int)status);
+    if (status != MGN_OK && status != MGN_ERR_MEMORY && !is_fitting(kind, status, said))
+        mistaken(what, "status %d: %s", (int)status, said);
+    const int leaked = (int)(mgn_fault_live_blocks() - live);
+    if (leaked != 0) mistaken(what, "%d blocks are leaked; status %d: %s", leaked, (int)status, said);
+    if (mgn_fault_open_files() != files) mistaken(what, "a file stays open; status %d: %s", (int)status, said);
+    check_folder(what);
+    return mgn_fault_has_struck();
+}
+
+static void disturb_all(const scenario *s, mgn_fault_kind kind) {
+    if (!mgn_fault_possible(kind)) MGN_TEST_SKIP("the address sanitizer holds the place of malloc");
+    uint64_t good = MGN_HASH_START, again = MGN_HASH_START, single = 0, lasting = 0;
+    MGN_ASSERT_OK(s->run(&good)); /* what is made once and kept is made now */
+    mgn_fault_arm(kind, 0, false, 0);
+    MGN_ASSERT_OK(s->run(&again));
+    const uint64_t count = mgn_fault_disarm();
+    ck_assert_msg(again == good, "%s: two runs differ", s->label);
+    for (uint64_t n = 1; n <= count; n++) single += disturb(s, kind, n, false, good);
+    for (uint64_t n = 1; n <= count; n += 1 + count / 60) lasting += disturb(s, kind, n, true, good);
+    ck_assert_msg(mistakes > 0 || single == count, "%s: %d of %d failures struck", s->label, (int)single, (int)count);
+    printf("%s: %d single and %d lasting failures\n", s->label, (int)single, (int)lasting);
+    fflush(stdout);
+    ck_assert_msg(mistakes == 0, "%s: %d mistakes", s->label, mistakes);
+}
+
+START_TEST(allocations_fail) { disturb_all(&scenarios[_i], MGN_FAULT_ALLOCATION); }
+END_TEST
+
+START_TEST(allocations_of_libraries_fail) { disturb_all(&scenarios[_i], MGN_FAULT_LIBRARY); }
+END_TEST
+
+START_TEST(files_fail) { disturb_all(&scenarios[_i], MGN_FAULT_FILE); }
+END_TEST
+
+static void begin(void) {
+    mgn_test_random random = mgn_test_random_named("rows");
+    for (int i = 0; i < ROWS; i++) {
+        const double a = mgn_test_uniform(&random, 0, 1), b = mgn_test_uniform(&random, 0, 1);
+        x[2 * i] = (float)a;
+        x[2 * i + 1] = (float)b;
+        y[2 * i] = (float)(4 * a * a * a + a + b / 2);
+        y[2 * i + 1] = (float)(3 * b - b * b + a / 2);
+    }
+    snprintf(folder, sizeof folder, "%s", mgn_test_path("out"));
+    mkdir(folder, 0700);
+    mkdir(mgn_test_path("in"), 0700);
+    for (int i = 0; i < 2; i++) {
+        mgn_image *image = small_picture(i);
+        MGN_ASSERT_OK(mgn_image_write(image, mgn_test_path(i ? "in/1.jpg" : "in/0.jpg"), NULL));
+        mgn_image_destroy(image);
+    }
+    mgn_set_threads(1); /* so that number n is the same call every time */
+    mgn_set_quiet(true);
+}
+
+int main(void) {
+    Suite *suite = suite_create("faults");
+    TCase *all = tcase_create("faults");
+    const int count = (int)MGN_COUNT(scenarios);
+    tcase_set_timeout(all, 120);
+    tcase_add_checked_fixture(all, begin, NULL);
+    tcase_add_loop_test(all, allocations_fail, 0, count);
+    tcase_add_loop_test(all, allocations_of_libraries_fail, 0, WITH_FILES);
+    tcase_add_loop_test(all, files_fail, 0, WITH_FILES);
+    suite_add_tcase(suite, all);
+    return mgn_test_main(suite);
+}
