@@ -59,7 +59,10 @@ static mgn_node *join_pads(const contributions *c, mgn_shape shape) {
         }
     mgn_graph *graph = c->list[0]->graph;
     mgn_node **parts = mgn_arena_alloc(graph->arena, 2 * (size_t)c->count + 1, sizeof *parts);
-    if (!parts) return NULL;
+    if (!parts) {
+        mgn_graph_exhaust(graph);
+        return NULL;
+    }
     int count = 0;
     int64_t at = 0;
     for (int i = 0; i <= c->count; i++) {

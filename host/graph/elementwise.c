@@ -25,9 +25,9 @@ static double evaluate(mgn_op op, double a, double b, double c) {
 
 /* ---- simplification ---- */
 
-/* `node` seen as a value of `shape`: itself where it has that shape. */
+/* `node` seen as a value of `shape`: itself where it has that shape; NULL of NULL. */
 static mgn_node *as_shape(mgn_node *node, mgn_shape shape) {
-    return mgn_shape_equal(node->shape, shape) ? node : mgn_broadcast(node, shape);
+    return !node || mgn_shape_equal(node->shape, shape) ? node : mgn_broadcast(node, shape);
 }
 
 /* A node equal to op(in), or NULL when nothing simpler is known. */

@@ -28,7 +28,7 @@ mgn_status mgn_graph_status(const mgn_graph *graph) {
 }
 
 mgn_node *mgn_graph_fail(mgn_graph *graph, const char *format, ...) {
-    if (graph->status != MGN_OK) return NULL;
+    if (!graph || graph->status != MGN_OK) return NULL;
     graph->status = MGN_ERR_ARGUMENT;
     va_list arguments;
     va_start(arguments, format);
@@ -38,6 +38,7 @@ mgn_node *mgn_graph_fail(mgn_graph *graph, const char *format, ...) {
 }
 
 mgn_status mgn_graph_exhaust(mgn_graph *graph) {
+    if (!graph) return MGN_ERR_MEMORY;
     mgn_graph_fail(graph, "out of memory while building a graph of %d nodes", graph->count);
     graph->status = MGN_ERR_MEMORY;
     return mgn_graph_status(graph);
@@ -135,6 +136,7 @@ static bool append_node(mgn_graph *graph, mgn_node *node) {
 mgn_node *mgn_node_new(mgn_graph *graph, mgn_op op, mgn_kind kind, mgn_shape shape, mgn_node *const *in, int inputs,
                        const mgn_node_attributes *attributes) {
     static const mgn_node_attributes none;
+    if (!graph) return NULL; /* that of a node which could not be built */
     if (!attributes) attributes = &none;
     for (int i = 0; i < inputs; i++) {
         if (!in[i]) return NULL;
@@ -184,7 +186,7 @@ mgn_node *mgn_constant(mgn_graph *graph, double value) {
 }
 
 mgn_node *mgn_table(mgn_graph *graph, const double *values, mgn_shape shape) {
-    if (!shape_is_valid(shape)) return mgn_node_new(graph, MGN_OP_table, MGN_REAL, shape, NULL, 0, NULL);
+    if (!graph || !shape_is_valid(shape)) return mgn_node_new(graph, MGN_OP_table, MGN_REAL, shape, NULL, 0, NULL);
     size_t count = (size_t)mgn_shape_count(shape);
     double *copy = mgn_arena_alloc(graph->arena, MGN_MAX(count, 1), sizeof *copy);
     if (!copy) return out_of_memory(graph);
@@ -194,7 +196,8 @@ mgn_node *mgn_table(mgn_graph *graph, const double *values, mgn_shape shape) {
 }
 
 mgn_node *mgn_identity(mgn_graph *graph, int64_t d) {
-    if (d < 0 || d > 1 << 15) return mgn_graph_fail(graph, "identity: a size of %lld is out of range", (long long)d);
+    if (!graph || d < 0 || d > 1 << 15)
+        return mgn_graph_fail(graph, "identity: a size of %lld is out of range", (long long)d);
     double *values = mgn_arena_alloc(graph->arena, (size_t)MGN_MAX(d * d, 1), sizeof *values);
     if (!values) return out_of_memory(graph);
     for (int64_t i = 0; i < d; i++) values[i * d + i] = 1;

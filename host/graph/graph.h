@@ -45,7 +45,8 @@ struct mgn_graph {
     mgn_node *buckets[MGN_NODE_BUCKETS];
 };
 
-/* The one way to make a node. Equal nodes are merged. `inputs` may be NULL pointers: then the result is NULL. */
+/* The one way to make a node. Equal nodes are merged. `inputs` may be NULL pointers, and so may `graph`: then the result is
+ * NULL. */
 mgn_node *mgn_node_new(mgn_graph *graph, mgn_op op, mgn_kind kind, mgn_shape shape, mgn_node *const *in, int inputs,
                        const mgn_node_attributes *attributes);
 /* Records the first failure and returns NULL. */

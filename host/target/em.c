@@ -67,7 +67,7 @@ static mgn_node *build(mgn_node *x, mgn_node *parameters, int64_t k) {
     mgn_node *shifts = take(parameters, &at, MGN_SHAPE(k * d)), *constants = take(parameters, &at, MGN_SHAPE(k));
     mgn_node *reference = take(parameters, &at, MGN_SCALAR);
     const mgn_mixture_nodes nodes = {centre, whiteners, shifts, constants};
-    mgn_node *z, *terms = mgn_mixture_terms_of(&nodes, k, x, &z); /* (n, k) */
+    mgn_node *z = NULL, *terms = mgn_mixture_terms_of(&nodes, k, x, &z); /* (n, k) */
     mgn_node *top = mgn_max(terms, 2), *shifted = mgn_exp(mgn_sub(terms, mgn_reshape(top, MGN_SHAPE(n, 1))));
     mgn_node *sum = mgn_sum(shifted, 2);
     mgn_node *likelihood = mgn_sum(mgn_sub(mgn_add(top, mgn_log(sum)), reference), -1);

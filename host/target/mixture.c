@@ -243,6 +243,8 @@ mgn_node *mgn_mixture_terms(const mgn_mixture *mixture, mgn_node *y) {
     }
     if (status == MGN_OK)
         result = terms(mixture, &factors, y);
+    else if (status == MGN_ERR_MEMORY)
+        mgn_graph_exhaust(mgn_node_graph(y));
     else
         mgn_graph_fail(mgn_node_graph(y), "%s", mgn_last_error());
     mgn_mixture_factors_free(&factors);
