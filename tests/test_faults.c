@@ -1,5 +1,6 @@
 /* Every allocation and every call that touches a file fails once, in short runs of all that the library does (of long runs a
- * drawn part, unless MGN_FAULTS=all asks for the whole): each failure is a status with a sentence, or changes nothing; nothing is leaked, nothing is damaged, no temporary is left. */
+ * drawn part, unless MGN_FAULTS=all asks for the whole): each failure is a status with a sentence, or changes nothing; nothing
+ * is leaked, nothing is damaged, no temporary is left. */
 #define _GNU_SOURCE
 #include "faults.h"
 #include "pictures.h"
