@@ -14,9 +14,11 @@
 #include "core/progress.h"
 #include "data/npy.h"
 #include "outputs.h"
+#include "plots.h"
 #include "rows.h"
 
 enum { PIECE_BYTES = 8 << 20 }; /* of a table that is read, mapped and written in pieces */
+enum { PLOTTED_PIXELS = 50000, PLOTTED_ROWS = 4000 };
 
 typedef struct item {
     const char *input;
@@ -28,7 +30,7 @@ typedef struct item {
 
 typedef struct job {
     cli_common common;
-    const char *map_path, *directory; /* directory: a file's name when `is_file` */
+    const char *map_path, *directory, *plots; /* directory: a file's name when `is_file` */
     bool is_file;
     int quality;
     mgn_arena *arena;
@@ -98,6 +100,10 @@ static mgn_status parse(const cli_command *command, int argc, char **argv, job *
          "(required)",
          &j->directory, 0, 0},
         {"quality", 0, CLI_INT, "Q", "JPEG quality, 1 to 100 (default 92)", &j->quality, 1, 100},
+        CLI_PLOTS_OPTION(j->plots,
+                         "put figures there: of a picture its colours before and after; of a table its rows, their "
+                         "images and the way between them and, in two dimensions, a grid as the map bends it; of "
+                         "several files with their names before"),
     };
     MGN_TRY(cli_parse(command, argc, argv, options, MGN_COUNT(options), &j->common));
     if (j->common.help) return MGN_OK;
@@ -121,8 +127,21 @@ static mgn_status check_pictures(const job *j, int64_t d) {
     return MGN_OK;
 }
 
+/* Against the map, what is read and what is written. */
+static mgn_status check_plots(const job *j) {
+    const char **files = mgn_arena_alloc(j->arena, 2 * j->count + 1, sizeof *files);
+    if (!files) return MGN_ERR_MEMORY;
+    for (size_t i = 0; i < j->count; i++) {
+        files[2 * i] = j->items[i].input;
+        files[2 * i + 1] = j->items[i].output;
+    }
+    files[2 * j->count] = j->map_path;
+    return cli_plots_check(j->plots, files, 2 * j->count + 1);
+}
+
 static mgn_status prepare(job *j) {
     MGN_TRY(plan_items(j));
+    MGN_TRY(check_plots(j));
     mgn_look look;
     MGN_TRY(mgn_look_load(j->map_path, &j->model, &look));
     const int64_t d = mgn_model_get_config(j->model)->d;
@@ -135,6 +154,52 @@ static mgn_status prepare(job *j) {
 }
 
 /* ---- the work ---- */
+
+/* Of a table only rows that fit into a figure are taken, wherever they stand. */
+static mgn_status draw_table(const job *j, const item *p) {
+    char prefix[CLI_PLOTS_PREFIX];
+    const mgn_draw figures = {j->plots, cli_plots_prefix(p->input, j->count == 1, prefix), base_name(p->input)};
+    mgn_target *table = NULL;
+    mgn_matrix x = {0}, y = {0};
+    mgn_status status = mgn_target_parse(p->input, &table);
+    if (status == MGN_OK)
+        status = cli_target_rows(table, MGN_MIN(mgn_target_count(table), PLOTTED_ROWS), j->common.seed, &x);
+    if (status == MGN_OK) status = mgn_matrix_create(x.rows, x.columns, &y);
+    if (status == MGN_OK) status = mgn_map_apply(j->map, x.values, x.rows, y.values);
+    if (status == MGN_OK) {
+        const mgn_draw_rows rows = {.x = x.values, .y = y.values, .n = x.rows, .d = x.columns};
+        status = mgn_draw_map(&figures, j->map, &rows);
+    }
+    mgn_matrix_free(&x);
+    mgn_matrix_free(&y);
+    mgn_target_destroy(table);
+    return status;
+}
+
+static mgn_status read_palette(const job *j, const char *path, mgn_matrix *palette) {
+    mgn_image *image = NULL;
+    MGN_TRY(mgn_image_read(path, &image));
+    const mgn_status status = mgn_image_palette(image, PLOTTED_PIXELS, j->common.seed, palette);
+    mgn_image_destroy(image);
+    return status;
+}
+
+/* Of both files as they are on the disk. */
+static mgn_status draw_picture(const job *j, const item *p) {
+    char prefix[CLI_PLOTS_PREFIX];
+    const mgn_draw figures = {j->plots, cli_plots_prefix(p->input, j->count == 1, prefix), base_name(p->input)};
+    mgn_matrix before = {0}, after = {0};
+    mgn_status status = read_palette(j, p->input, &before);
+    if (status == MGN_OK) status = read_palette(j, p->output, &after);
+    if (status == MGN_OK) {
+        const mgn_draw_palette palettes[] = {{"before", before.values, before.rows},
+                                             {"after", after.values, after.rows}};
+        status = mgn_draw_palettes(&figures, palettes, MGN_COUNT(palettes));
+    }
+    mgn_matrix_free(&before);
+    mgn_matrix_free(&after);
+    return status;
+}
 
 static mgn_status check_columns(const job *j, const item *p, int64_t columns) {
     const int64_t d = mgn_map_dimension(j->map);
@@ -206,7 +271,8 @@ static mgn_status apply_one(const job *j, item *p) {
                                   : mgn_recolor_file(j->map, p->input, p->output, &options, &p->width, &p->height);
     if (status != MGN_OK && missing) (void)rmdir(j->directory);
     p->seconds = mgn_now() - start;
-    return status;
+    if (status != MGN_OK || !j->plots) return status;
+    return p->is_table ? draw_table(j, p) : draw_picture(j, p);
 }
 
 static mgn_status apply_all(job *j) {

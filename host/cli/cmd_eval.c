@@ -9,6 +9,7 @@
 #include "cli.h"
 #include "core/core.h"
 #include "outputs.h"
+#include "plots.h"
 #include "rows.h"
 #include "watch.h"
 
@@ -22,7 +23,7 @@ typedef struct figure {
 
 typedef struct job {
     cli_common common;
-    const char *map_path, *data, *truth, *target, *like, *real, *potential_path;
+    const char *map_path, *data, *truth, *target, *like, *real, *potential_path, *plots;
     int64_t points;
     double variance;
     bool cycle;
@@ -72,6 +73,8 @@ static mgn_status parse(const cli_command *command, int argc, char **argv, job *
          "take N rows (default: all rows of a file, 10000 of a distribution); of X and Y the same ones", &j->points, 1,
          100000000},
         {"real", 0, CLI_CHOICE, "f32|f64", "what to compute in (default f64 where the device has it)", &j->real, 0, 0},
+        CLI_PLOTS_OPTION(j->plots, "put figures there: the Jacobian's eigenvalues and, in two dimensions, its log det; "
+                                   "with --truth the errors, and in two dimensions where they are"),
     };
     MGN_TRY(cli_parse(command, argc, argv, options, MGN_COUNT(options), &j->common));
     if (j->common.help) return MGN_OK;
@@ -80,10 +83,11 @@ static mgn_status parse(const cli_command *command, int argc, char **argv, job *
         return mgn_fail(MGN_ERR_ARGUMENT, "--data is missing: rows to judge the map on; mgn eval %s", command->usage);
     if (j->variance > 0 && !j->truth)
         return mgn_fail(MGN_ERR_ARGUMENT, "--variance is for L2-UVP, which needs the known images: add --truth Y");
+    const char *const inputs[] = {j->map_path, j->data, j->truth ? j->truth : j->data, j->potential_path};
+    MGN_TRY(cli_plots_check(j->plots, inputs, MGN_COUNT(inputs)));
     if (!j->potential_path) return MGN_OK;
-    const char *const inputs[] = {j->map_path, j->data, j->truth ? j->truth : j->data};
     MGN_TRY(cli_check_table(j->potential_path));
-    MGN_TRY(cli_check_apart(j->potential_path, inputs, MGN_COUNT(inputs)));
+    MGN_TRY(cli_check_apart(j->potential_path, inputs, MGN_COUNT(inputs) - 1));
     return cli_check_writable(j->potential_path);
 }
 
@@ -128,6 +132,7 @@ static mgn_status judge_truth(job *j) {
     mgn_target *known = NULL;
     mgn_matrix truth = {0};
     double variance = j->variance, uvp, rmse, mae;
+    const mgn_draw figures = {j->plots, NULL, cli_plots_label(j->map_path)};
     mgn_status status = mgn_target_parse(j->truth, &known);
     if (status == MGN_OK) status = cli_check_dimension(known, j->map_path, j->d);
     if (status == MGN_OK && mgn_target_count(known) != mgn_target_count(j->data_target))
@@ -149,6 +154,8 @@ static mgn_status judge_truth(job *j) {
         add(j, "rmse", "RMSE", rmse);
         add(j, "mae", "MAE", mae);
     }
+    if (status == MGN_OK && j->plots)
+        status = mgn_draw_error(&figures, j->x.values, j->y.values, truth.values, truth.rows, j->d);
     mgn_matrix_free(&truth);
     mgn_target_destroy(known);
     return status;
@@ -220,8 +227,10 @@ static mgn_status write_potential(const job *j) {
 static mgn_status judge(job *j) {
     const double start = mgn_now();
     double cost;
+    const mgn_draw figures = {j->plots, NULL, cli_plots_label(j->map_path)};
     cli_watch_stage(&j->watch, "Jacobians");
     MGN_TRY(judge_jacobians(j));
+    if (j->plots) MGN_TRY(mgn_draw_jacobian(&figures, j->map, j->x.values, j->x.rows));
     MGN_TRY(mgn_transport_cost(j->x.values, j->y.values, j->x.rows, j->d, &cost));
     add(j, "cost", "transport cost", cost);
     if (j->truth) {

@@ -8,6 +8,7 @@
 #include "fit.h"
 #include "model/model.h"
 #include "outputs.h"
+#include "plots.h"
 
 static mgn_status check_paths(const cli_command *command, const fit_options *o) {
     if (!o->source)
@@ -18,6 +19,9 @@ static mgn_status check_paths(const cli_command *command, const fit_options *o) 
     const char *const inputs[] = {o->source, o->target, o->out};
     MGN_TRY(cli_check_apart(o->out, inputs, 2));
     MGN_TRY(cli_training_check(&o->control, inputs, MGN_COUNT(inputs)));
+    const char *const files[] = {o->source,      o->target,        o->out, o->hold_out, o->control.checkpoint,
+                                 o->control.log, o->control.resume};
+    MGN_TRY(cli_plots_check(o->plots, files, MGN_COUNT(files)));
     return cli_check_writable(o->out);
 }
 
@@ -103,6 +107,10 @@ static mgn_status parse(const cli_command *command, int argc, char **argv, fit_o
         {"real", 0, CLI_CHOICE, "f32|f64", "what to compute in (default f32; f64 for optimizers of second order)",
          &o->real, 0, 0},
         CLI_TRAINING_OPTIONS(o->control),
+        CLI_PLOTS_OPTION(o->plots,
+                         "put figures there: loss and transport cost by epoch, also of the rows held out; points, "
+                         "images and target; the way between them; in two dimensions a grid as the map bends "
+                         "it"),
     };
     MGN_TRY(cli_parse(command, argc, argv, options, MGN_COUNT(options), &o->common));
     return o->common.help ? MGN_OK : check_paths(command, o);
@@ -254,6 +262,7 @@ mgn_status cmd_fit(const cli_command *command, int argc, char **argv) {
     if (status == MGN_OK && j.is_stopped) status = write_map(&j);
     if (status == MGN_OK) status = fit_judge(&j);
     if (status == MGN_OK && !j.is_stopped) status = write_map(&j);
+    if (status == MGN_OK && j.options.plots) status = fit_draw(&j);
     if (status == MGN_OK) status = j.options.common.json ? print_json(&j) : print_text(&j);
     if (status == MGN_OK && j.is_stopped) status = stopped(&j);
     fit_free(&j);

@@ -7,11 +7,12 @@
 #include "core/file.h"
 #include "core/progress.h"
 #include "outputs.h"
+#include "plots.h"
 #include "target/target.h"
 
 typedef struct job {
     cli_common common;
-    const char *path, *range, *out;
+    const char *path, *range, *out, *plots;
     int64_t first, last, starts;
     double tolerance, regularisation;
     mgn_matrix data;
@@ -35,11 +36,15 @@ static mgn_status parse(const cli_command *command, int argc, char **argv, job *
         {"regularisation", 0, CLI_REAL, "VARIANCE",
          "smallest variance of a component in any direction (default 1e-6 of the rows' mean variance)",
          &j->regularisation, 1e-300, 1e30},
+        CLI_PLOTS_OPTION(j->plots, "put figures there: of a range, log-likelihood and BIC with the elbow; the rows by "
+                                   "component, with ellipses"),
     };
     MGN_TRY(cli_parse(command, argc, argv, options, MGN_COUNT(options), &j->common));
     if (j->common.help) return MGN_OK;
     j->path = j->common.arguments[0];
     MGN_TRY(cli_parse_range("-k", j->range, MGN_MOST_COMPONENTS, &j->first, &j->last));
+    const char *const files[] = {j->path, j->out};
+    MGN_TRY(cli_plots_check(j->plots, files, MGN_COUNT(files)));
     if (!j->out) return MGN_OK;
     MGN_TRY(mgn_mixture_check_path(j->out));
     MGN_TRY(cli_check_apart(j->out, &j->path, 1));
@@ -76,6 +81,12 @@ static mgn_status fit(job *j) {
     return MGN_OK;
 }
 
+static mgn_status draw(const job *j) {
+    const mgn_draw figures = {j->plots, NULL, cli_plots_label(j->path)};
+    MGN_TRY(mgn_draw_likelihood(&figures, j->results, j->count, j->elbow));
+    return mgn_draw_components(&figures, &j->mixtures[j->chosen], j->data.values, j->data.rows);
+}
+
 static mgn_status compute(job *j) {
     MGN_TRY(mgn_rows_read(j->path, &j->data));
     MGN_TRY(cli_open_device(&j->common, &j->device));
@@ -84,7 +95,8 @@ static mgn_status compute(job *j) {
         if (j->results[i].reseeded + j->results[i].dropped > 0)
             mgn_note("%lld components: %lld collapsed and were put elsewhere, %lld were dropped",
                      (long long)(j->first + i), (long long)j->results[i].reseeded, (long long)j->results[i].dropped);
-    return j->out ? mgn_mixture_save(&j->mixtures[j->chosen], j->out) : MGN_OK;
+    if (j->out) MGN_TRY(mgn_mixture_save(&j->mixtures[j->chosen], j->out));
+    return j->plots ? draw(j) : MGN_OK;
 }
 
 /* ---- the report ---- */

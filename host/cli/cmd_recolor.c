@@ -11,11 +11,12 @@
 #include "core/file.h"
 #include "core/progress.h"
 #include "image/codec.h"
+#include "plots.h"
 #include "recolor.h"
 #include "recolor/recolor.h"
 #include "training.h"
 
-enum { SHEET_HEIGHT = 480, MOST_EXTRAS = 3, SHOWN = 5, SHOWN_ROWS = 8192 };
+enum { SHEET_HEIGHT = 480, MOST_EXTRAS = 4, PLOTTED_PIXELS = 50000, SHOWN = 5, SHOWN_ROWS = 8192 };
 
 /* A map and what it was learned from; with --each one after the other. */
 typedef struct job {
@@ -104,7 +105,7 @@ static mgn_status read_small(const char *path, mgn_image **small) {
 }
 
 /* The result as it will look: the small source mapped, or the finished picture where there is one. */
-static mgn_status prepare_sheet(const job *j, const mgn_image *finished, mgn_output_file **output) {
+static mgn_status prepare_sheet(const job *j, const mgn_image *finished, const char *path, mgn_output_file **output) {
     const recolor_options *o = j->o;
     mgn_image *source = NULL, *target = NULL, *after = NULL, *sheet = NULL;
     mgn_status status = read_small(o->sources[j->first], &source);
@@ -114,11 +115,45 @@ static mgn_status prepare_sheet(const job *j, const mgn_image *finished, mgn_out
     const char *const labels[] = {"source", "target", "result"};
     if (status == MGN_OK) status = mgn_image_sheet(pictures, labels, MGN_COUNT(pictures), SHEET_HEIGHT, &sheet);
     if (status == MGN_OK)
-        status = mgn_image_prepare(sheet, o->sheet_path, &(mgn_image_write_options){.quality = o->quality}, output);
+        status = mgn_image_prepare(sheet, path, &(mgn_image_write_options){.quality = o->quality}, output);
     mgn_image_destroy(source);
     mgn_image_destroy(target);
     mgn_image_destroy(after);
     mgn_image_destroy(sheet);
+    return status;
+}
+
+static const char *plots_prefix(const job *j, char prefix[CLI_PLOTS_PREFIX]) {
+    return cli_plots_prefix(j->o->sources[j->first], !j->o->each || j->o->source_count == 1, prefix);
+}
+
+static mgn_status prepare_plotted_sheet(const job *j, const mgn_image *finished, mgn_output_file **output) {
+    char path[4096], prefix[CLI_PLOTS_PREFIX];
+    if (snprintf(path, sizeof path, "%s/%ssheet.png", j->o->plots, plots_prefix(j, prefix)) >= (int)sizeof path)
+        return mgn_fail(MGN_ERR_ARGUMENT, "--plots: the name of the folder is too long");
+    return prepare_sheet(j, finished, path, output);
+}
+
+/* Palettes of what was learned from, and of the same pixels mapped. */
+static mgn_status draw(const job *j) {
+    char prefix[CLI_PLOTS_PREFIX];
+    const uint64_t seed = j->o->common.seed;
+    const mgn_draw figures = {j->o->plots, plots_prefix(j, prefix), cli_plots_label(j->o->sources[j->first])};
+    mgn_matrix before = {0}, target = {0}, after = {0};
+    mgn_status status = mgn_palette_sample(&j->from, PLOTTED_PIXELS, seed, &before);
+    if (status == MGN_OK) status = mgn_palette_sample(&j->to, PLOTTED_PIXELS, seed, &target);
+    if (status == MGN_OK) status = mgn_matrix_create(before.rows, 3, &after);
+    if (status == MGN_OK) status = mgn_map_apply(j->map, before.values, before.rows, after.values);
+    if (status == MGN_OK) {
+        for (int64_t i = 0; i < 3 * after.rows; i++) after.values[i] = fminf(fmaxf(after.values[i], 0), 1);
+        const mgn_draw_palette palettes[] = {{"before", before.values, before.rows},
+                                             {"target", target.values, target.rows},
+                                             {"after", after.values, after.rows}};
+        status = mgn_draw_palettes(&figures, palettes, MGN_COUNT(palettes));
+    }
+    mgn_matrix_free(&before);
+    mgn_matrix_free(&target);
+    mgn_matrix_free(&after);
     return status;
 }
 
@@ -170,7 +205,8 @@ static mgn_status write_files(job *j) {
     }
     if (status == MGN_OK && o->map_path) status = mgn_look_prepare(j->model, &j->look, o->map_path, &files[count++]);
     if (status == MGN_OK && o->lut_path) status = mgn_lut_prepare(j->map, o->lut_size, o->lut_path, &files[count++]);
-    if (status == MGN_OK && o->sheet_path) status = prepare_sheet(j, finished, &files[count++]);
+    if (status == MGN_OK && o->sheet_path) status = prepare_sheet(j, finished, o->sheet_path, &files[count++]);
+    if (status == MGN_OK && o->plots) status = prepare_plotted_sheet(j, finished, &files[count++]);
     if (status == MGN_OK) status = write_pictures(j, finished, &files[0]);
     j->apply_seconds = mgn_now() - start;
     mgn_image_destroy(finished);
@@ -297,6 +333,7 @@ static mgn_status run_job(job *j, cJSON *reports, cli_table *table) {
     mgn_status status = gather_source(j);
     if (status == MGN_OK) status = learn(j);
     if (status == MGN_OK && !j->o->dry_run) status = write_files(j);
+    if (status == MGN_OK && j->o->plots) status = draw(j);
     if (status == MGN_OK && j->o->dry_run && !j->o->common.json) status = show_palettes(j);
     if (status == MGN_OK && reports) cJSON_AddItemToArray(reports, report_json(j));
     if (status == MGN_OK && table) report_row(j, table);

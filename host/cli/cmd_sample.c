@@ -7,6 +7,7 @@
 #include "core/core.h"
 #include "core/parse.h"
 #include "outputs.h"
+#include "plots.h"
 #include "rows.h"
 #include "watch.h"
 
@@ -14,7 +15,7 @@ enum { MOST_SAMPLES = 100000000 };
 
 typedef struct job {
     cli_common common;
-    const char *map_path, *source, *out, *real;
+    const char *map_path, *source, *out, *real, *plots;
     int64_t n, d;
     bool inverse, density;
     mgn_dtype dtype;
@@ -36,15 +37,18 @@ static mgn_status parse(const cli_command *command, int argc, char **argv, job *
         {"density", 0, CLI_FLAG, NULL, "add a last column: the log density of each row, in nats", &j->density, 0, 0},
         {"real", 0, CLI_CHOICE, "f32|f64", "what to compute in (default f32; with --inverse f64 where there is)",
          &j->real, 0, 0},
+        CLI_PLOTS_OPTION(j->plots, "put figures there: the points drawn and their images, the way between them and, in "
+                                   "two dimensions, a grid as the map bends it"),
     };
     MGN_TRY(cli_parse(command, argc, argv, options, MGN_COUNT(options), &j->common));
     if (j->common.help) return MGN_OK;
     j->map_path = j->common.arguments[0];
     MGN_TRY(mgn_parse_integer("N", j->common.arguments[1], 1, MOST_SAMPLES, &j->n));
     if (!j->out) return mgn_fail(MGN_ERR_ARGUMENT, "-o is missing: where the rows go; mgn sample %s", command->usage);
-    const char *const inputs[] = {j->map_path, j->source ? j->source : j->map_path};
+    const char *const inputs[] = {j->map_path, j->source ? j->source : j->map_path, j->out};
+    MGN_TRY(cli_plots_check(j->plots, inputs, MGN_COUNT(inputs)));
     MGN_TRY(cli_check_table(j->out));
-    MGN_TRY(cli_check_apart(j->out, inputs, MGN_COUNT(inputs)));
+    MGN_TRY(cli_check_apart(j->out, inputs, MGN_COUNT(inputs) - 1));
     return cli_check_writable(j->out);
 }
 
@@ -85,6 +89,17 @@ static mgn_status add_densities(job *j) {
     return status;
 }
 
+static mgn_status draw(const job *j) {
+    const mgn_draw figures = {j->plots, NULL, cli_plots_label(j->map_path)};
+    const mgn_draw_rows rows = {.x = j->drawn.values,
+                                .y = j->made.values,
+                                .n = j->n,
+                                .d = j->d,
+                                .x_label = "drawn",
+                                .y_label = j->inverse ? "inverse image" : "image"};
+    return mgn_draw_map(&figures, j->inverse ? NULL : j->map, &rows);
+}
+
 static mgn_status work(job *j) {
     const double start = mgn_now();
     cli_watch_stage(&j->watch, "drawing");
@@ -98,7 +113,7 @@ static mgn_status work(job *j) {
     if (j->density) MGN_TRY(add_densities(j));
     MGN_TRY(mgn_table_write(j->out, j->density ? &j->table : &j->made));
     j->seconds = mgn_now() - start;
-    return MGN_OK;
+    return j->plots ? draw(j) : MGN_OK;
 }
 
 static mgn_status print_json(const job *j) {

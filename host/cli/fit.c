@@ -235,6 +235,7 @@ mgn_status fit_prepare(fit_job *j) {
 static bool show_progress(void *context, const mgn_train_report *report) {
     fit_job *j = context;
     const uint64_t before = (uint64_t)(j->kept - 1) * (uint64_t)report->epochs;
+    if (j->options.plots && j->kept <= FIT_MOST_TRACES) mgn_draw_trace_add(&j->traces[j->kept - 1], report);
     mgn_progress_update(&j->progress, before + (uint64_t)report->epoch, "%s %.5g, %.0f steps/s", j->training.loss.kind,
                         report->loss, cli_steps_a_second(report));
     return true;
@@ -306,7 +307,8 @@ static mgn_status train_start(fit_job *j, int64_t start, mgn_model **model, mgn_
     j->kept = start + 1; /* for the progress */
     snprintf(label, sizeof label, "start-%lld", (long long)start + 1);
     MGN_TRY(cli_training_control(&j->options.control, label, j->options.restarts == 1, &j->paths, &training.control));
-    if (training.control.patience > 0 || training.control.log) training.control.held_out = held_out_rows(j, &held_out);
+    if (training.control.patience > 0 || training.control.log || j->options.plots)
+        training.control.held_out = held_out_rows(j, &held_out);
     MGN_TRY(mgn_model_create(&j->shape, seed, model));
     if (strcmp(j->options.start, "affine") == 0) MGN_TRY(fit_start_affine(j, *model));
     mgn_status status = mgn_train(*model, j->device, &samples, &training, result);
@@ -423,6 +425,7 @@ void fit_free(fit_job *j) {
     mgn_free(j->mean);
     mgn_free(j->from);
     mgn_free(j->covariance);
+    for (size_t i = 0; i < FIT_MOST_TRACES; i++) mgn_draw_trace_free(&j->traces[i]);
     mgn_model_destroy(j->model);
     mgn_target_destroy(j->source);
     mgn_target_destroy(j->target);

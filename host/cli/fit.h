@@ -7,6 +7,7 @@
 
 #include "core/progress.h"
 #include "core/random.h"
+#include "draw/draw.h"
 #include "options.h"
 #include "rows.h"
 #include "training.h"
@@ -22,8 +23,11 @@ typedef struct fit_options {
     int64_t kernel, stride, padding; /* padding -1: not said */
     const char *hold_out;            /* a fraction, or rows of their own */
     cli_training control;
+    const char *plots;
     double cost_weight, lr, weight_decay, momentum, clip, gamma, floor, blur, scaling, reach, lipschitz;
 } fit_options;
+
+enum { FIT_MOST_TRACES = 12 };
 
 typedef struct fit_job {
     fit_options options;
@@ -48,6 +52,7 @@ typedef struct fit_job {
     cli_training_paths paths;
     int64_t kept; /* which start, from 1 */
     bool is_stopped;
+    mgn_draw_trace traces[FIT_MOST_TRACES]; /* for the plots: of the first starts */
     /* figures; NaN where there is none */
     double held_loss, cost, least_cost, sliced_before, sliced, uvp;
 } fit_job;
@@ -77,6 +82,9 @@ mgn_status fit_train(fit_job *job);
 
 /* Measures the model on the rows held out (on all, when none were). */
 mgn_status fit_judge(fit_job *job);
+
+/* Figures of the trainings and of the map, into --plots. */
+mgn_status fit_draw(const fit_job *job);
 
 void fit_free(fit_job *job);
 

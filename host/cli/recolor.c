@@ -8,6 +8,7 @@
 #include <mgn/image_set.h>
 
 #include "outputs.h"
+#include "plots.h"
 #include "recolor/recolor.h"
 
 enum { OUTPUT_KINDS = 3, USUAL_LUT = 33, USUAL_HALD = 64 };
@@ -90,6 +91,21 @@ static mgn_status check_output(const recolor_options *o, const char *path, const
     return MGN_OK;
 }
 
+static mgn_status check_plots(const recolor_options *o, const char *const extras[OUTPUT_KINDS]) {
+    const size_t count = 2 * o->source_count + o->target_count + OUTPUT_KINDS + 1;
+    const char **files = mgn_arena_alloc(o->arena, count, sizeof *files);
+    if (!files) return MGN_ERR_MEMORY;
+    size_t at = 0;
+    for (size_t i = 0; i < o->source_count; i++) {
+        files[at++] = o->sources[i];
+        files[at++] = o->outputs[i];
+    }
+    for (size_t i = 0; i < o->target_count; i++) files[at++] = o->targets[i];
+    for (size_t i = 0; i < OUTPUT_KINDS; i++) files[at++] = extras[i];
+    files[at++] = o->mask_path;
+    return cli_plots_check(o->plots, files, at);
+}
+
 static mgn_status check_outputs(const recolor_options *o) {
     const char *const extras[OUTPUT_KINDS] = {o->map_path, o->sheet_path, o->lut_path};
     mgn_image_format format;
@@ -100,6 +116,7 @@ static mgn_status check_outputs(const recolor_options *o) {
         MGN_TRY(check_output(o, extras[i], extras, i));
         MGN_TRY(cli_check_writable(extras[i]));
     }
+    MGN_TRY(check_plots(o, extras));
     for (size_t i = 0; i < o->source_count && !o->dry_run; i++) {
         MGN_TRY(check_output(o, o->outputs[i], extras, OUTPUT_KINDS));
         /* A folder that is missing is made with the first result: a failure before that leaves nothing behind. */
@@ -134,8 +151,8 @@ static mgn_status check_together(const cli_command *command, recolor_options *o)
                         command->usage);
     if (!o->out && !o->dry_run)
         return mgn_fail(MGN_ERR_ARGUMENT, "-o is missing: the name of the result; mgn recolor %s", command->usage);
-    if (o->dry_run && (o->out || o->map_path || o->sheet_path || o->lut_path))
-        return mgn_fail(MGN_ERR_ARGUMENT, "--dry-run writes nothing: leave -o, --save, --sheet and --lut out");
+    if (o->dry_run && (o->out || o->map_path || o->sheet_path || o->lut_path || o->plots))
+        return mgn_fail(MGN_ERR_ARGUMENT, "--dry-run writes nothing: leave -o, --save, --sheet, --lut and --plots out");
     for (int space = 0; mgn_colour_space_name((mgn_colour_space)space); space++)
         if (strcmp(o->space, mgn_colour_space_name((mgn_colour_space)space)) == 0)
             o->look.space = (mgn_colour_space)space;
@@ -201,6 +218,8 @@ mgn_status recolor_options_read(const cli_command *command, int argc, char **arg
          "(default 60); sinkhorn: rounds of 10 steps (default 8)",
          &o->epochs, 1, 1000000},
         {"quality", 0, CLI_INT, "Q", "JPEG quality, 1 to 100 (default 92)", &o->quality, 1, 100},
+        CLI_PLOTS_OPTION(o->plots, "put figures there: histograms and palettes before, of the target and after, and "
+                                   "the three pictures side by side (sheet.png); with --each one of each a source"),
     };
     MGN_TRY(cli_parse(command, argc, argv, options, MGN_COUNT(options), &o->common));
     if (o->common.help) return MGN_OK;

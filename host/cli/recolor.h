@@ -11,7 +11,7 @@ typedef struct recolor_options {
     cli_list likes;
     char **sources, **targets, **outputs; /* the pictures; an output per source, NULL for --dry-run */
     size_t source_count, target_count;
-    const char *out, *map_path, *sheet_path, *lut_path, *mask_path; /* `out`: a picture's name, or a folder's */
+    const char *out, *map_path, *sheet_path, *lut_path, *mask_path, *plots; /* `out`: a picture's name, or a folder's */
     const char *kind, *target, *space;
     int64_t epochs, components, most_components;
     mgn_look look;

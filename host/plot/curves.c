@@ -1,7 +1,7 @@
 /* Lines through points: losses, costs, anything over epochs or over a parameter. */
 #include <math.h>
 
-#include "plot/page.h"
+#include "plot/panel.h"
 
 enum { MOST_POINTS = 4000 };
 
@@ -50,7 +50,8 @@ void mgn_plot_curve_item(mgn_plot *plot, int block, const mgn_plot_curve *curve,
     static const int marks[] = {7, 5, 9, 13, 11, 6, 4};
     const char *colour = mgn_plot_colour_code(curve->colour, place);
     const int mark = marks[place % MGN_COUNT(marks)];
-    const bool is_dashed = curve->style == MGN_PLOT_DASHED || place >= MGN_COUNT(marks);
+    const bool is_repeated = curve->colour == MGN_PLOT_NEXT && place >= MGN_COUNT(marks),
+               is_dashed = curve->style == MGN_PLOT_DASHED || is_repeated;
     if (curve->style == MGN_PLOT_MARKS)
         mgn_plot_item(plot, "plot", block, label, "with points pt %d ps 1.1 lc rgb '%s'", mark, colour);
     else if (curve->style == MGN_PLOT_MARKED)

@@ -2,7 +2,7 @@
  * sign matters. */
 #include <math.h>
 
-#include "plot/page.h"
+#include "plot/panel.h"
 
 enum { MOST_SIDE = 2048 };
 
@@ -62,10 +62,10 @@ void mgn_plot_heat(mgn_plot *plot, const mgn_plot_axes *axes, const mgn_plot_fie
     snprintf(label, sizeof label, "%s", axes->z.label ? axes->z.label : "");
     if (missing) mgn_plot_remark(label, "grey: %s", colours.is_log ? "none, or not positive" : "none");
     fputs(field->is_signed ? two_sided : viridis, to);
-    fprintf(to,
-            "set cbrange [%.9g:%.9g]\n%sunset grid\n"
-            "set object 1 rectangle from graph 0,0 to graph 1,1 fs solid noborder fc rgb '#b8b8b8' behind\n",
-            colours.low, colours.high, colours.is_log ? "set logscale cb\n" : "");
+    mgn_plot_set_range(to, "cb", &colours);
+    fputs("unset grid\n"
+          "set object 1 rectangle from graph 0,0 to graph 1,1 fs solid noborder fc rgb '#b8b8b8' behind\n",
+          to);
     fputs("set cblabel ", to);
     mgn_plot_quote(to, label, 0);
     fputs(" noenhanced\n", to);

@@ -2,7 +2,7 @@
  * another. */
 #include <math.h>
 
-#include "plot/page.h"
+#include "plot/panel.h"
 
 enum { USUAL_BINS = 50, MOST_BINS = 1000 };
 

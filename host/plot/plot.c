@@ -7,7 +7,7 @@
 
 #include "core/file.h"
 #include "plot/gnuplot.h"
-#include "plot/page.h"
+#include "plot/panel.h"
 #include "plot/script.h"
 
 enum { ONE_WIDTH = 800, ONE_HEIGHT = 560, WIDE_PANEL = 440, NARROW_PANEL = 320, MOST_PIXELS = 8192 };

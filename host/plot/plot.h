@@ -11,7 +11,7 @@
  * the values unless they are set; large clouds are thinned, which the legend says.
  *
  * A new kind of panel is one file like curves.c: write the numbers as data blocks, open the panel with its ranges, and list
- * what is drawn (page.h). */
+ * what is drawn (panel.h). */
 #ifndef MGN_HOST_PLOT_H
 #define MGN_HOST_PLOT_H
 
@@ -90,6 +90,7 @@ typedef struct mgn_plot_sample {
 typedef struct mgn_plot_mesh {
     const float *points; /* (rows * columns, 2), row by row */
     int64_t rows, columns;
+    int64_t every; /* one line in so many is drawn, through all its points; 0: 1 */
 } mgn_plot_mesh;
 
 /* A value at every place of a rectangle. */
@@ -127,6 +128,10 @@ void mgn_plot_heat(mgn_plot *plot, const mgn_plot_axes *axes, const mgn_plot_fie
 enum { MGN_PLOT_ELLIPSE = 65 };
 void mgn_plot_ellipse(const double mean[2], const double covariance[4], double sigmas, double x[MGN_PLOT_ELLIPSE],
                       double y[MGN_PLOT_ELLIPSE]);
+
+/* Which of `n` rows is the `i`-th of `most` that are drawn: one out of each part of equal length, at a fixed random place
+ * in it, so that rows in an order (a picture's) give no pattern. */
+int64_t mgn_plot_thinned(int64_t n, int64_t most, int64_t i);
 
 /* ---- the end ---- */
 

@@ -1,9 +1,9 @@
 /* Clouds of points in the plane, with lines over them. */
 #include <math.h>
 
-#include "plot/page.h"
+#include "plot/panel.h"
 
-enum { MOST_POINTS = 2000 };
+enum { MOST_POINTS = 2000, FEW_POINTS = 600 };
 
 static unsigned packed_colour(const float rgb[3]) {
     unsigned code = 0;
@@ -32,14 +32,16 @@ void mgn_plot_cloud_label(const mgn_plot_cloud *cloud, char label[MGN_PLOT_LABEL
 void mgn_plot_cloud_items(mgn_plot *plot, int block, const mgn_plot_cloud *cloud, size_t place) {
     char label[MGN_PLOT_LABEL];
     const char *colour = mgn_plot_colour_code(cloud->colour, place);
+    const int mark = place < 7 ? 7 : 5; /* colours come again after seven */
     mgn_plot_cloud_label(cloud, label);
     if (cloud->colours) {
         mgn_plot_item(plot, "plot", block, label, "using 1:2:3 with points pt 7 ps .5 lc rgb variable");
         return;
     }
     /* Points are small and let others through; in the legend they are neither. */
-    mgn_plot_item(plot, "plot", block, NULL, "using 1:2 with points pt 7 ps .4 lc rgb '#70%s'", colour + 1);
-    if (*label) mgn_plot_item(plot, "plot", -1, label, "with points pt 7 ps 1 lc rgb '%s'", colour);
+    mgn_plot_item(plot, "plot", block, NULL, "using 1:2 with points pt %d ps %s lc rgb '#70%s'", mark,
+                  cloud->n < FEW_POINTS ? ".7" : ".4", colour + 1);
+    if (*label) mgn_plot_item(plot, "plot", -1, label, "with points pt %d ps 1 lc rgb '%s'", mark, colour);
 }
 
 void mgn_plot_scatter2(mgn_plot *plot, const mgn_plot_axes *axes, const mgn_plot_cloud *clouds, size_t count,
@@ -61,7 +63,8 @@ void mgn_plot_scatter2(mgn_plot *plot, const mgn_plot_axes *axes, const mgn_plot
             mgn_plot_span_add(&across, lines[c].x ? lines[c].x[i] : (double)(i + 1));
             mgn_plot_span_add(&up, lines[c].y[i]);
         }
-    const mgn_plot_range x = mgn_plot_find_range(&axes->x, &across, 0.04), y = mgn_plot_find_range(&axes->y, &up, 0.04);
+    mgn_plot_range x = mgn_plot_find_range(&axes->x, &across, 0.04), y = mgn_plot_find_range(&axes->y, &up, 0.04);
+    if (axes->is_equal) mgn_plot_even(&x, &y);
     const int first = mgn_plot_next_block(plot);
     for (size_t c = 0; c < count; c++) mgn_plot_cloud_block(plot, &clouds[c], 2);
     for (size_t c = 0; c < line_count; c++) mgn_plot_curve_block(plot, &lines[c], &x, &y);

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "plot/page.h"
+#include "plot/panel.h"
 
 /* Where one looks from: degrees from above, and about the third axis. */
 enum { TILT = 65, TURN = 30 };

@@ -1,12 +1,12 @@
 /* A regular grid as a map bends it: its lines in one direction blue, in the other vermillion, so that folds and turns
  * show. */
-#include "plot/page.h"
+#include "plot/panel.h"
 
 /* The lines along rows (`step` 1), or along columns. */
 static void write_lines(mgn_plot *plot, const mgn_plot_mesh *mesh, bool is_along_rows) {
     const int64_t lines = is_along_rows ? mesh->rows : mesh->columns, n = is_along_rows ? mesh->columns : mesh->rows;
     mgn_plot_block(plot);
-    for (int64_t l = 0; l < lines; l++) {
+    for (int64_t l = 0; l<lines; l += mesh->every> 0 ? mesh->every : 1) {
         for (int64_t i = 0; i < n; i++) {
             const float *point = mesh->points + 2 * (is_along_rows ? l * mesh->columns + i : i * mesh->columns + l);
             mgn_plot_row(plot, (double[2]){(double)point[0], (double)point[1]}, 2);
@@ -31,7 +31,8 @@ void mgn_plot_grid(mgn_plot *plot, const mgn_plot_axes *axes, const mgn_plot_mes
         mgn_plot_span_add(&across, (double)cloud->rows[i * cloud->d]);
         mgn_plot_span_add(&up, (double)cloud->rows[i * cloud->d + 1]);
     }
-    const mgn_plot_range x = mgn_plot_find_range(&axes->x, &across, 0.04), y = mgn_plot_find_range(&axes->y, &up, 0.04);
+    mgn_plot_range x = mgn_plot_find_range(&axes->x, &across, 0.04), y = mgn_plot_find_range(&axes->y, &up, 0.04);
+    if (axes->is_equal) mgn_plot_even(&x, &y);
     const int first = mgn_plot_next_block(plot);
     write_lines(plot, mesh, true);
     write_lines(plot, mesh, false);

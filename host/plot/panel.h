@@ -1,8 +1,8 @@
 /* What the kinds of panels share: data blocks, ranges, axes, legends, colours. A kind's file writes its numbers first
  * (mgn_plot_block, mgn_plot_row, mgn_plot_gap, mgn_plot_block_end), gathering the span of each axis as it goes; then opens
  * the panel (mgn_plot_panel), and lists what is drawn (mgn_plot_item, once for each). */
-#ifndef MGN_HOST_PLOT_PAGE_H
-#define MGN_HOST_PLOT_PAGE_H
+#ifndef MGN_HOST_PLOT_PANEL_H
+#define MGN_HOST_PLOT_PANEL_H
 
 #include "plot/plot.h"
 
@@ -27,6 +27,11 @@ typedef struct mgn_plot_range {
 
 /* `room`: the share of the range that is left free at each end. */
 mgn_plot_range mgn_plot_find_range(const mgn_plot_axis *axis, const mgn_plot_span *span, double room);
+
+/* "set xrange", the scale and what it takes to label it; `axis`: x, y, z or cb. */
+void mgn_plot_set_range(FILE *to, const char *axis, const mgn_plot_range *range);
+/* Of axes with equal units: widens the narrower range where the panel would be a strip. */
+void mgn_plot_even(mgn_plot_range *x, mgn_plot_range *y);
 
 /* Whether a value can be shown there: finite, and positive where the scale is logarithmic. */
 bool mgn_plot_shows(const mgn_plot_range *range, double value);
@@ -69,10 +74,6 @@ void mgn_plot_curve_item(mgn_plot *plot, int block, const mgn_plot_curve *curve,
 void mgn_plot_cloud_block(mgn_plot *plot, const mgn_plot_cloud *cloud, int dimensions);
 void mgn_plot_cloud_label(const mgn_plot_cloud *cloud, char label[MGN_PLOT_LABEL]);
 void mgn_plot_cloud_items(mgn_plot *plot, int block, const mgn_plot_cloud *cloud, size_t place);
-
-/* Which of `n` rows is the `i`-th of `most` that are drawn: one out of each part of equal length, at a fixed random place
- * in it, so that rows in an order (a picture's) give no pattern. */
-int64_t mgn_plot_thinned(int64_t n, int64_t most, int64_t i);
 
 /* A label and a remark in brackets, such as "(2000 of 10000 points)"; the remark is a printf format. */
 void mgn_plot_remark(char label[MGN_PLOT_LABEL], const char *format, ...) MGN_PRINTF(2, 3);

@@ -1,6 +1,6 @@
 /* The page: a text of data blocks and a text of commands that grow side by side, as blocks cannot be defined between the
  * panels of one picture. */
-#include "plot/page.h"
+#include "plot/panel.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -169,12 +169,12 @@ int mgn_plot_next_block(const mgn_plot *plot) { return plot->blocks; }
 
 void mgn_plot_block(mgn_plot *plot) { fprintf(plot->data, "$d%d << EOD\n", plot->blocks++); }
 
-/* Numbers of more than 1e300 are as good as infinite: see mgn_plot_find_range. */
+/* Eight digits hold every colour of three bytes. Numbers of more than 1e300 are as good as infinite: see mgn_plot_find_range. */
 void mgn_plot_row(mgn_plot *plot, const double *values, int count) {
     for (int i = 0; i < count; i++) {
         if (i) putc(' ', plot->data);
         if (fabs(values[i]) <= most)
-            fprintf(plot->data, "%.7g", values[i]);
+            fprintf(plot->data, "%.8g", values[i]);
         else
             fputs("NaN", plot->data);
     }
@@ -196,9 +196,46 @@ static void set_text(FILE *to, const char *what, const char *text, int width, co
     fprintf(to, " noenhanced%s\n", options);
 }
 
-static void set_range(FILE *to, const char *axis, const mgn_plot_range *range) {
-    if (range->is_log) fprintf(to, "set logscale %s\n", axis);
+/* gnuplot labels powers of ten alone: within two decades too few. 1, 2 and 5 are added, and within less than a decade even
+ * steps are taken. */
+static void set_log_tics(FILE *to, const char *axis, const mgn_plot_range *range) {
+    const double decades = log10(range->high / range->low);
+    const char *comma = "";
+    if (decades > 2) return;
+    fprintf(to, "set %stics (", axis);
+    if (decades >= 0.9) {
+        static const double digits[] = {1, 2, 5};
+        for (int power = (int)floor(log10(range->low)); pow(10, power) <= range->high; power++)
+            for (size_t i = 0; i < MGN_COUNT(digits); i++, comma = ", ")
+                fprintf(to, "%s%.9g", comma, digits[i] * pow(10, power));
+    } else {
+        const double wide = (range->high - range->low) / 4, unit = pow(10, floor(log10(wide))),
+                     step = unit * (wide >= 5 * unit   ? 5
+                                    : wide >= 2 * unit ? 2
+                                                       : 1);
+        for (int64_t i = (int64_t)ceil(range->low / step); (double)i * step <= range->high; i++, comma = ", ")
+            fprintf(to, "%s%.9g", comma, (double)i * step);
+    }
+    fputs(")\n", to);
+}
+
+void mgn_plot_set_range(FILE *to, const char *axis, const mgn_plot_range *range) {
     fprintf(to, "set %srange [%.9g:%.9g]\n", axis, range->low, range->high);
+    if (!range->is_log) return;
+    fprintf(to, "set logscale %s\n", axis);
+    set_log_tics(to, axis, range);
+}
+
+void mgn_plot_even(mgn_plot_range *x, mgn_plot_range *y) {
+    const double narrowest = 0.6;
+    mgn_plot_range *const pair[] = {x, y};
+    for (int i = 0; i < 2; i++) {
+        mgn_plot_range *narrow = pair[i];
+        const double missing = narrowest * (pair[1 - i]->high - pair[1 - i]->low) - (narrow->high - narrow->low);
+        if (!(missing > 0)) continue;
+        narrow->low -= missing / 2;
+        narrow->high += missing / 2;
+    }
 }
 
 /* `reset` leaves the terminal, the encoding and the place of the next panel as they are. */
@@ -220,14 +257,14 @@ void mgn_plot_panel(mgn_plot *plot, const mgn_plot_axes *axes, const mgn_plot_ra
     set_text(to, "title", axes->title, TITLE_WIDTH, "");
     set_text(to, "xlabel", axes->x.label, LABEL_WIDTH, z ? "" : " offset 0,.4");
     set_text(to, "ylabel", axes->y.label, LABEL_WIDTH, "");
-    set_range(to, "x", x);
-    set_range(to, "y", y);
+    mgn_plot_set_range(to, "x", x);
+    mgn_plot_set_range(to, "y", y);
     if (axes->is_equal && !z) fputs("set size ratio -1\n", to);
     if (x->is_empty || y->is_empty || (z && z->is_empty))
         fputs("set label 1 'no finite values' at graph .5,.5 center front\n", to);
     if (!z) return;
     set_text(to, "zlabel", axes->z.label, LABEL_WIDTH, " rotate by 90 offset 1.8,0");
-    set_range(to, "z", z);
+    mgn_plot_set_range(to, "z", z);
 }
 
 void mgn_plot_item(mgn_plot *plot, const char *verb, int block, const char *label, const char *format, ...) {
