@@ -30,6 +30,7 @@ static const cli_command commands[] = {
      "FILE appear together at the end, or not at all; none of them may be an input. Existing files are replaced.",
      "mgn recolor day.jpg --like sunset.jpg -o evening.jpg\n"
      "mgn recolor day.jpg --like sunset.jpg -o evening.jpg --smoothness 0.4 --strength 0.8\n"
+     "mgn recolor day.jpg --like sunset.jpg -o evening.jpg --plots figures\n"
      "mgn recolor shots/*.jpg --like sunset.jpg -o evening/ --lut evening.cube --save evening.safetensors\n"
      "mgn recolor day.jpg --like sunset.jpg -o evening.png --target gmm:1..10 --sheet sheet.png\n",
      1, 1000000, cmd_recolor, NULL},
@@ -43,6 +44,7 @@ static const cli_command commands[] = {
      "through, so that a table may be larger than memory.",
      "mgn apply evening.safetensors a.jpg b.png -o out\n"
      "mgn apply evening.safetensors photos/*.jpg -o out --quality 95 --json\n"
+     "mgn apply map.safetensors points.npy -o mapped.npy --plots figures\n"
      "mgn apply map.safetensors points.npy -o mapped.npy\n",
      2, 1000000, cmd_apply, NULL},
     {"sinkhorn", "measure how far two clouds of points are apart", "A B [options]",
@@ -113,6 +115,7 @@ static const cli_command commands[] = {
      "and "
      "a note says so. FILE serves as a target: gmm:FILE.",
      "mgn gmm sunset.jpg -k 1..10 -o sunset.json\n"
+     "mgn gmm sunset.jpg -k 1..10 --plots figures\n"
      "mgn gmm points.npy -k 3 --json\n",
      1, 1, cmd_gmm, NULL},
     {"fit", "learn a map from one distribution to another", "--source S --target T -o MAP [options]",
@@ -151,6 +154,7 @@ static const cli_command commands[] = {
      "mgn fit -s data.npy -t normal:2 -o map.safetensors --model mmgn --width 8 --layers 4 --restarts 5\n"
      "mgn fit -s x.npy -t y.npy --paired -o map.safetensors --optimizer gauss-newton --epochs 200\n"
      "mgn fit -s x.npy -t normal:8 -o map.safetensors --epochs 5000 --checkpoint state.safetensors --log curve.csv\n"
+     "mgn fit -s normal:2 -t banana -o map.safetensors --plots figures\n"
      "mgn fit -s x.npy -t normal:8 -o map.safetensors --epochs 5000 --resume state.safetensors --log curve.csv\n"
      "mgn fit -s x.npy -t normal:8 -o map.safetensors --epochs 5000 --patience 50 --hold-out .2\n",
      0, 0, cmd_fit, NULL},
@@ -167,6 +171,7 @@ static const cli_command commands[] = {
      "log p(g(x)) + log det J(x); it is undefined where a determinant is 0.",
      "mgn eval map.safetensors --data test_x.npy --truth test_y.npy\n"
      "mgn eval map.safetensors --data heldout.npy --target normal:2 --cycle --json\n"
+     "mgn eval map.safetensors --data test_x.npy --truth test_y.npy --plots figures\n"
      "mgn eval map.safetensors --data normal:2 --like banana\n",
      1, 1, cmd_eval, NULL},
     {"sample", "draw points through a saved map", "MAP N -o FILE [options]",
@@ -177,6 +182,7 @@ static const cli_command commands[] = {
      "log p(x) - log det J(x), or with --inverse log p(x) + log det J at the row itself. It is NaN where the map is "
      "not invertible.",
      "mgn sample map.safetensors 10000 -o out.npy\n"
+     "mgn sample map.safetensors 10000 -o out.npy --plots figures\n"
      "mgn sample map.safetensors 1000 -o data.csv --inverse --density\n"
      "mgn sample map.safetensors 1000 -o out.npy --source gmm:mixture.json --seed 7\n",
      2, 2, cmd_sample, NULL},
