@@ -151,9 +151,9 @@ void mgn_report_tally(const mgn_report_run *run, size_t verdicts[4]) {
 
 /* ---- models and recipes ---- */
 
-void mgn_report_model(const mgn_model_config *model, char *text, size_t capacity) {
+const char *mgn_report_word(const char *word) {
     static const struct {
-        const char *kind, *words;
+        const char *word, *words;
     } names[] = {{"cmgn", "C-MGN"},
                  {"mmgn", "M-MGN"},
                  {"conv-cmgn", "convolutional C-MGN"},
@@ -163,24 +163,20 @@ void mgn_report_model(const mgn_model_config *model, char *text, size_t capacity
                  {"mgradnet", "M-GradNet"},
                  {"dicnn", "dense ICNN"},
                  {"lse", "log-sum-exp"},
-                 {"maxquad", "max of quadratics"}};
-    const char *words = model->kind;
-    for (size_t i = 0; i < MGN_COUNT(names); i++)
-        if (strcmp(names[i].kind, model->kind) == 0) words = names[i].words;
-    snprintf(text, capacity, "%s, %lld \u00d7 %lld%s", words, (long long)model->layers, (long long)model->h,
-             model->v == MGN_V_GAUSSIAN ? ", Gaussian V"
-             : model->signed_scales     ? ", either sign"
-                                        : "");
-}
-
-const char *mgn_report_recipe(const char *recipe) {
-    static const struct {
-        const char *recipe, *words;
-    } names[] = {{"published", "published recipe"},
+                 {"maxquad", "max of quadratics"},
+                 {"published", "published recipe"},
                  {"best", "our best"},
                  {"affine", "affine map"},
                  {"monge-ampere", "both densities known"}};
     for (size_t i = 0; i < MGN_COUNT(names); i++)
-        if (strcmp(names[i].recipe, recipe) == 0) return names[i].words;
-    return recipe;
+        if (strcmp(names[i].word, word) == 0) return names[i].words;
+    return word;
+}
+
+void mgn_report_model(const mgn_model_config *model, char *text, size_t capacity) {
+    snprintf(text, capacity, "%s, %lld \u00d7 %lld%s", mgn_report_word(model->kind), (long long)model->layers,
+             (long long)model->h,
+             model->v == MGN_V_GAUSSIAN ? ", Gaussian V"
+             : model->signed_scales     ? ", either sign"
+                                        : "");
 }

@@ -6,8 +6,9 @@
 
 /* ---- small parts ---- */
 
-static void cell(FILE *s, const char *tag, double value) {
-    fprintf(s, "<td class=\"n%s%s\">", *tag ? " " : "", tag);
+/* `label` stands before the number where a narrow screen has no heads of columns; "" where there is none such. */
+static void cell(FILE *s, const char *tag, const char *label, double value) {
+    fprintf(s, "<td class=\"n%s%s\" data-l=\"%s\">", *tag ? " " : "", tag, label);
     mgn_html_number(s, value);
     fputs("</td>", s);
 }
@@ -24,6 +25,10 @@ static void verdict_cell(FILE *s, mgn_verdict verdict) {
 
 static void state_chip(FILE *s, const mgn_report_run *run) {
     fprintf(s, "<span class=\"state s%d\">%s</span>", (int)run->state, mgn_report_state_name(run->state));
+}
+
+static bool was_run(const mgn_report_run *run) {
+    return run->state != MGN_REPORT_ABSENT && run->state != MGN_REPORT_WAITING;
 }
 
 static void pair(FILE *s, const char *label, const char *value) {
@@ -67,9 +72,9 @@ static void write_head(FILE *s, const mgn_report *report) {
             "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
             "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
             "<meta name=\"generator\" content=\"mgn %s\">\n<meta name=\"color-scheme\" content=\"light dark\">\n"
-            "<title>mgn: experiments and published figures</title>\n<style>\n%s</style>\n</head>\n<body>\n<header>\n"
+            "<title>mgn: experiments and published figures</title>\n<style>\n%s%s</style>\n</head>\n<body>\n<header>\n"
             "<h1>Experiments beside their published figures</h1>\n",
-            mgn_version(), mgn_report_style);
+            mgn_version(), mgn_report_style, mgn_report_layout);
     fprintf(s, "<p class=\"lead\">Monotone gradient networks: %zu experiments, %zu done", config->count,
             mgn_report_count(report, MGN_REPORT_DONE));
     const size_t failed = mgn_report_count(report, MGN_REPORT_FAILED),
@@ -102,7 +107,7 @@ static void write_head(FILE *s, const mgn_report *report) {
 
 /* ---- summary ---- */
 
-static void summary_row(FILE *s, const mgn_report_run *run) {
+static void summary_row(FILE *s, const mgn_report *report, const mgn_report_run *run) {
     const mgn_experiment_result *result = NULL;
     const mgn_figure *figure = mgn_report_headline(run, &result);
     size_t verdicts[4];
@@ -113,26 +118,30 @@ static void summary_row(FILE *s, const mgn_report_run *run) {
     fputs("</a></th>", s);
     if (figure) {
         const mgn_figure_meaning meaning = mgn_explain_figure(run->entry->experiment, figure);
+        char model[96];
+        mgn_report_model(&result->model, model, sizeof model);
         fputs("<td class=\"w\">", s);
         figure_name(s, &meaning);
-        fputs("</td>", s);
-        cell(s, "", figure->published);
-        cell(s, "ours", figure->value);
-        cell(s, "", figure->optimum);
+        fputs("<span class=\"dir\">", s);
+        mgn_html_text(s, model);
+        fputs("</span></td>", s);
+        cell(s, "", "Published", figure->published);
+        cell(s, "ours", "Ours", figure->value);
+        cell(s, "", "Optimum", figure->optimum);
         verdict_cell(s, mgn_judge_figure(&meaning, figure));
     } else {
         fputs("<td colspan=\"5\" class=\"none\">", s);
         mgn_html_text(s, run->sentence ? run->sentence : "");
         fputs("</td>", s);
     }
-    if (stated)
-        fprintf(s, "<td class=\"n\">%zu of %zu</td>", verdicts[MGN_BETTER] + verdicts[MGN_SAME], stated);
-    else
-        fputs("<td></td>", s);
-    fputs("<td class=\"n\">", s);
-    if (run->state != MGN_REPORT_ABSENT && run->state != MGN_REPORT_WAITING) mgn_html_seconds(s, run->seconds);
+    fputs("<td class=\"n\" data-l=\"Reached\">", s);
+    if (stated) fprintf(s, "%zu of %zu", verdicts[MGN_BETTER] + verdicts[MGN_SAME], stated);
+    fputs("</td><td class=\"n\" data-l=\"Time\">", s);
+    if (was_run(run)) mgn_html_seconds(s, run->seconds);
     fputs("</td><td>", s);
     state_chip(s, run);
+    if (was_run(run) && report->config->quick && run->entry->quick.words)
+        fputs("<span class=\"dir\">smaller run</span>", s);
     fputs("</td></tr>\n", s);
 }
 
@@ -148,7 +157,7 @@ static void write_summary(FILE *s, const mgn_report *report) {
           "<th scope=\"col\">Verdict</th><th scope=\"col\" class=\"n\">Reached</th>"
           "<th scope=\"col\" class=\"n\">Time</th><th scope=\"col\">State</th></tr></thead>\n<tbody>\n",
           s);
-    for (size_t i = 0; i < report->config->count; i++) summary_row(s, &report->runs[i]);
+    for (size_t i = 0; i < report->config->count; i++) summary_row(s, report, &report->runs[i]);
     fputs("</tbody></table></div>\n</section>\n", s);
 }
 
@@ -167,7 +176,7 @@ static void result_cells(FILE *s, const char *experiment, const mgn_experiment_r
     }
     fprintf(s, "d = %lld, %lld parameters</span></th><td rowspan=\"%zu\">", (long long)result->model.d,
             (long long)result->parameters, rows);
-    mgn_html_text(s, mgn_report_recipe(result->recipe));
+    mgn_html_text(s, mgn_report_word(result->recipe));
     fprintf(s, "</td><td class=\"n\" rowspan=\"%zu\">", rows);
     mgn_html_seconds(s, result->seconds);
     fputs("</td>", s);
@@ -192,12 +201,12 @@ static void compared_rows(FILE *s, const mgn_report_run *run, const mgn_experime
         fputs("<tr>", s);
         if (first) result_cells(s, run->entry->experiment, result, rows);
         first = false;
-        fputs("<td class=\"w\">", s);
+        fputs("<td>", s);
         figure_name(s, &meaning);
         fputs("</td>", s);
-        cell(s, "", figure->published);
-        cell(s, "ours", figure->value);
-        cell(s, "", figure->optimum);
+        cell(s, "", "Published", figure->published);
+        cell(s, "ours", "Ours", figure->value);
+        cell(s, "", "Optimum", figure->optimum);
         verdict_cell(s, mgn_judge_figure(&meaning, figure));
         fputs("</tr>\n", s);
     }
@@ -256,7 +265,7 @@ static void write_measured(FILE *s, const mgn_report_run *run) {
             double value = NAN;
             for (size_t l = 0; l < result->count; l++)
                 if (strcmp(result->figures[l].key, keys[k]->key) == 0) value = result->figures[l].value;
-            cell(s, "", value);
+            cell(s, "", "", value);
         }
         fputs("</tr>\n", s);
     }
@@ -265,18 +274,22 @@ static void write_measured(FILE *s, const mgn_report_run *run) {
 
 /* ---- sections ---- */
 
+/* Sheets of several pictures get the whole width. */
+static void write_picture(FILE *s, const mgn_report_picture *picture) {
+    const bool is_wide = picture->width > 2 * picture->height;
+    fprintf(s, "<figure%s><div><img alt=\"", is_wide ? " class=\"wide\"" : "");
+    mgn_html_text(s, picture->title);
+    if (picture->width) fprintf(s, "\" width=\"%zu\" height=\"%zu", picture->width, picture->height);
+    fprintf(s, "\" src=\"data:%s;base64,", picture->type);
+    mgn_html_base64(s, picture->bytes, picture->size);
+    fputs("\"></div><figcaption>", s);
+    mgn_html_text(s, picture->title);
+    fputs("</figcaption></figure>\n", s);
+}
+
 static void write_pictures(FILE *s, const mgn_report_run *run) {
     if (run->picture_count) fputs("<div class=\"pictures\">\n", s);
-    for (size_t i = 0; i < run->picture_count; i++) {
-        const mgn_report_picture *picture = &run->pictures[i];
-        fputs("<figure><img alt=\"", s);
-        mgn_html_text(s, picture->title);
-        fprintf(s, "\" src=\"data:%s;base64,", picture->type);
-        mgn_html_base64(s, picture->bytes, picture->size);
-        fputs("\"><figcaption>", s);
-        mgn_html_text(s, picture->title);
-        fputs("</figcaption></figure>\n", s);
-    }
+    for (size_t i = 0; i < run->picture_count; i++) write_picture(s, &run->pictures[i]);
     if (run->picture_count) fputs("</div>\n", s);
 }
 
@@ -303,7 +316,7 @@ static void write_section(FILE *s, const mgn_report *report, const mgn_report_ru
     mgn_html_text(s, entry->title);
     fputs("</h2>\n<p class=\"meta\">", s);
     state_chip(s, run);
-    if (run->state != MGN_REPORT_ABSENT && run->state != MGN_REPORT_WAITING) {
+    if (was_run(run)) {
         fputs(" in ", s);
         mgn_html_seconds(s, run->seconds);
     }

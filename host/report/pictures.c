@@ -41,17 +41,19 @@ static mgn_status list(const char *folder, char *names[MOST_PICTURES], size_t *c
     return status;
 }
 
-/* "digits-best-lse-200-samples.png" without the experiment's name, ending and hyphens. */
+/* "digits-best-lse-200-samples.png" in words: "our best, log-sum-exp, 200, samples". */
 static char *title_of(const char *name, const char *prefix) {
     const size_t skipped = strlen(prefix);
+    char words[256], title[512] = "";
+    size_t used = 0;
     if (strncmp(name, prefix, skipped) == 0 && name[skipped] == '-') name += skipped + 1;
-    char *title = mgn_strdup(name);
-    if (!title) return NULL;
-    char *ending = strrchr(title, '.');
-    if (ending) *ending = 0;
-    for (char *c = title; *c; c++)
-        if (*c == '-' || *c == '_') *c = ' ';
-    return title;
+    snprintf(words, sizeof words, "%.*s", (int)(strrchr(name, '.') - name), name);
+    for (char *rest = strstr(words, "conv-cmgn"); rest; rest = NULL) rest[4] = '_'; /* one word */
+    for (char *rest = words, *word; used < sizeof title && (word = strsep(&rest, "-"));) {
+        if (strcmp(word, "conv_cmgn") == 0) word[4] = '-';
+        used += (size_t)snprintf(title + used, sizeof title - used, "%s%s", used ? ", " : "", mgn_report_word(word));
+    }
+    return mgn_strdup(title);
 }
 
 /* The picture as JPEG, no wider than the page; made in a file of its own beside the picture. */
@@ -66,6 +68,8 @@ static mgn_status shrink(const char *path, mgn_report_picture *picture) {
     if (image->width > WIDEST)
         status = mgn_image_resize(image, WIDEST, MGN_MAX(image->height * WIDEST / image->width, 1), &small);
     if (status == MGN_OK) status = mgn_image_write(small ? small : image, made, &options);
+    picture->width = small ? small->width : image->width;
+    picture->height = small ? small->height : image->height;
     mgn_image_destroy(image);
     mgn_image_destroy(small);
     MGN_TRY(status);
@@ -84,6 +88,17 @@ static mgn_status shrink(const char *path, mgn_report_picture *picture) {
     return status;
 }
 
+static size_t big_endian(const unsigned char *bytes) {
+    return (size_t)bytes[0] << 24 | (size_t)bytes[1] << 16 | (size_t)bytes[2] << 8 | bytes[3];
+}
+
+/* Of a PNG, from its header. */
+static void measure(mgn_report_picture *picture) {
+    if (picture->size < 24 || memcmp(picture->bytes + 12, "IHDR", 4) != 0) return;
+    picture->width = big_endian(picture->bytes + 16);
+    picture->height = big_endian(picture->bytes + 20);
+}
+
 static mgn_status take(const char *folder, const char *name, const char *prefix, mgn_report_picture *picture) {
     char path[MOST_PATH];
     if (snprintf(path, sizeof path, "%s/%s", folder, name) >= MOST_PATH)
@@ -92,7 +107,9 @@ static mgn_status take(const char *folder, const char *name, const char *prefix,
     picture->title = title_of(name, prefix);
     if (!picture->title) return MGN_ERR_MEMORY;
     MGN_TRY(mgn_file_read(path, MOST_BYTES, &picture->bytes, &picture->size));
-    return strcmp(picture->type, "image/png") == 0 && picture->size > LARGE ? shrink(path, picture) : MGN_OK;
+    if (strcmp(picture->type, "image/png") != 0) return MGN_OK;
+    measure(picture);
+    return picture->size > LARGE ? shrink(path, picture) : MGN_OK;
 }
 
 mgn_status mgn_report_pictures(const char *folder, const char *prefix, mgn_report_picture **pictures, size_t *count) {

@@ -63,7 +63,7 @@ typedef struct mgn_report_picture {
     char *title;
     const char *type; /* "image/png" */
     unsigned char *bytes;
-    size_t size;
+    size_t size, width, height; /* width, height: pixels; 0 where they are not known */
 } mgn_report_picture;
 
 typedef struct mgn_report_run {
@@ -151,7 +151,8 @@ void mgn_report_tally(const mgn_report_run *run, size_t verdicts[4]);
 
 /* "C-MGN 2 x 2, Gaussian V" */
 void mgn_report_model(const mgn_model_config *model, char *text, size_t capacity);
-const char *mgn_report_recipe(const char *recipe);
+/* A recipe or a kind of model in words; the word itself where it is neither. */
+const char *mgn_report_word(const char *word);
 
 /* ---- writing ---- */
 
@@ -171,6 +172,6 @@ void mgn_html_base64(FILE *stream, const unsigned char *bytes, size_t size);
 void mgn_report_option(FILE *stream, const char *option, const char *value);
 
 void mgn_report_page(const mgn_report *report, FILE *stream);
-extern const char mgn_report_style[];
+extern const char mgn_report_style[], mgn_report_layout[];
 
 #endif

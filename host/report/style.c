@@ -1,4 +1,5 @@
-/* The looks of the page: one column, tables that scroll in boxes of their own, light, dark and print. */
+/* The looks of the page: one column, tables that scroll in boxes of their own, light, dark and print. Two strings, since
+ * ISO C promises room for 4,095 characters. */
 #include "report/report.h"
 
 const char mgn_report_style[] =
@@ -20,7 +21,7 @@ const char mgn_report_style[] =
     ".lead{font-size:1.08rem;color:var(--soft)}\n"
     ".meta,.up{color:var(--soft);font-size:.9rem}\n"
     ".note{background:var(--panel);border-left:3px solid var(--line);padding:.5rem .75rem;font-size:.93rem}\n"
-    "dl{margin:1rem 0;display:grid;grid-template-columns:repeat(auto-fit,minmax(15rem,1fr));gap:.6rem 1.5rem}\n"
+    "dl{margin:1rem 0;display:grid;grid-template-columns:repeat(auto-fit,minmax(10rem,1fr));gap:.6rem 1.5rem}\n"
     "dl div{min-width:0}\n"
     "dt{font-size:.8rem;color:var(--soft)}\n"
     "dd{margin:0;overflow-wrap:anywhere}\n"
@@ -46,16 +47,24 @@ const char mgn_report_style[] =
     ".v.worse,.s2{background:var(--badbg);color:var(--bad)}\n"
     "pre{background:var(--panel);border:1px solid var(--line);border-radius:8px;padding:.65rem .8rem;overflow-x:auto;"
     "font-size:.85rem;margin:.5rem 0}\n"
-    "code{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,\"Liberation Mono\",monospace}\n"
+    "code{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,\"Liberation Mono\",monospace}\n";
+
+const char mgn_report_layout[] =
     ".pictures{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,22rem),1fr));gap:1rem;margin:1rem "
     "0}\n"
     "figure{margin:0;min-width:0}\n"
-    "figure.wide{grid-column:1/-1}\n"
+    "figure.wide{grid-column:1/-1}figure div{overflow-x:auto;border-radius:6px}\n"
     "img{display:block;max-width:100%;height:auto;border-radius:6px;border:1px solid var(--line);background:#fff}\n"
     "figcaption{font-size:.85rem;color:var(--soft);margin-top:.3rem}\n"
     "footer{border-top:1px solid var(--line);margin-top:3rem;padding-top:1rem;color:var(--soft);font-size:.9rem}\n"
-    "@media (max-width:40rem){body{padding:1.25rem 1rem 3rem}h1{font-size:1.5rem}"
-    "th,td{padding:.4rem .55rem}}\n"
+    "@media (max-width:40rem){body{padding:1.25rem 1rem 3rem}h1{font-size:1.5rem}th,td{padding:.4rem .55rem}"
+    ".wide img{width:52rem;max-width:none}"
+    "#summary .box{border:0;overflow:visible}#summary table,#summary tbody{display:block}#summary thead{display:none}"
+    "#summary tr{display:grid;grid-template-columns:1fr 1fr 1fr;gap:.1rem .6rem;padding:.7rem .1rem}"
+    "#summary th,#summary td{display:block;padding:.15rem 0;text-align:left;white-space:normal;min-width:0}"
+    "#summary td:has(.s1){display:none}#summary .w,#summary .none{grid-column:1/-1}#summary th{font-size:1rem}"
+    "#summary td[data-l]:not(:empty)::before{content:attr(data-l);display:block;color:var(--soft);font-size:.75rem;"
+    "font-weight:400}}\n"
     "@media print{body{max-width:none;padding:0;font-size:10pt}.box{overflow:visible;border:0}th,td{white-space:normal}"
     "section,figure,tr{break-inside:avoid}section{break-inside:auto}.up{display:none}a{color:inherit;"
     "text-decoration:none}}\n";
