@@ -121,10 +121,11 @@ MGN_KERNEL void panels(global const real *points, ulong points_at, global const 
 }
 #endif
 
-/* x (n, d), y (m, d), h (m) -> out (n); from panels with the rows' own part, own (n), added. */
+/* x (n, d), y (m, d), h (m) -> out (n), and once more `again` further where that is not 0; from panels with the rows' own
+ * part, own (n), added. */
 MGN_KERNEL void softmin(global const real *x, ulong x_at, global const real *y, ulong y_at, global const real *h,
                         ulong h_at, global const real *own, ulong own_at, global real *out, ulong out_at, ulong n,
-                        ulong m, ulong d) {
+                        ulong m, ulong d, ulong again) {
     x += x_at;
     y += y_at;
     h += h_at;
@@ -146,7 +147,9 @@ MGN_KERNEL void softmin(global const real *x, ulong x_at, global const real *y, 
 #ifndef MGN_D
         top += m_load(own + own_at + row, 1, lanes);
 #endif
-        m_store(top + m_log(sum), out + row, 1, lanes);
+        const R result = top + m_log(sum);
+        m_store(result, out + row, 1, lanes);
+        if (again) m_store(result, out + again + row, 1, lanes);
     }
 }
 

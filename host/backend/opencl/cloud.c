@@ -25,6 +25,10 @@ static uint64_t bits_of(double scale, mgn_dtype dtype) {
     return bits;
 }
 
+static bool is_same(const mgn_operand *a, const mgn_operand *b) {
+    return a->memory == b->memory && a->offset == b->offset;
+}
+
 /* ---- costs in memory ---- */
 
 /* The softmins of a matrix's rows, or of its columns, from the heights h; those of the columns once more `again` further
@@ -49,8 +53,7 @@ static mgn_status emit_dense(mgn_cl_builder *builder, const mgn_operand *h, bool
 static mgn_status emit_both_dense(mgn_cl_builder *builder) {
     const mgn_operand *f = &builder->call->in[1], *h = &builder->call->in[2];
     const mgn_attributes *a = &builder->call->attributes;
-    const bool same = f->memory == h->memory && f->offset == h->offset;
-    if (a->cloud.symmetric && same && a->cloud.n == a->cloud.m)
+    if (a->cloud.symmetric && is_same(f, h) && a->cloud.n == a->cloud.m)
         return emit_dense(builder, f, true, (uint64_t)a->cloud.n);
     MGN_TRY(emit_dense(builder, h, false, 0));
     return emit_dense(builder, f, true, 0);
@@ -81,19 +84,34 @@ static mgn_status emit_panels(mgn_cl_builder *builder, const mgn_operand *points
 /* Columns of a kernel's tile, as in cl/cloud.cl. */
 static uint64_t tile_of(mgn_dtype dtype) { return dtype == MGN_F64 ? 8 : 16; }
 
-/* The softmins of the points x over y with the heights h, stored from element `at` of the result. */
-static mgn_status emit_softmin(mgn_cl_builder *builder, const char *defines, const mgn_operand *const in[3], uint64_t n,
-                               uint64_t m, uint64_t at) {
+/* What softmins are taken of: x (n, d) over y (m, d) with the heights h (m), stored from element `at` of the result, and
+ * once more `again` further, where that is not 0. */
+typedef struct one_side {
+    const mgn_operand *x, *y, *h;
+    uint64_t n, m, at, again;
+} one_side;
+
+static mgn_status emit_softmin(mgn_cl_builder *builder, const char *defines, const one_side *side) {
     const mgn_call *call = builder->call;
     const mgn_dtype dtype = call->out.dtype;
-    const uint64_t d = (uint64_t)call->attributes.cloud.d;
+    const uint64_t d = (uint64_t)call->attributes.cloud.d, n = side->n, m = side->m;
     mgn_cl_place out = mgn_cl_place_of(&call->out);
     cloud x, y;
-    out.at += at;
-    MGN_TRY(emit_panels(builder, in[0], NULL, n, mgn_cl_lanes(builder->device, dtype), &x));
-    MGN_TRY(emit_panels(builder, in[1], in[2], m, tile_of(dtype), &y));
-    return mgn_cl_emit(builder, "cloud", dtype, defines, "softmin", row_groups(builder, n, m, d), "pppppuuu", x.points,
-                       y.points, y.heights, x.heights, out, n, m, d);
+    out.at += side->at;
+    MGN_TRY(emit_panels(builder, side->x, NULL, n, mgn_cl_lanes(builder->device, dtype), &x));
+    MGN_TRY(emit_panels(builder, side->y, side->h, m, tile_of(dtype), &y));
+    return mgn_cl_emit(builder, "cloud", dtype, defines, "softmin", row_groups(builder, n, m, d), "pppppuuuu", x.points,
+                       y.points, y.heights, x.heights, out, n, m, d, side->again);
+}
+
+/* Both sides of a cloud against itself with the same heights are one. */
+static mgn_status emit_softmins(mgn_cl_builder *builder, const char *defines) {
+    const mgn_operand *x = &builder->call->in[0], *y = &builder->call->in[1];
+    const mgn_operand *f = &builder->call->in[2], *h = &builder->call->in[3];
+    const uint64_t n = (uint64_t)builder->call->attributes.cloud.n, m = (uint64_t)builder->call->attributes.cloud.m;
+    const bool same = n == m && is_same(x, y) && is_same(f, h);
+    MGN_TRY(emit_softmin(builder, defines, &(one_side){x, y, h, n, m, 0, same ? n : 0}));
+    return same ? MGN_OK : emit_softmin(builder, defines, &(one_side){y, x, f, m, n, n, 0});
 }
 
 static mgn_status emit_gibbs(mgn_cl_builder *builder, char defines[96]) {
@@ -126,7 +144,6 @@ mgn_status mgn_cl_emit_cloud(mgn_cl_builder *builder) {
     if (d <= MOST_COORDINATES) snprintf(defines, sizeof defines, "#define MGN_D %llu\n", (unsigned long long)d);
     if (call->op == MGN_OP_gibbs) return emit_gibbs(builder, defines);
     if (call->op == MGN_OP_softmin)
-        return emit_softmin(builder, defines, (const mgn_operand *const[]){&in[0], &in[1], &in[2]}, n, m, 0);
-    MGN_TRY(emit_softmin(builder, defines, (const mgn_operand *const[]){&in[0], &in[1], &in[3]}, n, m, 0));
-    return emit_softmin(builder, defines, (const mgn_operand *const[]){&in[1], &in[0], &in[2]}, m, n, n);
+        return emit_softmin(builder, defines, &(one_side){&in[0], &in[1], &in[2], n, m, 0, 0});
+    return emit_softmins(builder, defines);
 }
