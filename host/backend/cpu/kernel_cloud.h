@@ -25,8 +25,15 @@ typedef struct cloud_total {
 
 /* ---- powers of two ---- */
 
+/* A constant that compilers take for a variable. gcc 12 carries a bound that it knows past the comparison into all that is
+ * computed from it, and blends each of these instead of taking one maximum. */
+static inline R cloud_opaque(R a) {
+    __asm__("" : "+m"(a));
+    return a;
+}
+
 #ifdef MGN_REAL_IS_DOUBLE
-static inline R cloud_power(R t) { return exp2(t); }
+static inline R cloud_power(R t, R least) { return (void)least, exp2(t); }
 static inline R cloud_power_any(R t) { return exp2(t); }
 #else
 /* 2^r for |r| <= 1/2, 1 at 0; relative error 2e-7. */
@@ -39,12 +46,13 @@ static inline R cloud_fraction(R r) {
     return m_fma(p, r, (R)1);
 }
 
-/* 2^t for t <= 0; not less than 2^-126, which next to the row's largest term, 1, is nothing. A canonical NaN passes. */
-static inline R cloud_power(R t) {
-    t = t < (R)-126 ? (R)-126 : t;
-    R shifted = t + (R)M_ROUND;
-    R p = cloud_fraction(t - (shifted - (R)M_ROUND));
-    return m_real(m_bits(p) + (m_bits(shifted) << 23));
+/* 2^t for t < 127.5; not less than 2^least, which is 2^-126 and next to the row's largest term, 1, nothing. The low bits of
+ * `shifted` are those of the exponent of a number; by a product, not a sum of bits, a NaN stays one. */
+static inline R cloud_power(R t, R least) {
+    const R shift = (R)M_ROUND + (R)127;
+    t = t < least ? least : t;
+    R shifted = t + shift;
+    return cloud_fraction(t - (shifted - shift)) * m_real(m_bits(shifted) << 23);
 }
 
 /* 2^t for any t; 0 below 2^-100, because products of denormals take a hundred times as long. */
@@ -57,9 +65,6 @@ static inline R cloud_power_any(R t) {
     return t < (R)-100 ? (R)0 : power;
 }
 #endif
-
-/* NaNs have one pattern from here on. */
-static inline R cloud_clean(R a) { return a == a ? a : (R)NAN; }
 
 /* ---- exponents of a tile ---- */
 
@@ -78,13 +83,13 @@ static void cloud_load_tile(const mgn_cpu_task *task, const R *y, const R *h, in
     tile->begin = begin;
     tile->count = MGN_MIN(most, task->attributes.cloud.m - begin);
     tile->padded = (tile->count + MGN_CPU_LANES - 1) / MGN_CPU_LANES * MGN_CPU_LANES;
-    for (int64_t j = 0; j < tile->count; j++) tile->h[j] = cloud_clean(h[begin + j]) * cloud_log2e;
+    for (int64_t j = 0; j < tile->count; j++) tile->h[j] = h[begin + j] * cloud_log2e;
     for (int64_t j = tile->count; j < tile->padded; j++) tile->h[j] = -(R)INFINITY;
     if (task->wide) {
         for (int64_t j = 0; j < tile->count; j++) tile->h[j] -= cloud_norm(y + (begin + j) * d, d);
     } else {
         for (int64_t k = 0; k < d; k++) {
-            for (int64_t j = 0; j < tile->count; j++) tile->y[k][j] = cloud_clean(y[(begin + j) * d + k]);
+            for (int64_t j = 0; j < tile->count; j++) tile->y[k][j] = y[(begin + j) * d + k];
             for (int64_t j = tile->count; j < tile->padded; j++) tile->y[k][j] = 0;
         }
     }
@@ -163,7 +168,7 @@ static void cloud_differences_any(const R (*x)[CLOUD_ROWS], const cloud_tile *ti
 static void cloud_load_rows(const R *x, int64_t d, int64_t rows, R (*to)[CLOUD_ROWS]) {
     for (int64_t r = 0; r < CLOUD_ROWS; r++) {
         const R *from = x + MGN_MIN(r, rows - 1) * d;
-        for (int64_t k = 0; k < d; k++) to[k][r] = cloud_clean(from[k]);
+        for (int64_t k = 0; k < d; k++) to[k][r] = from[k];
     }
 }
 
@@ -194,7 +199,7 @@ static void cloud_wide_exponents(const R *x, const R *y, int64_t rows, int64_t d
         for (int64_t j = tile->count; j < tile->padded; j++) row[j] = 0;
 #pragma omp simd reduction(max : t)
         for (int64_t j = 0; j < tile->padded; j++) {
-            R s = cloud_clean(row[j]) + tile->h[j];
+            R s = row[j] + tile->h[j];
             row[j] = s;
             t = s > t ? s : t;
         }
@@ -207,7 +212,8 @@ static void cloud_wide_exponents(const R *x, const R *y, int64_t rows, int64_t d
 /* sum of 2^(e_j - top) over whole lanes. */
 static inline double cloud_sum(const R *e, int64_t padded, R top) {
     R sums[MGN_CPU_LANES] = {0};
-    for (int64_t j = 0; j < padded; j += MGN_CPU_LANES) FOR_LANES sums[l] += cloud_power(e[j + l] - top);
+    const R least = cloud_opaque(-126);
+    for (int64_t j = 0; j < padded; j += MGN_CPU_LANES) FOR_LANES sums[l] += cloud_power(e[j + l] - top, least);
     return (double)fold_16(sums, 1);
 }
 
@@ -283,11 +289,7 @@ static R softmin_dense_row(const R *s, int64_t stride, const R *h, int64_t m, R 
         }
         for (int64_t j = count; j < padded; j++) e[j] = -(R)INFINITY;
 #pragma omp simd reduction(max : top)
-        for (int64_t j = 0; j < padded; j++) {
-            R t = cloud_clean(e[j]);
-            e[j] = t;
-            top = t > top ? t : top;
-        }
+        for (int64_t j = 0; j < padded; j++) top = e[j] > top ? e[j] : top;
         cloud_absorb(&total, e, padded, top);
     }
     return cloud_log(&total, 0);

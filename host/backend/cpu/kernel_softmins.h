@@ -13,23 +13,16 @@
 
 enum { SOFTMINS_BAND = 64 }; /* rows whose column sums stay in R */
 
+/* Exponents that powers are not for give sums that leave the range, too. */
 #ifdef MGN_REAL_IS_DOUBLE
-#define SOFTMINS_TOP ((R)1000)
 #define SOFTMINS_LEAST ((R)0x1p-900)
 #define SOFTMINS_MOST ((R)0x1p990)
+static inline R softmins_power(R t, R least, R most) { return (void)most, cloud_power(t, least); }
 #else
-#define SOFTMINS_TOP ((R)126)
 #define SOFTMINS_LEAST ((R)0x1p-80f) /* powers stop at 2^-126: even millions of them are nothing next to this */
 #define SOFTMINS_MOST ((R)0x1p120f)
+static inline R softmins_power(R t, R least, R most) { return cloud_power(t > most ? most : t, least); }
 #endif
-
-/* Where exponents exceed what powers are for, nothing that a tile gives can be used: all of it leaves the range. (A maximum
- * beside the powers costs less than a bound on every exponent.) */
-static void softmins_check(R top, int64_t count, R *columns, R *sums) {
-    if (!(top > SOFTMINS_TOP)) return;
-    for (int r = 0; r < CLOUD_ROWS; r++) sums[r] = (R)INFINITY;
-    for (int64_t j = 0; j < count; j++) columns[j] = (R)INFINITY;
-}
 
 /* ---- four rows against a tile: adds their powers to `columns`, and stores each row's sum ---- */
 
@@ -40,19 +33,16 @@ static inline __attribute__((always_inline)) void softmins_four(const R (*x)[CLO
                                                                 R *columns, R *sums) {
     const R *s0 = d ? NULL : s[0], *s1 = d ? NULL : s[1], *s2 = d ? NULL : s[2], *s3 = d ? NULL : s[3];
     const int64_t end = d ? tile->padded : tile->count;
-    R r0 = 0, r1 = 0, r2 = 0, r3 = 0, top = -(R)INFINITY;
-#pragma omp simd reduction(+ : r0, r1, r2, r3) reduction(max : top)
+    R r0 = 0, r1 = 0, r2 = 0, r3 = 0;
+    const R least = cloud_opaque(-126), most = cloud_opaque(127);
+#pragma omp simd reduction(+ : r0, r1, r2, r3)
     for (int64_t j = 0; j < end; j++) {
         const cloud_quad q = d ? cloud_distances(x, tile, d, j) : (cloud_quad){s0[j], s1[j], s2[j], s3[j]};
         const R h = tile->h[j];
-        R t0 = m_fma(-factor, q.s0, h + f[0]), t1 = m_fma(-factor, q.s1, h + f[1]);
-        R t2 = m_fma(-factor, q.s2, h + f[2]), t3 = m_fma(-factor, q.s3, h + f[3]);
-        if (d == 0) t0 = cloud_clean(t0), t1 = cloud_clean(t1), t2 = cloud_clean(t2), t3 = cloud_clean(t3);
-        top = t0 > top ? t0 : top;
-        top = t1 > top ? t1 : top;
-        top = t2 > top ? t2 : top;
-        top = t3 > top ? t3 : top;
-        R p0 = cloud_power(t0), p1 = cloud_power(t1), p2 = cloud_power(t2), p3 = cloud_power(t3);
+        const R p0 = softmins_power(m_fma(-factor, q.s0, h + f[0]), least, most),
+                p1 = softmins_power(m_fma(-factor, q.s1, h + f[1]), least, most);
+        const R p2 = softmins_power(m_fma(-factor, q.s2, h + f[2]), least, most),
+                p3 = softmins_power(m_fma(-factor, q.s3, h + f[3]), least, most);
         r0 += p0;
         r1 += p1;
         r2 += p2;
@@ -60,7 +50,6 @@ static inline __attribute__((always_inline)) void softmins_four(const R (*x)[CLO
         columns[j] += (p0 + p1) + (p2 + p3);
     }
     sums[0] = r0, sums[1] = r1, sums[2] = r2, sums[3] = r3;
-    softmins_check(top, end, columns, sums);
 }
 
 static void softmins_costs(const R *const *s, R factor, const R *f, const cloud_tile *tile, R *columns, R *sums) {
@@ -100,7 +89,7 @@ static void softmins_rows(const mgn_cpu_task *task, const softmins_sides *at, co
     int64_t d = task->attributes.cloud.d, m = task->attributes.cloud.m;
     R f[CLOUD_ROWS], coordinates[MGN_CPU_CLOUD_NARROW][CLOUD_ROWS];
     const R *s[CLOUD_ROWS];
-    for (int64_t r = 0; r < CLOUD_ROWS; r++) f[r] = r < used ? cloud_clean(at->f[row + r]) * cloud_log2e : -(R)INFINITY;
+    for (int64_t r = 0; r < CLOUD_ROWS; r++) f[r] = r < used ? at->f[row + r] * cloud_log2e : -(R)INFINITY;
     if (products) {
         for (int64_t r = 0; r < used; r++) f[r] -= cloud_norm(at->x + (row + r) * d, d);
         for (int64_t r = 0; r < CLOUD_ROWS; r++) s[r] = products + MGN_MIN(r, used - 1) * CLOUD_WIDE_COLUMNS;
