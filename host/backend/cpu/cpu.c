@@ -98,7 +98,8 @@ static mgn_status cpu_open(const mgn_device_info *info, mgn_device **device) {
     cpu->f32 = chosen->f32;
     cpu->f64 = chosen->f64;
     /* Threads come from the chunks of a task; a BLAS with its own would make bits depend on their number. */
-    if (openblas_get_num_threads() != 1) openblas_set_num_threads(1); /* which starts its threads again, if they ended */
+    if (openblas_get_num_threads() != 1)
+        openblas_set_num_threads(1); /* which starts its threads again, if they ended */
     *device = &cpu->base;
     return MGN_OK;
 }
@@ -111,15 +112,17 @@ static mgn_status cpu_finish(mgn_device *device) {
 }
 
 static mgn_status memory_create(mgn_device *device, size_t bytes, mgn_memory **memory) {
-    (void)device;
+    /* Large blocks start at a page, and a load from where another block was just stored to waits for that store. */
+    enum { PLACES = 7, STAGGER = 9 * 64 };
     mgn_memory *m = mgn_alloc(1, sizeof *m);
     if (!m) return MGN_ERR_MEMORY;
     m->bytes = bytes;
-    m->data = mgn_alloc_aligned(bytes, 1);
-    if (!m->data) {
+    m->block = mgn_alloc_aligned(bytes + PLACES * STAGGER, 1);
+    if (!m->block) {
         mgn_free(m);
         return MGN_ERR_MEMORY;
     }
+    m->data = m->block + ((mgn_cpu_device *)device)->memories++ % PLACES * STAGGER;
     *memory = m;
     return MGN_OK;
 }
@@ -127,7 +130,7 @@ static mgn_status memory_create(mgn_device *device, size_t bytes, mgn_memory **m
 static void memory_destroy(mgn_device *device, mgn_memory *memory) {
     (void)device;
     if (!memory) return;
-    mgn_free(memory->data);
+    mgn_free(memory->block);
     mgn_free(memory);
 }
 

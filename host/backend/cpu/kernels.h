@@ -109,13 +109,15 @@ extern const mgn_cpu_kernels mgn_cpu_kernels_f32_avx512, mgn_cpu_kernels_f64_avx
 /* The block behind a mgn_memory. */
 struct mgn_memory {
     size_t bytes;
-    unsigned char *data; /* aligned to 64 bytes, never NULL */
+    unsigned char *data;  /* aligned to 64 bytes, never NULL */
+    unsigned char *block; /* what was allocated */
 };
 
 /* The device: which variant serves each real type. */
 typedef struct mgn_cpu_device {
     mgn_device base;
     const mgn_cpu_kernels *f32, *f64; /* f32 also serves copies and gathers of u32 */
+    unsigned memories;                /* made so far */
 } mgn_cpu_device;
 
 /* prepare.c: checks a call and fills its task, all but the scratch pointer. */
