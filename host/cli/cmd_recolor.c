@@ -9,6 +9,7 @@
 #include <mgn/mixture.h>
 
 #include "core/file.h"
+#include "core/parallel.h"
 #include "core/progress.h"
 #include "image/codec.h"
 #include "plots.h"
@@ -24,7 +25,7 @@ typedef struct job {
     size_t first, count; /* of the sources */
     mgn_device *device;
     mgn_matrix from, to;      /* palettes in sRGB; `to` is the command's */
-    mgn_image *source, *mask; /* with --mask only */
+    mgn_image *source, *mask; /* a single source; --mask */
     mgn_model *model;
     mgn_mixture mixture; /* --target gmm */
     mgn_look look;
@@ -48,8 +49,10 @@ static bool show_progress(void *context, const mgn_train_report *report) {
 static mgn_status gather_source(job *j) {
     const recolor_options *o = j->o;
     const char *const *paths = (const char *const *)o->sources + j->first;
-    if (!o->mask_path) return mgn_recolor_gather(paths, j->count, o->common.seed, &j->from);
+    if (j->from.rows) return MGN_OK;
+    if (j->count > 1) return mgn_recolor_gather(paths, j->count, o->common.seed, &j->from);
     MGN_TRY(mgn_image_read(paths[0], &j->source));
+    if (!o->mask_path) return mgn_image_palette(j->source, MGN_RECOLOR_PALETTE, o->common.seed, &j->from);
     MGN_TRY(mgn_mask_read(o->mask_path, j->source, &j->mask));
     return mgn_mask_palette(j->source, j->mask, o->common.seed, &j->from);
 }
@@ -85,7 +88,7 @@ static mgn_status learn(job *j) {
     j->look = o->look;
     if (status == MGN_OK) status = mgn_look_measure(j->model, j->device, j->from.values, j->from.rows, &j->look);
     if (status == MGN_OK) status = mgn_look_map(j->model, j->device, &j->look, &j->map);
-    if (status == MGN_OK) status = mgn_recolor_measure_palettes(j->map, &j->from, &j->to, o->common.seed, &j->figures);
+    if (status == MGN_OK) status = mgn_recolor_measure_palettes(j->map, &j->from, &j->to, &j->figures);
     return status;
 }
 
@@ -162,10 +165,11 @@ static mgn_status prepare_picture(job *j, size_t i, const mgn_image *finished, m
     const recolor_options *o = j->o;
     const mgn_image_write_options options = {.quality = o->quality};
     size_t width = 0, height = 0;
-    if (finished) {
-        MGN_TRY(mgn_image_prepare(finished, o->outputs[i], &options, output));
-        width = finished->width;
-        height = finished->height;
+    if (j->source) {
+        MGN_TRY(finished ? mgn_image_prepare(finished, o->outputs[i], &options, output)
+                         : mgn_recolor_prepare_image(j->map, j->source, o->outputs[i], &options, output));
+        width = j->source->width;
+        height = j->source->height;
     } else {
         MGN_TRY(mgn_recolor_prepare(j->map, o->sources[i], o->outputs[i], &options, &width, &height, output));
     }
@@ -320,6 +324,7 @@ static void print_film_line(const recolor_options *o) {
 
 /* ---- the command ---- */
 
+/* All but the target's palette, which is the command's. */
 static void clean_up(job *j) {
     mgn_map_destroy(j->map);
     mgn_model_destroy(j->model);
@@ -327,6 +332,7 @@ static void clean_up(job *j) {
     mgn_image_destroy(j->mask);
     mgn_image_destroy(j->source);
     mgn_matrix_free(&j->from);
+    *j = (job){0};
 }
 
 static mgn_status run_job(job *j, cJSON *reports, cli_table *table) {
@@ -337,27 +343,51 @@ static mgn_status run_job(job *j, cJSON *reports, cli_table *table) {
     if (status == MGN_OK && j->o->dry_run && !j->o->common.json) status = show_palettes(j);
     if (status == MGN_OK && reports) cJSON_AddItemToArray(reports, report_json(j));
     if (status == MGN_OK && table) report_row(j, table);
-    clean_up(j);
     return status;
 }
 
-static mgn_status run_jobs(const recolor_options *o, mgn_device *device, const mgn_matrix *target, size_t *written) {
+/* The first source and the targets are read at once: a file is one thread's work. */
+typedef struct reading {
+    job *first;
+    mgn_status status[2];
+    char sentences[2][1024]; /* of what failed: sentences belong to threads */
+} reading;
+
+static void read_part(void *context, int64_t part, int thread) {
+    reading *r = context;
+    job *j = r->first;
+    (void)thread;
+    r->status[part] = part == 0 ? gather_source(j)
+                                : mgn_recolor_gather((const char *const *)j->o->targets, j->o->target_count,
+                                                     j->o->common.seed, &j->to);
+    if (r->status[part] != MGN_OK) snprintf(r->sentences[part], sizeof r->sentences[part], "%s", mgn_last_error());
+}
+
+static mgn_status read_first(job *first) {
+    reading r = {.first = first};
+    mgn_parallel(mgn_threads(), 2, read_part, &r);
+    for (int part = 1; part >= 0; part--)
+        if (r.status[part] != MGN_OK) return mgn_fail(r.status[part], "%s", r.sentences[part]);
+    return MGN_OK;
+}
+
+static mgn_status run_jobs(const recolor_options *o, mgn_device *device, size_t *written) {
     const size_t jobs = o->each ? o->source_count : 1;
     cJSON *reports = o->common.json ? cJSON_CreateArray() : NULL;
     cli_table *table = o->common.json
                            ? NULL
                            : cli_table_create("source|>loss (KL)|>transport cost|>affine optimum|>sliced W2^2 "
                                               "before|>after|>learning|>applying|device");
-    mgn_status status = MGN_OK;
+    job j = {.o = o, .count = o->each ? 1 : o->source_count, .device = device, .written = written};
+    mgn_status status = read_first(&j);
+    mgn_matrix target = j.to;
     for (size_t i = 0; i < jobs && status == MGN_OK; i++) {
-        job j = {.o = o,
-                 .first = i,
-                 .count = o->each ? 1 : o->source_count,
-                 .device = device,
-                 .to = *target,
-                 .written = written};
+        if (i > 0) j = (job){.o = o, .first = i, .count = 1, .device = device, .to = target, .written = written};
         status = run_job(&j, reports, table);
+        clean_up(&j);
     }
+    clean_up(&j);
+    mgn_matrix_free(&target);
     if (status == MGN_OK && table) status = cli_table_print(table);
     if (status == MGN_OK && reports) {
         status = cli_print_json(jobs == 1 ? cJSON_DetachItemFromArray(reports, 0) : reports);
@@ -370,20 +400,17 @@ static mgn_status run_jobs(const recolor_options *o, mgn_device *device, const m
 mgn_status cmd_recolor(const cli_command *command, int argc, char **argv) {
     recolor_options o;
     mgn_device *device = NULL;
-    mgn_matrix target = {0};
     size_t written = 0;
     mgn_status status = recolor_options_read(command, argc, argv, &o);
     if (status == MGN_OK && !o.common.help) {
-        status = mgn_recolor_gather((const char *const *)o.targets, o.target_count, o.common.seed, &target);
-        if (status == MGN_OK) status = cli_open_device(&o.common, &device);
-        if (status == MGN_OK) status = run_jobs(&o, device, &target, &written);
+        status = cli_open_device(&o.common, &device);
+        if (status == MGN_OK) status = run_jobs(&o, device, &written);
         if (status == MGN_OK) print_film_line(&o);
         if (status == MGN_ERR_INTERRUPTED)
             status = written
                          ? mgn_fail(status, "interrupted; %zu of %zu pictures were written", written, o.source_count)
                          : mgn_fail(status, "interrupted; nothing was written");
     }
-    mgn_matrix_free(&target);
     if (device) mgn_device_close(device);
     recolor_options_free(&o);
     return status;

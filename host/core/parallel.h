@@ -12,7 +12,7 @@
 typedef void mgn_chunk_function(void *context, int64_t chunk, int thread);
 
 /* Runs chunks 0 .. chunks-1, each once, in no particular order, on up to `threads` threads including the caller; returns
- * when all are done. Chunks must not call it again; another thread's call meanwhile runs on that thread alone. */
+ * when all are done. A chunk's own call, and another thread's meanwhile, run on the thread that makes them, alone. */
 void mgn_parallel(int threads, int64_t chunks, mgn_chunk_function *function, void *context);
 
 /* Whether this thread works off its chunks alone: for one that is itself one of several busy ones, where workers would

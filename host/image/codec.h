@@ -127,6 +127,10 @@ mgn_status mgn_image_stream(const char *source, const char *target, const mgn_im
                             mgn_band_function *change, void *const contexts[2], size_t *width, size_t *height,
                             mgn_output_file **written);
 
+/* The same from a picture in memory, which stays as it is; 8-bit colour to JPEG only. */
+mgn_status mgn_image_stream_from(const mgn_image *source, const char *target, const mgn_image_write_options *options,
+                                 mgn_band_function *change, void *const contexts[2], mgn_output_file **written);
+
 /* Checks a header's size against MGN_IMAGE_MAX_PIXELS. */
 mgn_status mgn_image_check_size(const char *name, size_t width, size_t height);
 

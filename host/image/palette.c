@@ -6,7 +6,7 @@
 #include "core/core.h"
 #include "core/random.h"
 
-enum { BAND_PIXELS = 1 << 16, SAMPLE_STREAM = 0x70616c };
+enum { SAMPLE_STREAM = 0x70616c };
 
 /* ---- transparency ---- */
 
@@ -33,49 +33,41 @@ static int64_t rank_of(int64_t i, int64_t rows, int64_t visible, uint64_t seed) 
     return MGN_MIN((int64_t)(place * (double)visible), visible - 1);
 }
 
-/* Where the walk through the picture is. */
-typedef struct walk {
-    int64_t visible, seen; /* visible pixels in all, and so far */
-    int64_t row;           /* the next row to fill */
-    uint64_t seed;
-} walk;
-
-static void take_band(const mgn_image *image, size_t first_row, size_t rows, const float *rgb, walk *w,
-                      mgn_matrix *palette) {
-    const size_t begin = first_row * image->width, count = rows * image->width;
-    int64_t next = w->row < palette->rows ? rank_of(w->row, palette->rows, w->visible, w->seed) : INT64_MAX;
-    for (size_t i = 0; i < count && w->row < palette->rows; i++) {
-        if (!is_visible(image, begin + i)) continue;
-        while (next == w->seen && w->row < palette->rows) {
-            float *to = palette->values + 3 * w->row++;
-            for (size_t j = 0; j < 3; j++) to[j] = rgb[3 * i + j];
-            next = rank_of(w->row, palette->rows, w->visible, w->seed);
-        }
-        w->seen++;
+static void colour_of(const mgn_image *image, size_t pixel, float rgb[3]) {
+    const size_t channels = (size_t)image->channels, step = channels >= 3;
+    for (size_t j = 0; j < 3; j++) {
+        const size_t at = pixel * channels + j * step;
+        rgb[j] = image->depth == 8 ? (float)((const uint8_t *)image->pixels)[at] / 255.0f
+                                   : (float)((const uint16_t *)image->pixels)[at] / 65535.0f;
     }
 }
 
-static mgn_status fill(const mgn_image *image, walk *w, mgn_matrix *palette) {
-    const size_t band = MGN_MAX((size_t)1, (size_t)BAND_PIXELS / image->width);
-    float *rgb = mgn_alloc(band * image->width, 3 * sizeof *rgb);
-    if (!rgb) return MGN_ERR_MEMORY;
-    mgn_status status = MGN_OK;
-    for (size_t y = 0; status == MGN_OK && y < image->height; y += band) {
-        const size_t rows = MGN_MIN(band, image->height - y);
-        mgn_image_rows_to_rgb(image, y, rows, rgb);
-        take_band(image, y, rows, rgb, w, palette);
-        if (mgn_interrupted()) status = mgn_fail(MGN_ERR_INTERRUPTED, "interrupted while the colours were read");
+/* The ranks of an opaque picture are its pixels; others are walked through. */
+static mgn_status fill(const mgn_image *image, int64_t visible, uint64_t seed, mgn_matrix *palette) {
+    enum { BETWEEN_QUESTIONS = 1 << 20 };
+    const bool opaque = image->channels % 2 != 0;
+    if (opaque && palette->rows == visible) {
+        mgn_image_to_rgb(image, palette->values);
+        return MGN_OK;
     }
-    mgn_free(rgb);
-    return status;
+    int64_t pixel = -1, seen = -1; /* the newest visible pixel, and its rank */
+    for (int64_t row = 0; row < palette->rows; row++) {
+        const int64_t rank = rank_of(row, palette->rows, visible, seed);
+        if (opaque) pixel = rank;
+        while (!opaque && seen < rank) seen += is_visible(image, (size_t)++pixel);
+        colour_of(image, (size_t)pixel, palette->values + 3 * row);
+        if (row % BETWEEN_QUESTIONS == 0 && mgn_interrupted())
+            return mgn_fail(MGN_ERR_INTERRUPTED, "interrupted while the colours were read");
+    }
+    return MGN_OK;
 }
 
 mgn_status mgn_image_palette(const mgn_image *image, int64_t most, uint64_t seed, mgn_matrix *palette) {
-    walk w = {.visible = count_visible(image), .seed = seed};
-    if (w.visible == 0) return mgn_fail(MGN_ERR_ARGUMENT, "the picture is fully transparent: it has no visible colour");
+    const int64_t visible = count_visible(image);
+    if (visible == 0) return mgn_fail(MGN_ERR_ARGUMENT, "the picture is fully transparent: it has no visible colour");
     mgn_matrix made = {0};
-    MGN_TRY(mgn_matrix_create(most > 0 ? MGN_MIN(most, w.visible) : w.visible, 3, &made));
-    const mgn_status status = fill(image, &w, &made);
+    MGN_TRY(mgn_matrix_create(most > 0 ? MGN_MIN(most, visible) : visible, 3, &made));
+    const mgn_status status = fill(image, visible, seed, &made);
     if (status == MGN_OK)
         *palette = made;
     else

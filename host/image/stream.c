@@ -159,7 +159,30 @@ static mgn_status run_to(stream *s, const char *target, const mgn_image_write_op
     return status;
 }
 
-/* Only what needs no second look at its pixels: an 8-bit colour JPEG that becomes a JPEG. */
+/* A picture in memory as a decoder. */
+typedef struct memory_decoder {
+    mgn_decoder face;
+    const mgn_image *image;
+    size_t row;
+} memory_decoder;
+
+static mgn_status copy_rows(mgn_decoder *decoder, size_t count, unsigned char *pixels) {
+    memory_decoder *d = (memory_decoder *)decoder;
+    const size_t row_bytes = mgn_image_row_bytes(d->image);
+    memcpy(pixels, (const unsigned char *)d->image->pixels + d->row * row_bytes, count * row_bytes);
+    d->row += count;
+    return MGN_OK;
+}
+
+static mgn_status finish_copying(mgn_decoder *decoder, mgn_image *image) {
+    (void)decoder;
+    (void)image;
+    return MGN_OK;
+}
+
+static void close_nothing(mgn_decoder *decoder) { (void)decoder; }
+
+/* Only what needs no second look at its pixels: 8-bit colour that becomes a JPEG. */
 static bool can_stream(const mgn_image *header, const char *target) {
     mgn_image_format format;
     return header->channels == 3 && header->depth == 8 && mgn_image_format_of(target, &format) == MGN_OK &&
@@ -177,28 +200,54 @@ static mgn_status stream_bytes(stream *s, const unsigned char *bytes, size_t siz
     return run_to(s, target, options, written);
 }
 
+static void set_up(stream *s, mgn_band_function *change, void *const contexts[2], mgn_image *header) {
+    *s = (stream){.header = header, .change = change, .contexts = {contexts[0], contexts[1]}};
+    pthread_mutex_init(&s->lock, NULL);
+    pthread_mutex_init(&s->changing, NULL);
+    pthread_cond_init(&s->moved, NULL);
+}
+
+static void tear_down(stream *s) {
+    if (s->decoder) s->decoder->close(s->decoder);
+    pthread_cond_destroy(&s->moved);
+    pthread_mutex_destroy(&s->changing);
+    pthread_mutex_destroy(&s->lock);
+}
+
 mgn_status mgn_image_stream(const char *source, const char *target, const mgn_image_write_options *given,
                             mgn_band_function *change, void *const contexts[2], size_t *width, size_t *height,
                             mgn_output_file **written) {
     unsigned char *bytes = NULL;
     size_t size = 0;
     mgn_image_write_options options;
+    mgn_image header = {.orientation = 1};
+    stream s;
     *written = NULL;
     MGN_TRY(mgn_image_check_options(given, &options));
     MGN_TRY(mgn_file_read(source, MGN_IMAGE_MAX_FILE, &bytes, &size));
-    mgn_image header = {.orientation = 1};
-    stream s = {.header = &header, .change = change, .contexts = {contexts[0], contexts[1]}};
-    pthread_mutex_init(&s.lock, NULL);
-    pthread_mutex_init(&s.changing, NULL);
-    pthread_cond_init(&s.moved, NULL);
+    set_up(&s, change, contexts, &header);
     mgn_status status = stream_bytes(&s, bytes, size, source, target, &options, written);
-    if (s.decoder) s.decoder->close(s.decoder);
+    tear_down(&s);
     *width = header.width;
     *height = header.height;
     mgn_metadata_destroy(header.metadata);
-    pthread_cond_destroy(&s.moved);
-    pthread_mutex_destroy(&s.changing);
-    pthread_mutex_destroy(&s.lock);
     mgn_free(bytes);
+    return status;
+}
+
+mgn_status mgn_image_stream_from(const mgn_image *source, const char *target, const mgn_image_write_options *given,
+                                 mgn_band_function *change, void *const contexts[2], mgn_output_file **written) {
+    mgn_image_write_options options;
+    mgn_image header = *source;
+    memory_decoder decoder = {.face = {.rows = copy_rows, .finish = finish_copying, .close = close_nothing},
+                              .image = source};
+    stream s;
+    *written = NULL;
+    MGN_TRY(mgn_image_check_options(given, &options));
+    if (!can_stream(source, target)) return MGN_OK;
+    set_up(&s, change, contexts, &header);
+    s.decoder = &decoder.face;
+    const mgn_status status = run_to(&s, target, &options, written);
+    tear_down(&s);
     return status;
 }

@@ -107,6 +107,22 @@ mgn_status mgn_recolor_prepare(mgn_map *map, const char *source, const char *tar
     return *written ? MGN_OK : whole_file(map, source, target, options, width, height, written);
 }
 
+mgn_status mgn_recolor_prepare_image(mgn_map *map, const mgn_image *source, const char *target,
+                                     const mgn_image_write_options *options, mgn_output_file **written) {
+    mgn_map *twin = NULL;
+    mgn_image *after = NULL;
+    MGN_TRY(mgn_check_colour_dimension(mgn_map_dimension(map)));
+    MGN_TRY(check_finite(map));
+    MGN_TRY(mgn_map_twin(map, &twin));
+    mgn_status status = mgn_image_stream_from(source, target, options, map_band, (void *const[]){map, twin}, written);
+    mgn_map_destroy(twin);
+    if (status != MGN_OK || *written) return status;
+    MGN_TRY(mgn_recolor_apply(map, source, &after));
+    status = mgn_image_prepare(after, target, options, written);
+    mgn_image_destroy(after);
+    return status;
+}
+
 mgn_status mgn_recolor_file(mgn_map *map, const char *source, const char *target,
                             const mgn_image_write_options *options, size_t *width, size_t *height) {
     mgn_output_file *output = NULL;

@@ -3,8 +3,6 @@
 
 #include <mgn/ot.h>
 
-enum { SLICED_PIXELS = 1 << 16, DIRECTIONS = 256 };
-
 /* As the loss does it: the mapped palette's covariance may be singular. */
 static const double widening = 1e-6;
 
@@ -26,30 +24,18 @@ static mgn_status measure_moments(mgn_map *map, const mgn_matrix *source, float 
     return MGN_OK;
 }
 
-static mgn_status measure_slices(mgn_map *map, const mgn_matrix *source, const mgn_matrix *target, uint64_t seed,
-                                 mgn_recolor_quality *quality) {
-    const int64_t n = source->rows, m = target->rows;
-    MGN_TRY(mgn_sliced_w2(source->values, n, target->values, m, 3, DIRECTIONS, seed, &quality->w2_before));
-    MGN_TRY(mgn_map_apply(map, source->values, n, source->values));
-    clip(source->values, 3 * n);
-    return mgn_sliced_w2(source->values, n, target->values, m, 3, DIRECTIONS, seed, &quality->w2_after);
-}
-
-mgn_status mgn_recolor_measure_palettes(mgn_map *map, const mgn_matrix *source, const mgn_matrix *target, uint64_t seed,
+mgn_status mgn_recolor_measure_palettes(mgn_map *map, const mgn_matrix *source, const mgn_matrix *target,
                                         mgn_recolor_quality *quality) {
-    mgn_matrix few = {0}, aims = {0}, mapped = {0};
+    mgn_matrix mapped = {0};
     mgn_recolor_quality made = {0};
     mgn_colour_gaussian gaussian;
     mgn_status status = mgn_check_colour_dimension(mgn_map_dimension(map));
     if (status == MGN_OK) status = mgn_palette_gaussian(target, &gaussian);
     if (status == MGN_OK) status = mgn_matrix_create(source->rows, 3, &mapped);
     if (status == MGN_OK) status = measure_moments(map, source, mapped.values, &gaussian, &made);
-    if (status == MGN_OK) status = mgn_palette_sample(source, SLICED_PIXELS, seed + 1, &few);
-    if (status == MGN_OK) status = mgn_palette_sample(target, SLICED_PIXELS, seed + 2, &aims);
-    if (status == MGN_OK) status = measure_slices(map, &few, &aims, seed, &made);
+    if (status == MGN_OK) clip(mapped.values, 3 * mapped.rows);
+    if (status == MGN_OK) status = mgn_palette_slices(source, &mapped, target, &made.w2_before, &made.w2_after);
     if (status == MGN_OK) *quality = made;
-    mgn_matrix_free(&few);
-    mgn_matrix_free(&aims);
     mgn_matrix_free(&mapped);
     return status;
 }
@@ -60,7 +46,7 @@ mgn_status mgn_recolor_measure(mgn_map *map, const mgn_image *source, const mgn_
     mgn_status status = mgn_check_colour_dimension(mgn_map_dimension(map));
     if (status == MGN_OK) status = mgn_image_palette(source, MGN_RECOLOR_PALETTE, seed, &from);
     if (status == MGN_OK) status = mgn_image_palette(target, MGN_RECOLOR_PALETTE, seed, &to);
-    if (status == MGN_OK) status = mgn_recolor_measure_palettes(map, &from, &to, seed, quality);
+    if (status == MGN_OK) status = mgn_recolor_measure_palettes(map, &from, &to, quality);
     mgn_matrix_free(&from);
     mgn_matrix_free(&to);
     return status;

@@ -26,7 +26,7 @@
 #include "ot/ot.h"
 #include "recolor/recolor.h"
 
-enum { BATCHES = 4, BATCH_ROWS = 1024, COPIES = 2, MOST_UNITS = 24 };
+enum { ROWS = 4096, LARGE_BATCH = 1024, SMALL_BATCH = 256, COPIES = 2, MOST_UNITS = 24 };
 enum { DIRECTIONS = 32, PLACES = 5, SHARPNESSES = 2, PER_DIRECTION = 1 + PLACES * SHARPNESSES };
 enum { UNITS = DIRECTIONS * PER_DIRECTION, BLOCKS = 8, NOISE_STREAM = 0x6e6f6973 };
 
@@ -43,7 +43,8 @@ typedef struct dictionary {
 } dictionary;
 
 typedef struct problem {
-    mgn_matrix x, y, from, to; /* matched colours; with noise */
+    mgn_matrix x, y, from, to;              /* matched colours; with noise */
+    mgn_status matched[ROWS / SMALL_BATCH]; /* what became of each batch */
     double A[9], noise;
     dictionary units;
     double *z, *gram;   /* (rows, UNITS) values of the units, a part of the Gram matrix per block */
@@ -63,17 +64,29 @@ static void take(const mgn_matrix *palette, uint64_t seed, mgn_matrix *rows) {
     mgn_colour_dither(rows, seed);
 }
 
+/* Fewer colours at once are matched less exactly: by less than a large noise, which hides it. */
+static int64_t batch_of(const problem *p) { return p->noise > 0.1 ? SMALL_BATCH : LARGE_BATCH; }
+
+static void match_batch(void *context, int64_t batch, int thread) {
+    problem *p = context;
+    const int64_t size = batch_of(p), at = batch * size;
+    (void)thread;
+    p->matched[batch] = mgn_match_rows(p->x.values + 3 * at, p->y.values + 3 * at, MGN_MIN(size, p->x.rows - at), 3);
+}
+
 static mgn_status match(const mgn_matrix *source, const mgn_matrix *target, uint64_t seed, problem *p) {
     mgn_matrix from = {0}, to = {0};
-    mgn_status status = mgn_palette_sample(source, BATCHES * BATCH_ROWS, seed, &from);
-    if (status == MGN_OK) status = mgn_palette_sample(target, BATCHES * BATCH_ROWS, seed + 1, &to);
-    const int64_t rows = MGN_MAX(from.rows, to.rows);
+    mgn_status status = mgn_palette_sample(source, ROWS, seed, &from);
+    if (status == MGN_OK) status = mgn_palette_sample(target, ROWS, seed + 1, &to);
+    const int64_t rows = MGN_MAX(from.rows, to.rows), batches = (rows + batch_of(p) - 1) / batch_of(p);
     if (status == MGN_OK) status = mgn_matrix_create(rows, 3, &p->x);
     if (status == MGN_OK) status = mgn_matrix_create(rows, 3, &p->y);
     if (status == MGN_OK) take(&from, seed, &p->x);
     if (status == MGN_OK) take(&to, seed + 1, &p->y);
-    for (int64_t at = 0; at < rows && status == MGN_OK; at += BATCH_ROWS)
-        status = mgn_match_rows(p->x.values + 3 * at, p->y.values + 3 * at, MGN_MIN(BATCH_ROWS, rows - at), 3);
+    if (status == MGN_OK) mgn_parallel(mgn_threads(), batches, match_batch, p);
+    for (int64_t batch = 0; batch < batches && status == MGN_OK; batch++)
+        if (p->matched[batch] != MGN_OK)
+            status = mgn_fail(p->matched[batch], "colours could not be matched: not finite, or no memory was left");
     mgn_matrix_free(&from);
     mgn_matrix_free(&to);
     return status;
@@ -103,44 +116,32 @@ static mgn_status spread(uint64_t seed, problem *p) {
 
 /* ---- the dictionary ---- */
 
-/* Directions spread evenly over the half sphere, by the golden angle. */
-static void direction(int k, double w[3]) {
-    const double height = 1 - (k + 0.5) / DIRECTIONS, angle = 3.14159265358979323846 * (1 + sqrt(5)) * (k + 0.5);
-    const double radius = sqrt(1 - height * height);
-    w[0] = cos(angle) * radius;
-    w[1] = sin(angle) * radius;
-    w[2] = height;
-}
-
 static int by_value(const void *a, const void *b) {
     const double x = *(const double *)a, y = *(const double *)b;
     return (x > y) - (x < y);
 }
 
 /* Places are quantiles of the palette along the direction: bends where colours are. */
-static mgn_status fill_dictionary(problem *p) {
+static void fill_direction(void *context, int64_t k, int thread) {
+    problem *p = context;
     dictionary *units = &p->units;
     const int64_t rows = p->x.rows;
-    double *along = mgn_alloc((size_t)rows, sizeof *along);
-    if (!along) return MGN_ERR_MEMORY;
-    for (int k = 0, unit = 0; k < DIRECTIONS; k++) {
-        double w[3], sum = 0;
-        direction(k, w);
-        for (int64_t i = 0; i < rows; i++) {
-            const float *x = p->x.values + 3 * i;
-            along[i] = w[0] * (double)x[0] + w[1] * (double)x[1] + w[2] * (double)x[2];
-            sum += along[i];
-        }
-        qsort(along, (size_t)rows, sizeof *along, by_value);
-        for (int i = 0; i < PER_DIRECTION; i++, unit++) {
-            const int place = (i - 1) % PLACES;
-            memcpy(units->w[unit], w, sizeof w);
-            units->B[unit] = i == 0 ? linear : sharpest(p->noise) / (i <= PLACES ? 3 : 1);
-            units->c[unit] = i == 0 ? -sum / (double)rows : -along[(int64_t)((place + 0.5) / PLACES * (double)rows)];
-        }
+    double w[3], sum = 0, along[ROWS];
+    (void)thread;
+    mgn_half_sphere_direction(k, DIRECTIONS, w);
+    for (int64_t i = 0; i < rows; i++) {
+        const float *x = p->x.values + 3 * i;
+        along[i] = w[0] * (double)x[0] + w[1] * (double)x[1] + w[2] * (double)x[2];
+        sum += along[i];
     }
-    mgn_free(along);
-    return MGN_OK;
+    qsort(along, (size_t)rows, sizeof *along, by_value);
+    for (int64_t i = 0; i < PER_DIRECTION; i++) {
+        const int64_t place = (i - 1) % PLACES, unit = k * PER_DIRECTION + i;
+        memcpy(units->w[unit], w, sizeof w);
+        units->B[unit] = i == 0 ? linear : sharpest(p->noise) / (i <= PLACES ? 3 : 1);
+        units->c[unit] =
+            i == 0 ? -sum / (double)rows : -along[(int64_t)(((double)place + 0.5) / PLACES * (double)rows)];
+    }
 }
 
 /* ---- the normal equations ---- */
@@ -272,6 +273,7 @@ static mgn_status learn(const mgn_matrix *source, const mgn_matrix *target, cons
                         problem *p, mgn_model **model) {
     mgn_colour_gaussian from, to;
     double offset[3];
+    p->noise = least_noise * pow(most_noise / least_noise, config->smoothness);
     MGN_TRY(match(source, target, config->seed, p));
     MGN_TRY(mgn_colour_gaussian_of(&p->x, &from));
     MGN_TRY(mgn_colour_gaussian_of(&p->y, &to));
@@ -280,9 +282,8 @@ static mgn_status learn(const mgn_matrix *source, const mgn_matrix *target, cons
         to.covariance[4 * i] += mgn_rounding_variance;
     }
     MGN_TRY(mgn_bures_map(from.mean, from.covariance, to.mean, to.covariance, 3, p->A, offset));
-    p->noise = least_noise * pow(most_noise / least_noise, config->smoothness);
     MGN_TRY(spread(config->seed, p));
-    MGN_TRY(fill_dictionary(p));
+    mgn_parallel(mgn_threads(), DIRECTIONS, fill_direction, p);
     MGN_TRY(solve(p));
     return make_model(p, model);
 }

@@ -31,6 +31,13 @@ mgn_status mgn_palette_gaussian(const mgn_matrix *target, mgn_colour_gaussian *g
 /* The same of a picture: all of its pixels, 2^24 at most. */
 mgn_status mgn_target_gaussian(const mgn_image *target, uint64_t seed, mgn_colour_gaussian *gaussian);
 
+/* Unit vector k of `count` that are spread evenly over the half sphere, by the golden angle. */
+void mgn_half_sphere_direction(int64_t k, int64_t count, double w[3]);
+/* Squared sliced distances of the target's palette to the source's, and to what became of that; colours in [0, 1]
+ * (slices.c). Errors: INTERRUPTED. */
+mgn_status mgn_palette_slices(const mgn_matrix *source, const mgn_matrix *mapped, const mgn_matrix *target,
+                              double *before, double *after);
+
 /* Puts colours at random places between the levels of 8 bits: equal ones would leave assignments without an order, and
  * mixtures with atoms. */
 void mgn_colour_dither(mgn_matrix *palette, uint64_t seed);
@@ -63,6 +70,10 @@ mgn_status mgn_mask_blend(const mgn_image *before, const mgn_image *mask, mgn_im
 mgn_status mgn_recolor_prepare(mgn_map *map, const char *source, const char *target,
                                const mgn_image_write_options *options, size_t *width, size_t *height,
                                mgn_output_file **written);
+
+/* The same for a picture in memory. */
+mgn_status mgn_recolor_prepare_image(mgn_map *map, const mgn_image *source, const char *target,
+                                     const mgn_image_write_options *options, mgn_output_file **written);
 
 /* mgn_look_save up to the commit. */
 mgn_status mgn_look_prepare(const mgn_model *model, const mgn_look *look, const char *path, mgn_output_file **written);

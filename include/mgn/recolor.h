@@ -31,7 +31,7 @@ typedef struct mgn_recolor_config {
     void *context;
 } mgn_recolor_config;
 
-enum { MGN_RECOLOR_SAMPLE = 65536, MGN_RECOLOR_PALETTE = 1 << 20 };
+enum { MGN_RECOLOR_SAMPLE = 65536, MGN_RECOLOR_PALETTE = 1 << 17 };
 
 /** Learns a map from the source's palette to the target's.
  *  Gaussian target: the image of the palette has the target's mean and covariance, by the Kullback-Leibler divergence of
@@ -58,18 +58,18 @@ typedef struct mgn_recolor_quality {
     double loss;      /**< KL of the mapped source palette's Gaussian to the target's, in nats */
     double cost;      /**< E |x - g(x)|^2 over the source palette: the map itself, not clipped to [0, 1] */
     double bures;     /**< the least cost of a map that reaches the target's mean and covariance exactly */
-    double w2_before; /**< squared sliced Wasserstein distance of the two palettes, 256 directions */
+    double w2_before; /**< squared sliced Wasserstein distance of the two palettes, over evenly spread directions */
     double w2_after;  /**< the same after the map, colours clipped to [0, 1] as in a picture */
     int64_t pixels;   /**< source pixels that loss and cost were measured on */
 } mgn_recolor_quality;
 
-/** Measures on up to MGN_RECOLOR_PALETTE colours of each picture (sliced distances: 65536).
+/** Measures on up to MGN_RECOLOR_PALETTE colours of each picture.
  *  Errors: ARGUMENT (a map that is not of d = 3, a target of a single colour), NUMERIC. */
 MGN_API mgn_status mgn_recolor_measure(mgn_map *map, const mgn_image *source, const mgn_image *target, uint64_t seed,
                                        mgn_recolor_quality *quality);
-/** The same on palettes (n, 3) and (m, 3), all of them but for the sliced distances. */
+/** The same on palettes (n, 3) and (m, 3), all of them. */
 MGN_API mgn_status mgn_recolor_measure_palettes(mgn_map *map, const mgn_matrix *source, const mgn_matrix *target,
-                                                uint64_t seed, mgn_recolor_quality *quality);
+                                                mgn_recolor_quality *quality);
 
 /** A picture with every colour mapped: g exactly, clipped to [0, 1] and rounded. Alpha, depth, orientation and metadata
  *  are the source's; a grey picture becomes RGB when the result has colour. The caller destroys `result`.
