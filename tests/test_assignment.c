@@ -9,6 +9,7 @@
 #include <mgn/ot.h>
 
 #include "core/core.h"
+#include "ot/ot.h"
 
 static double cost_of(const float *x, const float *y, int64_t n, int64_t d, const int64_t *permutation) {
     long double sum = 0;
@@ -216,10 +217,44 @@ START_TEST(bad_input_is_refused) {
 }
 END_TEST
 
+/* Rows put beside their partners cost as little as the optimal assignment; ties and single points too. */
+START_TEST(matched_rows_are_optimal) {
+    static const int64_t sizes[] = {1, 2, 7, 16, 93, 256, 1000, 1025};
+    mgn_test_random random = MGN_TEST_RANDOM();
+    for (size_t s = 0; s < MGN_COUNT(sizes); s++)
+        for (int64_t d = 1; d <= 3; d += 2) {
+            const int64_t n = sizes[s];
+            const bool ties = s % 2 == 1; /* few different values */
+            float *x = malloc((size_t)(n * d) * sizeof *x), *y = malloc((size_t)(n * d) * sizeof *y);
+            double best, cost = 0, sums[2] = {0};
+            for (int64_t i = 0; i < n * d; i++) {
+                x[i] = ties ? (float)(mgn_test_bits(&random) % 4) : (float)mgn_test_uniform(&random, 0, 1);
+                y[i] = ties ? (float)(mgn_test_bits(&random) % 4) : (float)mgn_test_uniform(&random, 0.2, 2);
+                sums[0] += (double)y[i] * (double)y[i];
+            }
+            MGN_ASSERT_OK(mgn_assignment_w2(x, y, n, d, NULL, &best));
+            MGN_ASSERT_OK(mgn_match_rows(x, y, n, d));
+            for (int64_t i = 0; i < n * d; i++) {
+                const double e = (double)x[i] - (double)y[i];
+                cost += e * e / (double)n;
+                sums[1] += (double)y[i] * (double)y[i];
+            }
+            ck_assert_msg(fabs(cost - best) <= 1e-5 * (best + 0.01), "n %lld, d %lld: %.9g, not %.9g", (long long)n,
+                          (long long)d, cost, best);
+            ck_assert_double_eq_tol(sums[0], sums[1], 1e-6 * sums[0] + 1e-9); /* the same rows */
+            free(x);
+            free(y);
+        }
+    float bad[6] = {0, 0, 0, NAN, 0, 0}, good[6] = {0};
+    MGN_ASSERT_FAILS(mgn_match_rows(bad, good, 2, 3), MGN_ERR_NUMERIC, "not finite");
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("assignment");
     TCase *tests = tcase_create("assignment");
     tcase_add_test(tests, small_clouds_match_brute_force);
+    tcase_add_test(tests, matched_rows_are_optimal);
     tcase_add_test(tests, gradients_of_convex_functions_are_found);
     tcase_add_test(tests, one_dimension_is_sorting);
     tcase_add_test(tests, equal_points_are_no_trouble);

@@ -42,12 +42,15 @@ typedef struct dictionary {
     double w[UNITS][3], B[UNITS], c[UNITS];
 } dictionary;
 
+typedef struct block_sums block_sums;
+
 typedef struct problem {
     mgn_matrix x, y, from, to;              /* matched colours; with noise */
     mgn_status matched[ROWS / SMALL_BATCH]; /* what became of each batch */
     double A[9], noise;
     dictionary units;
     double *z, *gram;   /* (rows, UNITS) values of the units, a part of the Gram matrix per block */
+    block_sums *sums;   /* (BLOCKS) */
     double *moment, *a; /* (UNITS) */
     double mean_z[UNITS], mean_y[3];
 } problem;
@@ -150,52 +153,61 @@ static void fill_direction(void *context, int64_t k, int thread) {
 static double unit_value(const dictionary *units, int unit, const float *x) {
     const double *w = units->w[unit], B = units->B[unit];
     const double z = B * (w[0] * (double)x[0] + w[1] * (double)x[1] + w[2] * (double)x[2] + units->c[unit]);
-    return 2 / B * tanh(z / 2);
+    return 2 / B - 4 / B / (1 + exp(z)); /* 2 / B tanh(z / 2) */
 }
+
+/* Sums over a block's rows. */
+struct block_sums {
+    double z[UNITS], y[3], products[UNITS][3];
+};
 
 static void fill_block(void *context, int64_t block, int thread) {
     problem *p = context;
+    block_sums *sums = &p->sums[block];
     (void)thread;
     const int64_t first = mgn_part_start(p->from.rows, block, BLOCKS),
                   end = mgn_part_start(p->from.rows, block + 1, BLOCKS);
-    for (int64_t i = first; i < end; i++)
-        for (int k = 0; k < UNITS; k++) p->z[i * UNITS + k] = unit_value(&p->units, k, p->from.values + 3 * i);
+    for (int64_t i = first; i < end; i++) {
+        for (int k = 0; k < UNITS; k++) {
+            p->z[i * UNITS + k] = unit_value(&p->units, k, p->from.values + 3 * i);
+            sums->z[k] += p->z[i * UNITS + k];
+        }
+        for (int64_t j = 0; j < 3; j++) sums->y[j] += (double)p->to.values[3 * i + j];
+    }
 }
 
-/* Upper triangles of (Z - mean)^T (Z - mean) over a block's rows. */
+/* Upper triangles of (Z - mean)^T (Z - mean) over a block's rows, and the products with their images. */
 static void add_block(void *context, int64_t block, int thread) {
     problem *p = context;
+    block_sums *sums = &p->sums[block];
     (void)thread;
     const int64_t first = mgn_part_start(p->from.rows, block, BLOCKS),
                   end = mgn_part_start(p->from.rows, block + 1, BLOCKS);
-    for (int64_t i = first; i < end; i++)
-        for (int k = 0; k < UNITS; k++) p->z[i * UNITS + k] -= p->mean_z[k];
+    for (int64_t i = first; i < end; i++) {
+        double y[3];
+        for (int64_t j = 0; j < 3; j++) y[j] = (double)p->to.values[3 * i + j] - p->mean_y[j];
+        for (int k = 0; k < UNITS; k++) {
+            const double z = p->z[i * UNITS + k] -= p->mean_z[k];
+            for (int j = 0; j < 3; j++) sums->products[k][j] += z * y[j];
+        }
+    }
     cblas_dsyrk(CblasRowMajor, CblasUpper, CblasTrans, UNITS, (int)(end - first), 1, p->z + first * UNITS, UNITS, 0,
                 p->gram + block * UNITS * UNITS, UNITS);
 }
 
 static void find_means(problem *p) {
-    const int64_t rows = p->from.rows;
-    memset(p->mean_z, 0, sizeof p->mean_z);
-    memset(p->mean_y, 0, sizeof p->mean_y);
-    for (int64_t i = 0; i < rows; i++) {
-        for (int k = 0; k < UNITS; k++) p->mean_z[k] += p->z[i * UNITS + k];
-        for (size_t j = 0; j < 3; j++) p->mean_y[j] += (double)p->to.values[3 * (size_t)i + j];
+    for (int block = 0; block < BLOCKS; block++) {
+        for (int k = 0; k < UNITS; k++) p->mean_z[k] += p->sums[block].z[k] / (double)p->from.rows;
+        for (int j = 0; j < 3; j++) p->mean_y[j] += p->sums[block].y[j] / (double)p->from.rows;
     }
-    for (int k = 0; k < UNITS; k++) p->mean_z[k] /= (double)rows;
-    for (size_t j = 0; j < 3; j++) p->mean_y[j] /= (double)rows;
 }
 
 /* m_k = sum over rows of (z_k - mean) w_k (y - mean). */
 static void find_moments(problem *p) {
-    double products[UNITS][3] = {0};
-    for (int64_t i = 0; i < p->from.rows; i++)
-        for (int k = 0; k < UNITS; k++)
-            for (size_t j = 0; j < 3; j++)
-                products[k][j] += p->z[i * UNITS + k] * ((double)p->to.values[3 * i + (int64_t)j] - p->mean_y[j]);
     for (int k = 0; k < UNITS; k++) {
-        const double *w = p->units.w[k];
-        p->moment[k] = w[0] * products[k][0] + w[1] * products[k][1] + w[2] * products[k][2];
+        p->moment[k] = 0;
+        for (int block = 0; block < BLOCKS; block++)
+            for (int j = 0; j < 3; j++) p->moment[k] += p->units.w[k][j] * p->sums[block].products[k][j];
     }
 }
 
@@ -217,9 +229,10 @@ static void find_gram(problem *p) {
 static mgn_status solve(problem *p) {
     p->z = mgn_alloc((size_t)p->from.rows, UNITS * sizeof *p->z);
     p->gram = mgn_alloc((size_t)BLOCKS * UNITS, UNITS * sizeof *p->gram);
+    p->sums = mgn_alloc(BLOCKS, sizeof *p->sums);
     p->moment = mgn_alloc(UNITS, sizeof *p->moment);
     p->a = mgn_alloc(UNITS, sizeof *p->a);
-    if (!p->z || !p->gram || !p->moment || !p->a) return MGN_ERR_MEMORY;
+    if (!p->z || !p->gram || !p->sums || !p->moment || !p->a) return MGN_ERR_MEMORY;
     const int threads = mgn_threads();
     mgn_parallel(threads, BLOCKS, fill_block, p);
     find_means(p);
@@ -300,6 +313,7 @@ mgn_status mgn_recolor_learn_pixels(const mgn_matrix *source, const mgn_matrix *
     for (size_t i = 0; i < MGN_COUNT(matrices); i++) mgn_matrix_free(matrices[i]);
     mgn_free(p->z);
     mgn_free(p->gram);
+    mgn_free(p->sums);
     mgn_free(p->moment);
     mgn_free(p->a);
     mgn_free(p);
