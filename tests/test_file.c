@@ -29,6 +29,7 @@ START_TEST(file_read_refuses_with_a_sentence) {
     mgn_test_write_file(mgn_test_path("ten"), "0123456789", 10);
     MGN_ASSERT_FAILS(mgn_file_read(mgn_test_path("absent"), 100, &bytes, &size), MGN_ERR_IO, "does not exist");
     MGN_ASSERT_FAILS(mgn_file_read("/tmp", 100, &bytes, &size), MGN_ERR_IO, "is a directory");
+    MGN_ASSERT_FAILS(mgn_file_read("/dev/zero", SIZE_MAX, &bytes, &size), MGN_ERR_IO, "/dev/zero is a device");
     MGN_ASSERT_FAILS(mgn_file_read(mgn_test_path("empty"), 100, &bytes, &size), MGN_ERR_IO, "is empty");
     MGN_ASSERT_FAILS(mgn_file_read(mgn_test_path("ten"), 9, &bytes, &size), MGN_ERR_IO, "larger than the 9 bytes");
     ck_assert_ptr_null(bytes);

@@ -157,8 +157,8 @@ static void sum_with_fresh_handle(void) {
 }
 
 /* Damages the file at `path`: 0 truncated, 1 a bit of the binary, 2 a bit of the key, 3 longer, 4 of another version,
- * 5 empty, 6 a huge length. */
-enum { DAMAGES = 7 };
+ * 5 empty, 6 a huge length, 7 others may have written it, 8 a link to such a file. */
+enum { DAMAGES = 9 };
 static void damage(const char *path, int how) {
     size_t count = 0;
     char *bytes = mgn_test_read_file(path, &count);
@@ -169,6 +169,12 @@ static void damage(const char *path, int how) {
     if (how == 4) longer[6] = '0';
     if (how == 6) memset(longer + 16, 0x7f, 8);
     mgn_test_write_file(path, longer, how == 0 ? count / 2 : how == 3 ? count + 1 : how == 5 ? 0 : count);
+    if (how == 7) ck_assert_int_eq(chmod(path, 0620), 0);
+    if (how == 8) {
+        const char *moved = mgn_test_path("moved");
+        ck_assert_int_eq(rename(path, moved), 0);
+        ck_assert_int_eq(symlink(moved, path), 0);
+    }
     free(bytes);
     free(longer);
 }

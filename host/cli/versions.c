@@ -10,6 +10,7 @@
 #include <lapacke.h>
 #include <omp.h>
 #include <spng.h>
+#include <zlib.h>
 
 #include "cli.h"
 #include "versions.h"
@@ -60,6 +61,7 @@ void cli_find_versions(cli_versions *versions) {
         {"libjpeg", TEXT(JPEG_LIB_VERSION)},
 #endif
         {"libspng", spng_version_string()},
+        {"zlib", zlibVersion()},
         {"cJSON", cJSON_Version()},
         {"Random123", "(headers)"},
         {"compiler", __VERSION__},

@@ -38,6 +38,12 @@ static mgn_status open_for_reading(const char *path, int *descriptor, struct sta
     return MGN_OK;
 }
 
+/* Devices have no end, or none that their size tells; of a terminal it is the line that ends it. */
+static mgn_status refuse_device(int descriptor, const char *path, const struct stat *about) {
+    if (!S_ISBLK(about->st_mode) && (!S_ISCHR(about->st_mode) || isatty(descriptor))) return MGN_OK;
+    return mgn_fail(MGN_ERR_IO, "%s is a device; a file or a pipe was expected", path);
+}
+
 static mgn_status too_large(const char *path, size_t max_bytes) {
     return mgn_fail(MGN_ERR_IO, "%s is larger than the %zu bytes that are accepted here", path, max_bytes);
 }
@@ -85,12 +91,12 @@ mgn_status mgn_file_read(const char *path, size_t max_bytes, unsigned char **byt
     struct stat about;
     if (max_bytes > SIZE_MAX - 1) max_bytes = SIZE_MAX - 1;
     MGN_TRY(open_for_reading(path, &descriptor, &about));
-    mgn_status status;
+    mgn_status status = refuse_device(descriptor, path, &about);
     unsigned char *block = NULL;
     size_t used = 0;
-    if (about.st_size > 0 && (uintmax_t)about.st_size > max_bytes)
+    if (status == MGN_OK && about.st_size > 0 && (uintmax_t)about.st_size > max_bytes)
         status = too_large(path, max_bytes);
-    else
+    else if (status == MGN_OK)
         status = read_all(descriptor, path, (size_t)about.st_size, max_bytes, &block, &used);
     close(descriptor);
     if (status != MGN_OK) return status;
@@ -211,12 +217,15 @@ static mgn_status open_for_writing(mgn_output_file *output, int *descriptor) {
         return mgn_fail(MGN_ERR_IO, "%s cannot be written: %s", output->asked, strerror(errno));
     if (exists && S_ISDIR(about.st_mode))
         return mgn_fail(MGN_ERR_IO, "%s is a directory; the name of a file to write was expected", output->asked);
+    if (exists && S_ISBLK(about.st_mode))
+        return mgn_fail(MGN_ERR_IO, "%s is a disk; the name of a file to write was expected", output->asked);
     if (exists && access(output->target, W_OK) != 0)
         return mgn_fail(MGN_ERR_IO, "%s exists and is protected against writing: %s", output->asked, strerror(errno));
     if (!exists || (S_ISREG(about.st_mode) && !is_device_name(output->target))) {
         MGN_TRY(open_temporary(output, descriptor));
-        /* A replaced file keeps its permissions; where the file system refuses, the usual ones are good enough. */
-        if (exists && fchmod(*descriptor, about.st_mode & 07777) != 0) errno = 0;
+        /* A replaced file keeps its permissions (but never runs as its owner); where the file system refuses, the usual
+         * ones are good enough. */
+        if (exists && fchmod(*descriptor, about.st_mode & 0777) != 0) errno = 0;
         return MGN_OK;
     }
     *descriptor = open(output->target, O_WRONLY | O_APPEND | O_CLOEXEC);

@@ -9,9 +9,9 @@
 
 #include <stdio.h>
 
-/* Reads all of `path` (regular file, pipe or device) into `*bytes`, which mgn_free releases; `*size` >= 1.
+/* Reads all of `path` (regular file, pipe or terminal) into `*bytes`, which mgn_free releases; `*size` >= 1.
  * One zero byte follows the content, so that a text can be parsed as a string. A file that is missing, a directory,
- * unreadable, empty or longer than `max_bytes` is MGN_ERR_IO with its own sentence. */
+ * another device, unreadable, empty or longer than `max_bytes` is MGN_ERR_IO with its own sentence. */
 mgn_status mgn_file_read(const char *path, size_t max_bytes, unsigned char **bytes, size_t *size);
 
 /* A regular file as memory that can only be read; pages come from the disk when they are touched. */
@@ -33,7 +33,7 @@ typedef struct mgn_output_file mgn_output_file;
 /* Starts a file that will be called `path`. Until the commit, `path` is not touched: the bytes go to a temporary with
  * a random name in the same directory. A link is followed: what it points to is replaced, and keeps its permissions.
  * A pipe or a device (/dev/stdout) is written directly. Fails when the directory is missing or closed to us, or
- * `path` is a directory. */
+ * `path` is a directory or a disk. */
 mgn_status mgn_output_open(const char *path, mgn_output_file **output);
 
 /* Appends `size` bytes; a short write is a failure, and so is the commit afterwards. */

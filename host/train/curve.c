@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "core/core.h"
@@ -37,6 +38,14 @@ void mgn_curve_close(mgn_curve *curve) {
 
 static mgn_status failure(const mgn_curve *curve, const char *what) {
     return mgn_fail(MGN_ERR_IO, "the log %s cannot be %s: %s", curve->path, what, strerror(errno));
+}
+
+/* A pipe or device has no lines to go back to, and reading one may never end. */
+static mgn_status check_regular(const mgn_curve *curve) {
+    struct stat about;
+    if (fstat(curve->descriptor, &about) != 0) return failure(curve, "examined");
+    if (S_ISREG(about.st_mode)) return MGN_OK;
+    return mgn_fail(MGN_ERR_IO, "the log %s is no regular file; give it another name", curve->path);
 }
 
 static mgn_status write_all(const mgn_curve *curve, const char *text, size_t size) {
@@ -99,7 +108,8 @@ mgn_status mgn_curve_open(const char *path, int64_t epoch, mgn_curve **curve) {
     mgn_status status = made->path ? MGN_OK : MGN_ERR_MEMORY;
     if (status == MGN_OK) {
         made->descriptor = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | (epoch < 0 ? O_TRUNC : 0), 0666);
-        status = made->descriptor < 0 ? failure(made, "opened") : mgn_curve_cut(made, epoch);
+        status = made->descriptor < 0 ? failure(made, "opened") : check_regular(made);
+        if (status == MGN_OK) status = mgn_curve_cut(made, epoch);
     }
     if (status == MGN_OK)
         *curve = made;

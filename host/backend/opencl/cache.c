@@ -10,7 +10,8 @@
  * File: a header of four words (magic, bytes of the key, bytes of the binary, checksum of key and binary) in the
  * host's byte order, the key, the binary, and nothing after it. A file that is short, long, changed, of another key
  * or of another machine is as good as none: the program is compiled and the file replaced. The checksum finds
- * accidents; somebody who may write to the user's cache can change the user's programs anyway.
+ * accidents only. Against others stands the owner: what is run must be a file of this user (or root) that nobody else
+ * may write to, not reached through a link.
  *
  * Concurrency: a file is written under a temporary name and renamed, so that readers see the old file, the new file
  * or none. Processes that compile the same program at the same time write the same file; the last one stays. */
@@ -104,19 +105,24 @@ static unsigned char *read_body(int file, const file_header *header, const char 
     return body;
 }
 
+/* A regular file that nobody but this user or root can have written. */
+static bool is_own(const struct stat *info) {
+    return S_ISREG(info->st_mode) && (info->st_uid == geteuid() || info->st_uid == 0) &&
+           (info->st_mode & (S_IWGRP | S_IWOTH)) == 0;
+}
+
 unsigned char *mgn_cl_cache_load(const char *key, size_t *bytes) {
     char folder[PATH_MAX], path[PATH_MAX];
     if (!find_path(key, folder, path)) return NULL;
-    const int file = open(path, O_RDONLY | O_CLOEXEC);
+    const int file = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     if (file < 0) return NULL;
     unsigned char *binary = NULL;
     struct stat info;
     file_header header;
     /* The lengths are compared with the file's size before anything is allocated for them. */
-    if (fstat(file, &info) == 0 && S_ISREG(info.st_mode) && info.st_size > (off_t)sizeof header &&
-        info.st_size < MAX_FILE && read_all(file, &header, sizeof header) &&
-        memcmp(header.magic, magic_text, sizeof magic_text) == 0 && header.key_bytes == strlen(key) &&
-        header.binary_bytes > 0 && header.binary_bytes < MAX_FILE &&
+    if (fstat(file, &info) == 0 && is_own(&info) && info.st_size > (off_t)sizeof header && info.st_size < MAX_FILE &&
+        read_all(file, &header, sizeof header) && memcmp(header.magic, magic_text, sizeof magic_text) == 0 &&
+        header.key_bytes == strlen(key) && header.binary_bytes > 0 && header.binary_bytes < MAX_FILE &&
         sizeof header + header.key_bytes + header.binary_bytes == (uint64_t)info.st_size) {
         binary = read_body(file, &header, key);
         *bytes = (size_t)header.binary_bytes;
