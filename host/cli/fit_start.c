@@ -14,9 +14,10 @@
 #include "core/core.h"
 #include "train/semidual.h"
 
-/* How small the weights of the units start, compared with N(0, 1); the least eigenvalue of a frame's map, of its largest;
- * and how far from 1 spreads may be, and means from 0 in spreads, where V needs no frame. */
-static const double start_of_weights = 0.1, least_stretch = 1e-3, usual = 16;
+/* How small the weights of the units start, compared with N(0, 1); the least eigenvalue of a frame's map, of its largest, and
+ * the least variance of the rows, of their largest, for a direction to have one of its own; and how far from 1 spreads may be,
+ * and means from 0 in spreads, where V needs no frame. */
+static const double start_of_weights = 0.1, least_stretch = 1e-7, least_variance = 1e-13, usual = 16;
 enum { MOST_WHOLE = 256 }; /* dimensions beyond get a diagonal frame */
 
 /* The parameter of that label and shape (d, d), or -1. */
@@ -67,11 +68,31 @@ static mgn_status set_offset(const fit_job *j, mgn_model *model, const double *m
 
 /* ---- frames ---- */
 
+/* The rows' variance along vector k. */
+static double variance_along(int64_t d, const double *covariance, const double *vectors, int64_t k) {
+    double along = 0;
+    if (d > MOST_WHOLE) return covariance[k * (d + 1)];
+    for (int64_t p = 0; p < d; p++)
+        for (int64_t q = 0; q < d; q++) along += vectors[k * d + p] * vectors[k * d + q] * covariance[p * d + q];
+    return along;
+}
+
+/* Along a direction in which the rows do not vary, the stretch is what rounding makes of 0 / 0: it gets the largest of the
+ * others. A target without variance asks for 0, which no frame can be. */
+static void limit_stretch(int64_t d, const double *covariance, double *values, const double *vectors) {
+    double most = 0, widest = 0;
+    for (int64_t k = 0; k < d; k++) widest = fmax(widest, variance_along(d, covariance, vectors, k));
+    for (int64_t k = 0; k < d; k++) {
+        if (variance_along(d, covariance, vectors, k) <= least_variance * widest) values[k] = INFINITY;
+        if (isfinite(values[k])) most = fmax(most, values[k]);
+    }
+    for (int64_t k = 0; k < d; k++) values[k] = most > 0 ? fmin(fmax(values[k], least_stretch * most), most) : 1;
+}
+
 /* Eigenvalues of the map between the moments, and their vectors: those of the axes where it is taken for diagonal. */
 static mgn_status find_stretch(const fit_job *j, const double *mean, const double *covariance, double *values,
                                double *vectors) {
     const int64_t d = j->d;
-    double most = 0;
     if (d <= MOST_WHOLE) {
         double *a = mgn_alloc((size_t)(d + 1), (size_t)d * sizeof *a);
         if (!a) return MGN_ERR_MEMORY;
@@ -85,8 +106,7 @@ static mgn_status find_stretch(const fit_job *j, const double *mean, const doubl
             values[i] = from > 0 ? sqrt(fmax(j->covariance[i * (d + 1)], 0) / from) : 0;
         }
     }
-    for (int64_t i = 0; i < d; i++) most = fmax(most, values[i]);
-    for (int64_t i = 0; i < d; i++) values[i] = most > 0 ? fmax(values[i], least_stretch * most) : 1;
+    limit_stretch(d, covariance, values, vectors);
     return MGN_OK;
 }
 
@@ -95,19 +115,14 @@ static double root_of(int64_t d, const double *values, const double *vectors, co
                       double *matrix) {
     double trace = 0;
     for (int64_t k = 0; k < d; k++) {
-        double along = 0; /* variance along vector k */
+        trace += values[k] * variance_along(d, covariance, vectors, k);
         if (d > MOST_WHOLE) {
             matrix[k] = sqrt(values[k]);
-            trace += values[k] * covariance[k * (d + 1)];
             continue;
         }
         for (int64_t p = 0; p < d; p++)
-            for (int64_t q = 0; q < d; q++) {
-                const double product = vectors[k * d + p] * vectors[k * d + q];
-                matrix[p * d + q] += sqrt(values[k]) * product;
-                along += product * covariance[p * d + q];
-            }
-        trace += values[k] * along;
+            for (int64_t q = 0; q < d; q++)
+                matrix[p * d + q] += sqrt(values[k]) * vectors[k * d + p] * vectors[k * d + q];
     }
     return trace > 0 ? trace / (double)d : 1;
 }

@@ -57,6 +57,8 @@ static mgn_status describe(mgn_em_data *data) {
         /* What the device subtracts must be what the host counts with. */
         data->mean[i] = (double)(float)data->mean[i];
     }
+    if (data->n == 1)
+        return mgn_fail(MGN_ERR_ARGUMENT, "a single row has no density to fit a mixture to; at least 2 were expected");
     if (!(variance > 0))
         return mgn_fail(MGN_ERR_ARGUMENT, "all %lld rows are the same, so they have no density to fit a mixture to",
                         (long long)data->n);
