@@ -128,6 +128,23 @@ START_TEST(pictures_and_mixtures) {
 }
 END_TEST
 
+START_TEST(experiments) {
+    run_well("experiment gaussian --model mmgn --recipe published --epochs 3 --plots gaussian");
+    ASSERT_FIGURES("gaussian", "gaussian-01-mmgn-published-loss", "gaussian-01-mmgn-published-cost",
+                   "gaussian-01-mmgn-published-clouds", "gaussian-01-mmgn-published-error",
+                   "gaussian-01-mmgn-published-grid", "gaussian-01-mmgn-published-logdet");
+    char *svg = read_svg("gaussian/gaussian-01-mmgn-published-error.svg");
+    ck_assert_ptr_nonnull(strstr(svg, "gaussian, mmgn, published"));
+    free(svg);
+    write_picture("a.png", 0);
+    write_picture("b.png", 2);
+    run_well("experiment colour --source a.png --like b.png --model cmgn --recipe best --plots tint");
+    ASSERT_FIGURES("tint", "colour-01-cmgn-best-histograms", "colour-01-cmgn-best-palettes");
+    run_badly("/nowhere", "experiment gaussian --plots none", 1, "no program of that name is in PATH");
+    run_badly("$PATH", "experiment all -o page --plots none", 2, "of their options only");
+}
+END_TEST
+
 /* Before any work: the results are not there either. */
 START_TEST(a_missing_gnuplot_is_told_at_once) {
     static const char sentence[] = "no program of that name is in PATH; install it (Debian: gnuplot-nox)";
@@ -174,7 +191,7 @@ START_TEST(figures_never_replace_other_files) {
 END_TEST
 
 START_TEST(help_and_manual_know_the_option) {
-    static const char *const commands[] = {"recolor", "apply", "fit", "eval", "sample", "gmm"};
+    static const char *const commands[] = {"recolor", "apply", "fit", "eval", "sample", "gmm", "experiment"};
     for (size_t i = 0; i < MGN_COUNT(commands); i++) {
         mgn_test_process help = mgn_test_command("%s --help", commands[i]),
                          man = mgn_test_command("%s --help man", commands[i]);
@@ -197,6 +214,7 @@ static Suite *suite(void) {
     tcase_add_test(figures, maps_of_the_plane);
     tcase_add_test(figures, maps_of_other_dimensions);
     tcase_add_test(figures, pictures_and_mixtures);
+    tcase_add_test(figures, experiments);
     tcase_add_test(failures, a_missing_gnuplot_is_told_at_once);
     tcase_add_test(failures, a_failing_gnuplot_is_told);
     tcase_add_test(failures, figures_never_replace_other_files);

@@ -11,6 +11,7 @@
 #include "core/parse.h"
 #include "core/progress.h"
 #include "experiment_report.h"
+#include "plots.h"
 #include "report/report.h"
 #include "training.h"
 
@@ -162,6 +163,9 @@ static mgn_status parse(const cli_command *command, int argc, char **argv, job *
         {"force", 0, CLI_FLAG, NULL, "with --output: also into a folder that has other things in it", &j->page.force, 0,
          0},
         CLI_TRAINING_OPTIONS(j->training),
+        CLI_PLOTS_OPTION(j->config.plots,
+                         "put figures of every trial there: loss and transport cost by epoch; points, images, the way "
+                         "between them, grid and errors of maps; colours before and after"),
     };
     char details[16384], names[1024];
     describe(details, sizeof details);
@@ -211,6 +215,8 @@ static mgn_status check(const job *j) {
                         j->label);
     if (c->quick && !is_cifar && strcmp(j->label, "mnist") != 0)
         return mgn_fail(MGN_ERR_ARGUMENT, "--quick is an option of cifar and mnist, not of %.100s", j->label);
+    const char *const files[] = {c->source, c->like, c->unseen, j->training.log, j->training.checkpoint};
+    MGN_TRY(cli_plots_check(c->plots, files, MGN_COUNT(files)));
     if (!c->pictures) return MGN_OK;
     if (!is_digits && !is_cifar && !has_colours)
         return mgn_fail(
@@ -225,8 +231,8 @@ static mgn_status write_page(job *j) {
     const mgn_experiment_config *c = &j->config;
     const cli_training *t = &j->training;
     if (strcmp(j->model, "all") != 0 || strcmp(j->recipe, "both") != 0 || c->field || j->dimensions || c->epochs ||
-        c->pictures || c->source || c->like || c->unseen || t->checkpoint || t->every || t->resume || t->log ||
-        t->patience || t->retries)
+        c->pictures || c->plots || c->source || c->like || c->unseen || t->checkpoint || t->every || t->resume ||
+        t->log || t->patience || t->retries)
         return mgn_fail(MGN_ERR_ARGUMENT,
                         "with --output, experiments are run as published and at their best: of their options only "
                         "--data, --quick and --force are taken");

@@ -202,6 +202,7 @@ static const cli_command commands[] = {
     {"experiment", "run published experiments and compare with their figures", "NAME... [options]",
      "", /* written from the table of experiments */
      "mgn experiment gradient-field\n"
+     "mgn experiment banana --recipe published --plots figures\n"
      "mgn experiment gaussian --model cmgn --recipe best --seed 3 --json\n"
      "mgn experiment colour --data photos\n"
      "mgn experiment digits --pictures out\n"

@@ -81,7 +81,7 @@ static mgn_status draw_way(const mgn_draw *draw, const mgn_draw_plane *plane, co
                            const mgn_matrix *y) {
     mgn_matrix colours = {0}, between = {0};
     char title[MGN_DRAW_TITLE], whole[MGN_DRAW_TITLE + 64], step[32];
-    mgn_plot_axes axes = {.is_equal = true};
+    mgn_plot_axes axes = {.x = {.tics = 3}, .y = {.tics = 4}, .is_equal = true};
     mgn_status status = colour_rows(x, &colours);
     if (status == MGN_OK) status = mgn_matrix_create(x->rows, 2, &between);
     if (status == MGN_OK) {

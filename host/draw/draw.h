@@ -43,7 +43,8 @@ typedef struct mgn_draw_trace {
 void mgn_draw_trace_add(mgn_draw_trace *trace, const mgn_train_report *report);
 void mgn_draw_trace_free(mgn_draw_trace *trace);
 
-/* loss: training and held out, of one or more trainings; cost: where it was measured. `kind`: of loss. */
+/* loss: training and held out, of one or more trainings; cost: where it was measured. `kind`: of loss; NULL:
+ * several kinds, of trainings that may count iterations. */
 mgn_status mgn_draw_training(const mgn_draw *draw, const mgn_draw_trace *traces, size_t count, const char *kind);
 
 /* ---- maps ---- */

@@ -51,6 +51,9 @@ void mgn_draw_trace_add(mgn_draw_trace *t, const mgn_train_report *report) {
     t->cost[t->n++] = report->cost;
 }
 
+/* What the reports of experiments count: not all of their trainings go over a set of rows. */
+static const char *epochs_of(const char *kind) { return kind ? "epoch" : "epoch, iteration or part of the steps"; }
+
 static bool has_values(const double *values, int64_t n) {
     for (int64_t i = 0; i < n; i++)
         if (isfinite(values[i])) return true;
@@ -82,14 +85,14 @@ static mgn_status draw_loss(const mgn_draw *draw, const mgn_draw_trace *traces, 
     if (used == 0) return MGN_OK;
     snprintf(y_label, sizeof y_label, "loss%s%s", kind ? ", " : "", kind ? kind : "");
     const mgn_plot_axes axes = {.title = mgn_draw_title(draw, "Loss", title),
-                                .x = {.label = "epoch"},
+                                .x = {.label = epochs_of(kind)},
                                 .y = {.label = y_label, .scale = MGN_PLOT_AUTO}};
     mgn_plot *plot = mgn_plot_begin(&(mgn_plot_page){0});
     mgn_plot_curves(plot, &axes, curves, used);
     return mgn_draw_save(draw, plot, "loss");
 }
 
-static mgn_status draw_cost(const mgn_draw *draw, const mgn_draw_trace *traces, size_t count) {
+static mgn_status draw_cost(const mgn_draw *draw, const mgn_draw_trace *traces, size_t count, const char *kind) {
     mgn_plot_curve curves[MOST_CURVES];
     char title[MGN_DRAW_TITLE];
     size_t used = 0;
@@ -98,7 +101,7 @@ static mgn_status draw_cost(const mgn_draw *draw, const mgn_draw_trace *traces, 
             curves[used++] = curve_of(&traces[i], traces[i].cost, count > 1 ? traces[i].label : NULL);
     if (used == 0) return MGN_OK;
     const mgn_plot_axes axes = {.title = mgn_draw_title(draw, "Transport cost", title),
-                                .x = {.label = "epoch"},
+                                .x = {.label = epochs_of(kind)},
                                 .y = {.label = "mean |x - g(x)|^2", .scale = MGN_PLOT_LOG}};
     mgn_plot *plot = mgn_plot_begin(&(mgn_plot_page){0});
     mgn_plot_curves(plot, &axes, curves, used);
@@ -108,5 +111,5 @@ static mgn_status draw_cost(const mgn_draw *draw, const mgn_draw_trace *traces, 
 mgn_status mgn_draw_training(const mgn_draw *draw, const mgn_draw_trace *traces, size_t count, const char *kind) {
     count = MGN_MIN(count, MOST_CURVES);
     MGN_TRY(draw_loss(draw, traces, count, kind));
-    return draw_cost(draw, traces, count);
+    return draw_cost(draw, traces, count, kind);
 }

@@ -12,7 +12,7 @@
 #include <mgn/data.h>
 #include <mgn/ot.h>
 
-#include "experiments/experiments.h"
+#include "experiments/show.h"
 
 enum { LEARN_ROWS = 4096, JUDGED_ROWS = 4096, PAIR_ROWS = 4096 };
 enum { SEED_LEARN = 1, SEED_PAIRS, SEED_SOURCE, SEED_TARGET, SEED_OTHER_TARGET, SEEDS = 8 };
@@ -149,7 +149,10 @@ static mgn_status judge(const mgn_run *run, void *data, const mgn_trial *trial, 
     mgn_status status = mgn_map_apply(map, c->fresh.values, JUDGED_ROWS, mapped.values);
     if (status == MGN_OK) status = judge_mapped(run, c, trial, &mapped, result);
     mgn_matrix_free(&mapped);
-    return status;
+    MGN_TRY(status);
+    const mgn_shown_rows shown = {
+        .x = c->fresh.values, .target = c->aims.values, .n = JUDGED_ROWS, .m = JUDGED_ROWS, .d = 2};
+    return mgn_show_map(run, map, &shown);
 }
 
 static mgn_status run_problem(const mgn_run *run, const problem *p) {

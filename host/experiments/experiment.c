@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "core/parse.h"
+#include "experiments/show.h"
 #include "train/fresh.h"
 
 /* One row per experiment. */
@@ -64,10 +65,11 @@ mgn_status mgn_measure_loss(const mgn_loss_config *config, mgn_device *device, m
 
 /* ---- trials ---- */
 
-/* Progress of one training, passed on with its label. */
+/* Progress of one training, passed on with its label and kept for the figures. */
 typedef struct progress {
     const mgn_experiment_config *config;
     const char *label;
+    mgn_draw_trace *trace;
 } progress;
 
 /* All epochs have as many steps. */
@@ -79,17 +81,19 @@ bool mgn_report_steps(const mgn_experiment_config *config, const char *label, co
 
 static bool pass_on(void *context, const mgn_train_report *report) {
     const progress *p = context;
+    if (p->trace) mgn_draw_trace_add(p->trace, report);
     return mgn_report_steps(p->config, p->label, report);
 }
 
 mgn_status mgn_train_step(const mgn_run *run, const char *label, mgn_model *model, const mgn_samples *samples,
                           const mgn_train_config *config, int64_t *steps, double *loss) {
-    progress p = {run->config, label};
+    progress p = {run->config, label, mgn_show_training(run, label)};
     mgn_train_config with_progress = *config;
     mgn_train_result result = {0};
     with_progress.report = pass_on;
     with_progress.context = &p;
     if (run->config->control) MGN_TRY(run->config->control(run->config->context, label, &with_progress.control));
+    with_progress.control.cost = run->showing != NULL;
     const mgn_status status = mgn_train(model, run->device, samples, &with_progress, &result);
     *steps += result.steps;
     if (loss) *loss = result.loss;
@@ -98,7 +102,7 @@ mgn_status mgn_train_step(const mgn_run *run, const char *label, mgn_model *mode
 
 mgn_status mgn_train_fresh_step(const mgn_run *run, const char *label, mgn_model *model, const mgn_target *source,
                                 const mgn_train_config *config, int64_t *steps) {
-    progress p = {run->config, label};
+    progress p = {run->config, label, mgn_show_training(run, label)};
     mgn_train_config with_progress = *config;
     mgn_train_result result = {0};
     with_progress.report = pass_on;
@@ -116,12 +120,15 @@ static mgn_status run_trial(const mgn_run *run, const mgn_protocol *protocol, vo
     mgn_model *model = NULL;
     mgn_map *map = NULL;
     const mgn_dtype real = mgn_device_get_info(run->device)->has_f64 ? MGN_F64 : MGN_F32;
+    mgn_show_begin(run, protocol->task, trial);
     const double start = mgn_now();
     mgn_status status = protocol->train(run, data, trial, &model, &result->steps);
     result->seconds = mgn_now() - start;
     if (status == MGN_OK) result->parameters = mgn_model_parameter_count(model);
     if (status == MGN_OK) status = mgn_map_create(model, run->device, real, &map);
     if (status == MGN_OK) status = protocol->judge(run, data, trial, model, map, result);
+    if (status == MGN_OK) status = mgn_show_trainings(run);
+    mgn_show_end(run);
     if (status == MGN_OK) run->report->count++;
     mgn_map_destroy(map);
     mgn_model_destroy(model);
@@ -184,7 +191,9 @@ mgn_status mgn_experiment_run(const char *label, mgn_device *device, const mgn_e
     *report = (mgn_experiment_report){0};
     MGN_TRY(find(label, &experiment));
     MGN_TRY(check(&given));
-    const mgn_run run = {device, &given, report};
+    mgn_showing showing = {.experiment = label};
+    const mgn_run run = {device, &given, report, given.plots ? &showing : NULL};
+    if (given.plots) MGN_TRY(mgn_plot_check(given.plots));
     MGN_TRY(experiment->run(&run));
     if (report->count == 0)
         return mgn_fail(MGN_ERR_ARGUMENT, "%s has nothing for the model %.100s with the recipe %.100s", label,

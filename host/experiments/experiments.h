@@ -14,6 +14,7 @@ typedef struct mgn_run {
     mgn_device *device;
     const mgn_experiment_config *config;
     mgn_experiment_report *report;
+    struct mgn_showing *showing; /* show.h; NULL: no figures */
 } mgn_run;
 
 /* One row of the table in experiment.c. */

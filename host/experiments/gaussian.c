@@ -13,7 +13,7 @@
 #include <mgn/ot.h>
 
 #include "core/random.h"
-#include "experiments/experiments.h"
+#include "experiments/show.h"
 #include "train/fresh.h"
 
 enum { MOST = 64, ROWS = 10000, START_ROWS = 1000, MOST_TRIALS = 6 };
@@ -198,7 +198,8 @@ static mgn_status judge(const mgn_run *run, void *data, const mgn_trial *trial, 
     if (has_nll) mgn_add_figure(result, "nll", nll, d != 2 ? NAN : is_cascade ? 2.337 : 2.342, c->optimum);
     mgn_add_figure(result, "cost", cost, d == 2 ? 5.47 : NAN, c->cost);
     mgn_add_figure(result, "uvp", uvp, published_uvp(trial, is_cascade), 0);
-    return MGN_OK;
+    const mgn_shown_rows shown = {.x = c->fresh.values, .truth = c->truth.values, .n = c->fresh_rows, .d = d};
+    return mgn_show_map(run, map, &shown);
 }
 
 /* ---- running ---- */

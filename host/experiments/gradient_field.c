@@ -6,7 +6,7 @@
 #include <mgn/ot.h>
 
 #include "core/random.h"
-#include "experiments/experiments.h"
+#include "experiments/show.h"
 
 enum { ROWS = 10000, FRESH_ROWS = 100000, CANDIDATES = 512, STREAM_LEARN = 0x6c6561, STREAM_FRESH = 0x667265 };
 
@@ -191,7 +191,8 @@ static mgn_status judge(const mgn_run *run, void *data, const mgn_trial *trial, 
     mgn_add_figure(result, "mae", mae, is_report ? of->mae : NAN, NAN);
     mgn_add_figure(result, "db", 20 * log10(rmse), of->db, NAN);
     mgn_add_figure(result, "loss", loss, NAN, NAN);
-    return MGN_OK;
+    return mgn_show_map(run, map,
+                        &(mgn_shown_rows){.x = p->fresh_x.values, .truth = p->fresh_y.values, .n = FRESH_ROWS, .d = 2});
 }
 
 /* The published recipe of all models first, then the best one. */

@@ -12,7 +12,7 @@
 #include <mgn/data.h>
 #include <mgn/ot.h>
 
-#include "experiments/experiments.h"
+#include "experiments/show.h"
 
 enum { COMPONENTS = 3, LEARN_ROWS = 10000, JUDGED_ROWS = 20000, PAIR_ROWS = 4096 };
 enum { DIRECTIONS = 256 };
@@ -147,7 +147,9 @@ static mgn_status judge(const mgn_run *run, void *data, const mgn_trial *trial, 
     mgn_add_figure(result, "w2_before", c->w2_before, NAN, NAN);
     mgn_add_figure(result, "w2_after", w2, NAN, c->w2_floor);
     mgn_add_figure(result, "cost", cost, NAN, NAN);
-    return MGN_OK;
+    const mgn_shown_rows shown = {
+        .x = c->fresh.values, .target = c->aims.values, .n = c->fresh.rows, .m = c->aims.rows, .d = 2};
+    return mgn_show_map(run, map, &shown);
 }
 
 /* ---- running ---- */

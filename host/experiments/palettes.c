@@ -1,4 +1,5 @@
 #include "experiments/palettes.h"
+#include "experiments/show.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -161,6 +162,7 @@ mgn_status mgn_palettes_show(const mgn_run *run, const mgn_palettes *p, const ch
     const size_t count = *p->unseen_path ? MOST : UNSEEN;
     char path[MGN_MOST_PATH];
     mgn_image *shown[MOST] = {0}, *unseen = NULL, *sheet = NULL;
+    MGN_TRY(mgn_show_colours(run, map, &p->few, &p->aims));
     if (!run->config->pictures) return MGN_OK;
     if (snprintf(path, sizeof path, "%s/%s-%s-%s-%lld%s.png", run->config->pictures, label, trial->recipe,
                  trial->model.kind, (long long)size,

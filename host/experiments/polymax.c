@@ -17,7 +17,7 @@
 #include <mgn/ot.h>
 
 #include "core/random.h"
-#include "experiments/experiments.h"
+#include "experiments/show.h"
 
 enum {
     ROWS = 100000,
@@ -244,7 +244,6 @@ static mgn_status train(const mgn_run *run, void *data, const mgn_trial *trial, 
 
 static mgn_status judge(const mgn_run *run, void *data, const mgn_trial *trial, mgn_model *model, mgn_map *map,
                         mgn_experiment_result *result) {
-    (void)run;
     (void)trial;
     (void)model;
     const cube *c = data;
@@ -264,7 +263,8 @@ static mgn_status judge(const mgn_run *run, void *data, const mgn_trial *trial, 
     mgn_add_figure(result, "db", 20 * log10(rmse), modular, NAN);
     mgn_add_figure(result, "db_beside_cascade", 20 * log10(rmse), cascade, NAN);
     mgn_add_figure(result, "db_linear", linear, NAN, NAN);
-    return MGN_OK;
+    const mgn_shown_rows shown = {.x = c->fresh_x.values, .truth = c->fresh_y.values, .n = FRESH_ROWS, .d = c->d};
+    return mgn_show_map(run, map, &shown);
 }
 
 static mgn_status run_dimension(const mgn_run *run, int64_t d) {

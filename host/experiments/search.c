@@ -2,9 +2,10 @@
  *
  * Such models have many local minima, and Levenberg-Marquardt tells within some hundred steps where a start leads: so
  * many starts take a few steps on a few rows, and the better ones go on, in the end on all rows. */
-#include "experiments/experiments.h"
+#include "experiments/show.h"
 
 #include <float.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -20,12 +21,15 @@ typedef struct candidate {
 typedef struct watch {
     const mgn_run *run;
     int64_t before, total;
+    mgn_draw_trace *trace; /* of this candidate; NULL: none is kept */
 } watch;
 
 static bool report(void *context, int64_t iteration, double f, double step) {
     (void)step;
     const watch *w = context;
     const mgn_experiment_config *config = w->run->config;
+    const mgn_train_report now = {.epoch = iteration, .loss = f, .held_out = NAN, .cost = NAN};
+    if (w->trace) mgn_draw_trace_add(w->trace, &now);
     return !config->progress || config->progress(config->context, "search", w->before + iteration, w->total, f);
 }
 
@@ -44,7 +48,9 @@ static mgn_status train_round(const mgn_run *run, const mgn_round *round, const 
     MGN_TRY(mgn_solver_create(candidates[0].model, run->device, &some, &training, &solver));
     mgn_status status = MGN_OK;
     for (int64_t i = 0; status == MGN_OK && i < count; i++) {
-        watch w = {run, i * round->steps, count * round->steps};
+        char label[64];
+        snprintf(label, sizeof label, "%s, %lld rows", round->optimizer, (long long)some.n);
+        watch w = {run, i * round->steps, count * round->steps, mgn_show_training(run, label)};
         mgn_descent descent = {.iterations = round->steps, .report = report, .context = &w};
         status = mgn_solver_run(solver, &descent, mgn_model_values(candidates[i].model));
         candidates[i].loss = descent.f;

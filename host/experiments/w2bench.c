@@ -8,7 +8,7 @@
 #include <mgn/ot.h>
 #include <mgn/semidual.h>
 
-#include "experiments/experiments.h"
+#include "experiments/show.h"
 
 enum { MOST_PATH = 4096, MOST = 64, HELD_PARTS = 20, USUAL_EPOCHS = 24 };
 
@@ -144,7 +144,7 @@ static mgn_status judge(const mgn_run *run, void *data, const mgn_trial *trial, 
     mgn_add_figure(result, "uvp_affine", b->uvp_affine, affine, NAN);
     mgn_add_figure(result, "w2_squared",
                    mean_square(b->held.x, b->held.n, d) + mean_square(b->held.y, b->held.m, d) - 2 * value, NAN, cost);
-    return MGN_OK;
+    return mgn_show_map(run, map, &(mgn_shown_rows){.x = b->test_x.values, .truth = b->test_y.values, .n = n, .d = d});
 }
 
 /* ---- running ---- */

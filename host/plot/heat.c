@@ -68,6 +68,6 @@ void mgn_plot_heat(mgn_plot *plot, const mgn_plot_axes *axes, const mgn_plot_fie
           to);
     fputs("set cblabel ", to);
     mgn_plot_quote(to, label, 0);
-    fputs(" noenhanced\n", to);
+    fputs(" noenhanced offset 1,0\n", to);
     mgn_plot_item(plot, "plot", block, NULL, "using 1:2:3 with image");
 }

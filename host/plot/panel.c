@@ -196,6 +196,12 @@ static void set_text(FILE *to, const char *what, const char *text, int width, co
     fprintf(to, " noenhanced%s\n", options);
 }
 
+/* 1, 2 or 5 times a power of ten, about so often within the range. */
+static double even_step(const mgn_plot_range *range, int count) {
+    const double wide = (range->high - range->low) / count, unit = pow(10, floor(log10(wide)));
+    return unit * (wide >= 5 * unit ? 5 : wide >= 2 * unit ? 2 : 1);
+}
+
 /* gnuplot labels powers of ten alone: within two decades too few. 1, 2 and 5 are added, and within less than a decade even
  * steps are taken. */
 static void set_log_tics(FILE *to, const char *axis, const mgn_plot_range *range) {
@@ -209,14 +215,15 @@ static void set_log_tics(FILE *to, const char *axis, const mgn_plot_range *range
             for (size_t i = 0; i < MGN_COUNT(digits); i++, comma = ", ")
                 fprintf(to, "%s%.9g", comma, digits[i] * pow(10, power));
     } else {
-        const double wide = (range->high - range->low) / 4, unit = pow(10, floor(log10(wide))),
-                     step = unit * (wide >= 5 * unit   ? 5
-                                    : wide >= 2 * unit ? 2
-                                                       : 1);
+        const double step = even_step(range, 4);
         for (int64_t i = (int64_t)ceil(range->low / step); (double)i * step <= range->high; i++, comma = ", ")
             fprintf(to, "%s%.9g", comma, (double)i * step);
     }
     fputs(")\n", to);
+}
+
+static void set_few_tics(FILE *to, const char *axis, const mgn_plot_axis *wanted, const mgn_plot_range *range) {
+    if (wanted->tics > 0 && !range->is_log) fprintf(to, "set %stics %.9g\n", axis, even_step(range, wanted->tics));
 }
 
 void mgn_plot_set_range(FILE *to, const char *axis, const mgn_plot_range *range) {
@@ -243,6 +250,7 @@ static const char look[] =
     "reset\n"
     "set border 3 lc rgb '#606060'\n"
     "set tics nomirror out scale .6 tc rgb '#303030'\n"
+    "set format '%g'\n"
     "set grid lt 1 lc rgb '#e2e2e2' lw 1\n"
     "set key bmargin center horizontal Left reverse samplen 2.5 width 1 height .8 noenhanced noautotitle\n";
 
@@ -259,6 +267,8 @@ void mgn_plot_panel(mgn_plot *plot, const mgn_plot_axes *axes, const mgn_plot_ra
     set_text(to, "ylabel", axes->y.label, LABEL_WIDTH, "");
     mgn_plot_set_range(to, "x", x);
     mgn_plot_set_range(to, "y", y);
+    set_few_tics(to, "x", &axes->x, x);
+    set_few_tics(to, "y", &axes->y, y);
     if (axes->is_equal && !z) fputs("set size ratio -1\n", to);
     if (x->is_empty || y->is_empty || (z && z->is_empty))
         fputs("set label 1 'no finite values' at graph .5,.5 center front\n", to);

@@ -36,6 +36,7 @@ typedef struct mgn_plot_axis {
     const char *label;
     mgn_plot_scale scale;
     double low, high; /* equal: the range of the values and some room */
+    int tics;         /* about so many numbers on a linear axis, for small panels; 0: as gnuplot sees fit */
 } mgn_plot_axis;
 
 typedef struct mgn_plot_axes {

@@ -188,7 +188,7 @@ mgn_status mgn_session_begin(mgn_session *s, const mgn_loss_config *losses, mgn_
         MGN_TRY(describe(s));
     }
     if (control->resume) MGN_TRY(load(s, control->resume));
-    if ((control->held_out || control->log) && !s->measure)
+    if ((control->held_out || control->log || control->cost) && !s->measure)
         MGN_TRY(mgn_held_out_create(s->model, s->device, s->config, losses, s->samples, parameters, &s->held));
     if (control->log)
         MGN_TRY(mgn_curve_open(control->log, control->resume ? (int64_t)s->state.point.epoch : -1, &s->curve));

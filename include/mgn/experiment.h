@@ -53,8 +53,11 @@ typedef struct mgn_experiment_config {
     int64_t dimensions[MGN_MOST_DIMENSIONS]; /**< gaussian: from 2 to 64; 0 ends the list, an empty one is {2};
                                                   w2bench: folders of `data`; the field "polymax": up to 1024 */
     const char
-        *pictures;  /**< mnist, digits: a folder for maps and pictures of the results; cifar and those with colours:
+        *pictures; /**< mnist, digits: a folder for maps and pictures of the results; cifar and those with colours:
                                for pictures; NULL: none */
+    /** A folder for figures of every trial, made by gnuplot: learning curves, the map, its errors, colours. NULL: none. The
+     *  cost is then measured after every epoch, which the seconds include. */
+    const char *plots;
     bool quick;     /**< cifar, mnist: fewer pictures and steps, to see that it runs */
     int64_t epochs; /**< of the published recipe; 0: as published */
     uint64_t seed;

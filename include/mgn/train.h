@@ -41,7 +41,8 @@ typedef struct mgn_train_report {
     double lr;
     double seconds;
     double held_out; /**< loss of the rows held out, at the epoch's end; NaN where there are none */
-    double cost;     /**< E |x - g(x)|^2 of these rows, or with a log of the first rows learned from; NaN elsewhere */
+    double cost;     /**< E |x - g(x)|^2 of these rows, or of the first rows learned from, with a log or where
+                              it is asked for (mgn_train_control); NaN elsewhere */
 } mgn_train_report;
 typedef bool mgn_train_callback(void *context, const mgn_train_report *report);
 
@@ -60,6 +61,7 @@ typedef struct mgn_train_control {
     /** Learning curve, .csv or .jsonl: a line after every epoch with epoch, step, loss, held_out, lr, cost, seconds. With
      *  `resume` it goes on after the checkpoint's epoch, later and torn lines being cut off. */
     const char *log;
+    bool cost; /**< whether the reports have a cost also without a log and without rows held out */
     /** Rows whose loss is measured after every epoch; borrowed. `y`: their targets for losses of pairs; as many samples of
      *  the target for sinkhorn (NULL: drawn). */
     const mgn_samples *held_out;
