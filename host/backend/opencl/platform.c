@@ -43,17 +43,12 @@ static void platform_text(cl_platform_id platform, cl_platform_info what, char *
     snprintf(text, size, "%s", whole);
 }
 
-/* Runs on the host's cores. A simulator that claims to be everything at once is treated as the GPU it imitates. */
-static bool runs_on_host(cl_device_id device) {
-    cl_device_type type = 0;
-    clGetDeviceInfo(device, CL_DEVICE_TYPE, sizeof type, &type, NULL);
-    return (type & CL_DEVICE_TYPE_CPU) && !(type & CL_DEVICE_TYPE_GPU);
-}
-
-static void describe(mgn_device_info *info, cl_platform_id platform, cl_device_id device, cl_uint p, cl_uint d) {
+/* Kernels and the order of sums follow from what a device says: one that does not answer is not to be guessed about. */
+static cl_int describe(mgn_device_info *info, cl_platform_id platform, cl_device_id device, cl_uint p, cl_uint d) {
     char api[80], driver[32];
     cl_ulong memory = 0;
     cl_uint units = 0;
+    cl_device_type type = 0;
     cl_device_fp_config doubles = 0;
     *info = (mgn_device_info){0};
     snprintf(info->spec, sizeof info->spec, "opencl:%u:%u", p, d);
@@ -62,13 +57,18 @@ static void describe(mgn_device_info *info, cl_platform_id platform, cl_device_i
     device_text(device, CL_DEVICE_VERSION, api, sizeof api);
     device_text(device, CL_DRIVER_VERSION, driver, sizeof driver);
     snprintf(info->version, sizeof info->version, "%s, driver %s", api, driver);
-    clGetDeviceInfo(device, CL_DEVICE_GLOBAL_MEM_SIZE, sizeof memory, &memory, NULL);
-    clGetDeviceInfo(device, CL_DEVICE_MAX_COMPUTE_UNITS, sizeof units, &units, NULL);
-    clGetDeviceInfo(device, CL_DEVICE_DOUBLE_FP_CONFIG, sizeof doubles, &doubles, NULL);
+    cl_int code = clGetDeviceInfo(device, CL_DEVICE_GLOBAL_MEM_SIZE, sizeof memory, &memory, NULL);
+    if (!code) code = clGetDeviceInfo(device, CL_DEVICE_MAX_COMPUTE_UNITS, sizeof units, &units, NULL);
+    if (!code) code = clGetDeviceInfo(device, CL_DEVICE_TYPE, sizeof type, &type, NULL);
+    /* Not every driver of version 1.1 knows the question. */
+    if (!code) code = clGetDeviceInfo(device, CL_DEVICE_DOUBLE_FP_CONFIG, sizeof doubles, &doubles, NULL);
+    if (code == CL_INVALID_VALUE) code = CL_SUCCESS;
     info->memory_bytes = memory;
     info->compute_units = (int)units;
-    info->is_cpu = runs_on_host(device);
+    /* On the host's cores. A simulator that claims to be everything at once is treated as the GPU it imitates. */
+    info->is_cpu = (type & CL_DEVICE_TYPE_CPU) && !(type & CL_DEVICE_TYPE_GPU);
     info->has_f64 = doubles != 0;
+    return code;
 }
 
 static mgn_status list(mgn_device_info *infos, size_t capacity, size_t *count) {
@@ -85,7 +85,14 @@ static mgn_status list(mgn_device_info *infos, size_t capacity, size_t *count) {
                      (int)code);
         }
         for (cl_uint d = 0; d < device_count; d++) {
-            if (*count < capacity) describe(&infos[*count], platforms[p], devices[d], p, d);
+            mgn_device_info info;
+            const cl_int answer = describe(&info, platforms[p], devices[d], p, d);
+            if (answer != CL_SUCCESS) {
+                mgn_note("the OpenCL device %s (%s) is passed over, for it does not say what it is: %s (%d)", info.spec,
+                         info.name, mgn_cl_error_name(answer), (int)answer);
+                continue;
+            }
+            if (*count < capacity) infos[*count] = info;
             ++*count;
         }
     }
@@ -155,8 +162,8 @@ static mgn_status choose_shape(mgn_cl_device *device) {
 }
 
 static mgn_status open_device(const mgn_device_info *info, mgn_device **handle) {
-    cl_platform_id platform;
-    cl_device_id id;
+    cl_platform_id platform = NULL;
+    cl_device_id id = NULL;
     MGN_TRY(find(info->spec, &platform, &id));
     mgn_cl_device *device = mgn_alloc(1, sizeof *device);
     if (!device) return MGN_ERR_MEMORY;
@@ -165,12 +172,21 @@ static mgn_status open_device(const mgn_device_info *info, mgn_device **handle) 
     device->id = id;
     device_text(id, CL_DRIVER_VERSION, device->driver, sizeof device->driver);
     platform_text(platform, CL_PLATFORM_VERSION, device->platform_version, sizeof device->platform_version);
-    clGetDeviceInfo(id, CL_DEVICE_SINGLE_FP_CONFIG, sizeof device->fp, &device->fp, NULL);
+    mgn_status status;
     cl_uint width = 0;
-    clGetDeviceInfo(id, CL_DEVICE_NATIVE_VECTOR_WIDTH_FLOAT, sizeof width, &width, NULL);
+    cl_int code = clGetDeviceInfo(id, CL_DEVICE_SINGLE_FP_CONFIG, sizeof device->fp, &device->fp, NULL);
+    if (!code) code = clGetDeviceInfo(id, CL_DEVICE_NATIVE_VECTOR_WIDTH_FLOAT, sizeof width, &width, NULL);
+    MGN_TRY_GOTO(mgn_cl_check(device, code, "asking for the properties of single precision"), failed);
     device->native_width = (int)width;
 
-    mgn_status status;
+    char version[64];
+    unsigned major = 0, minor = 0;
+    device_text(id, CL_DEVICE_VERSION, version, sizeof version);
+    if (sscanf(version, "OpenCL %u.%u", &major, &minor) != 2 || major < 1 || (major == 1 && minor < 2)) {
+        status = mgn_fail(MGN_ERR_UNSUPPORTED, "%s (%s) has %s; OpenCL 1.2 or newer is needed", info->spec, info->name,
+                          *version ? version : "no version that it would tell");
+        goto failed;
+    }
     cl_bool compiler = CL_FALSE;
     clGetDeviceInfo(id, CL_DEVICE_COMPILER_AVAILABLE, sizeof compiler, &compiler, NULL);
     if (!compiler) {
@@ -178,7 +194,6 @@ static mgn_status open_device(const mgn_device_info *info, mgn_device **handle) 
         goto failed;
     }
     MGN_TRY_GOTO(choose_shape(device), failed);
-    cl_int code;
     const cl_context_properties properties[] = {CL_CONTEXT_PLATFORM, (cl_context_properties)platform, 0};
     device->context = clCreateContext(properties, 1, &id, NULL, NULL, &code);
     MGN_TRY_GOTO(mgn_cl_check(device, code, "creating an OpenCL context"), failed);

@@ -244,11 +244,10 @@ static mgn_status end_batch(mgn_cl_device *device, cl_event end) {
     cl_event before = device->batch_end;
     device->batch_end = end;
     device->batch_used = 0;
-    MGN_TRY(mgn_cl_check(device, clFlush(device->queue), "handing commands to the device"));
-    if (!before) return MGN_OK;
-    const cl_int code = clWaitForEvents(1, &before);
-    clReleaseEvent(before);
-    return mgn_cl_check(device, code, "waiting for the device");
+    cl_int code = clFlush(device->queue);
+    if (code == CL_SUCCESS && before) code = clWaitForEvents(1, &before);
+    if (before) clReleaseEvent(before);
+    return mgn_cl_check(device, code, "handing commands to the device and waiting for those before");
 }
 
 bool mgn_cl_ends_batch(const mgn_cl_device *device) { return device->batch_used + 1 == MGN_CL_BATCH; }
