@@ -4,6 +4,7 @@
 
 #include <cjson/cJSON.h>
 
+#include <mgn/comm.h>
 #include <mgn/device.h>
 
 #include "options.h"
@@ -18,8 +19,8 @@ mgn_status cli_print_json(cJSON *object);
 /* This program's and every linked library's version, one per line or as JSON. */
 mgn_status cli_print_versions(bool json);
 
-/* What main does with its words, argv[0] being the program's name (main.c). */
-mgn_status cli_dispatch(int argc, char **argv);
+/* What main does with its words, argv[0] being the program's name (main.c); `comm` is NULL for a process alone. */
+mgn_status cli_dispatch(int argc, char **argv, mgn_comm *comm);
 
 /* ---- the commands: host/cli/cmd_<name>.c, one function each ---- */
 

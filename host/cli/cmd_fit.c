@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "cli.h"
+#include "comm/blocks_sum.h"
 #include "core/core.h"
 #include "core/file.h"
 #include "fit.h"
@@ -10,19 +11,25 @@
 #include "outputs.h"
 #include "plots.h"
 
-static mgn_status check_paths(const cli_command *command, const fit_options *o) {
+/* Of several processes the first alone prints and writes. */
+static bool is_first(const fit_options *o) { return mgn_comm_rank(o->common.comm) == 0; }
+
+static mgn_status check_paths(const cli_command *command, fit_options *o) {
     if (!o->source)
         return mgn_fail(MGN_ERR_ARGUMENT, "--source is missing: what the map starts from; mgn fit %s", command->usage);
     if (!o->target)
         return mgn_fail(MGN_ERR_ARGUMENT, "--target is missing: what the map leads to; mgn fit %s", command->usage);
     if (!o->out) return mgn_fail(MGN_ERR_ARGUMENT, "-o is missing: where the map goes; mgn fit %s", command->usage);
+    if (mgn_comm_size(o->common.comm) > 1 && o->restarts > 1)
+        return mgn_fail(MGN_ERR_ARGUMENT, "--restarts: several processes learn from one start together");
+    if (o->common.comm && !o->blocks) o->blocks = MGN_USUAL_BLOCKS;
     const char *const inputs[] = {o->source, o->target, o->out};
     MGN_TRY(cli_check_apart(o->out, inputs, 2));
     MGN_TRY(cli_training_check(&o->control, inputs, MGN_COUNT(inputs)));
     const char *const files[] = {o->source,      o->target,        o->out, o->hold_out, o->control.checkpoint,
                                  o->control.log, o->control.resume};
     MGN_TRY(cli_plots_check(o->plots, files, MGN_COUNT(files)));
-    return cli_check_writable(o->out);
+    return is_first(o) ? cli_check_writable(o->out) : MGN_OK;
 }
 
 static mgn_status parse(const cli_command *command, int argc, char **argv, fit_options *o) {
@@ -97,6 +104,11 @@ static mgn_status parse(const cli_command *command, int argc, char **argv, fit_o
          "within "
          "the window (default: 64 MiB of rows)",
          &o->window, 1, 4294967295.0},
+        {"blocks", 0, CLI_LONG, "N",
+         "cut every batch into N blocks (a power of two), whose gradients are added in a fixed order: processes "
+         "started by "
+         "mpirun share them, and the bits are those of one process with as many blocks (default: 16 under mpirun)",
+         &o->blocks, 1, MGN_MOST_BLOCKS},
         {"hold-out", 0, CLI_TEXT, "F|FILE",
          "fraction of the rows kept for the figures and --patience, or a table of others (default .1)", &o->hold_out, 0,
          0},
@@ -144,6 +156,7 @@ static cJSON *recipe_of(const fit_job *j) {
     cJSON_AddNumberToObject(r, "floor", t->schedule.floor);
     cJSON_AddNumberToObject(r, "epochs", (double)t->epochs);
     cJSON_AddNumberToObject(r, "batch", (double)t->batch);
+    if (t->blocks) cJSON_AddNumberToObject(r, "blocks", (double)t->blocks);
     cJSON_AddNumberToObject(r, "rows", (double)j->rows);
     cJSON_AddNumberToObject(r, "holdout", (double)j->held);
     if (j->is_streamed) cJSON_AddNumberToObject(r, "window", (double)j->stream.window);
@@ -252,18 +265,24 @@ static mgn_status stopped(const fit_job *j) {
                     checkpoint ? checkpoint : "");
 }
 
+/* What is left to do when the map is there. */
+static mgn_status finish(fit_job *j) {
+    /* After a Ctrl-C the map is safe before anything else is computed: another one ends the process. */
+    if (j->is_stopped) MGN_TRY(write_map(j));
+    MGN_TRY(fit_judge(j));
+    if (!j->is_stopped) MGN_TRY(write_map(j));
+    if (j->options.plots) MGN_TRY(fit_draw(j));
+    return j->options.common.json ? print_json(j) : print_text(j);
+}
+
 mgn_status cmd_fit(const cli_command *command, int argc, char **argv) {
     fit_job j = {0};
-    MGN_TRY(parse(command, argc, argv, &j.options));
+    mgn_comm *comm = command->comm;
+    MGN_TRY(mgn_comm_agree(comm, parse(command, argc, argv, &j.options)));
     if (j.options.common.help) return MGN_OK;
-    mgn_status status = fit_prepare(&j);
-    if (status == MGN_OK) status = fit_train(&j);
-    /* After a Ctrl-C the map is safe before anything else is computed: another one ends the process. */
-    if (status == MGN_OK && j.is_stopped) status = write_map(&j);
-    if (status == MGN_OK) status = fit_judge(&j);
-    if (status == MGN_OK && !j.is_stopped) status = write_map(&j);
-    if (status == MGN_OK && j.options.plots) status = fit_draw(&j);
-    if (status == MGN_OK) status = j.options.common.json ? print_json(&j) : print_text(&j);
+    mgn_status status = mgn_comm_agree(comm, fit_prepare(&j));
+    if (status == MGN_OK) status = mgn_comm_agree(comm, fit_train(&j));
+    if (status == MGN_OK && is_first(&j.options)) status = finish(&j);
     if (status == MGN_OK && j.is_stopped) status = stopped(&j);
     fit_free(&j);
     return status;

@@ -3,9 +3,25 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Of several processes on a machine each takes an OpenCL device of its own, as far as there are any: GPUs, or where there are
+ * none and "opencl" is asked for, others. NULL: none of this. */
+static const char *find_own(const cli_common *common, const char *asked, mgn_device_info *infos, size_t room) {
+    const bool is_auto = !asked || strcmp(asked, "auto") == 0;
+    const mgn_comm *comm = common->comm;
+    size_t count = 0, found = 0;
+    if (!comm || comm->local_size < 2 || (!is_auto && strcmp(asked, "opencl") != 0)) return NULL;
+    if (mgn_device_list(infos, room, &count) != MGN_OK) return NULL;
+    for (int is_cpu = 0; is_cpu <= (is_auto ? 0 : 1) && found == 0; is_cpu++)
+        for (size_t i = 0; i < MGN_MIN(count, room); i++)
+            if (strncmp(infos[i].spec, "opencl", 6) == 0 && infos[i].is_cpu == (is_cpu != 0)) infos[found++] = infos[i];
+    return found ? infos[(size_t)comm->local_rank % found].spec : NULL;
+}
+
 mgn_status cli_open_device(const cli_common *common, mgn_device **device) {
     const char *asked = common->device ? common->device : mgn_environment("MGN_DEVICE");
-    MGN_TRY(mgn_device_open(common->device, device));
+    mgn_device_info infos[32];
+    const char *own = find_own(common, asked, infos, MGN_COUNT(infos));
+    MGN_TRY(mgn_device_open(own ? own : common->device, device));
     const mgn_device_info *info = mgn_device_get_info(*device);
     if (!asked || strcmp(asked, "auto") == 0)
         mgn_note("device %s (%s); --device takes another, `mgn devices` lists them", info->spec, info->name);

@@ -8,6 +8,7 @@
 #include <mgn/semidual.h>
 
 #include "cli.h"
+#include "comm/comm.h"
 #include "core/parse.h"
 #include "experiments/experiments.h"
 #include "model/model.h"
@@ -200,6 +201,8 @@ static mgn_status set_training(fit_job *j) {
                           : mgn_loss_needs_samples(t->loss.kind) ? POINTS_BATCH
                                                                  : USUAL_BATCH;
     t->batch = second ? 0 : o->batch ? o->batch : usual;
+    t->blocks = o->blocks;
+    t->comm = o->common.comm;
     const bool has_f64 = mgn_device_get_info(j->device)->has_f64;
     t->real = (o->real ? strcmp(o->real, "f64") == 0 : second && has_f64) ? MGN_F64 : MGN_F32;
     return mgn_optimizer_check(&t->optimizer, &(mgn_optimizer_shape){0});
@@ -309,6 +312,7 @@ static mgn_status train_start(fit_job *j, int64_t start, mgn_model **model, mgn_
     MGN_TRY(cli_training_control(&j->options.control, label, j->options.restarts == 1, &j->paths, &training.control));
     if (training.control.patience > 0 || training.control.log || j->options.plots)
         training.control.held_out = held_out_rows(j, &held_out);
+    if (mgn_comm_rank(training.comm) > 0) training.control.checkpoint = training.control.log = NULL;
     MGN_TRY(mgn_model_create(&j->shape, seed, model));
     if (strcmp(j->options.start, "affine") == 0) MGN_TRY(fit_start_affine(j, *model));
     mgn_status status = mgn_train(*model, j->device, &samples, &training, result);

@@ -18,7 +18,7 @@ typedef struct fit_options {
     const char *source, *target, *out;
     const char *model, *activation, *loss, *optimizer, *schedule, *start, *real;
     bool paired, squared, signed_scales, position_biases;
-    int64_t h, layers, samples, window, batch, epochs, every, restarts;
+    int64_t h, layers, samples, window, blocks, batch, epochs, every, restarts;
     const char *shape;               /* of the rows, as pictures */
     int64_t kernel, stride, padding; /* padding -1: not said */
     const char *hold_out;            /* a fraction, or rows of their own */

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "cli.h"
+#include "comm/comm.h"
 #include "core/parse.h"
 #include "manual.h"
 
@@ -33,7 +34,7 @@ static const cli_command commands[] = {
      "mgn recolor day.jpg --like sunset.jpg -o evening.jpg --plots figures\n"
      "mgn recolor shots/*.jpg --like sunset.jpg -o evening/ --lut evening.cube --save evening.safetensors\n"
      "mgn recolor day.jpg --like sunset.jpg -o evening.png --target gmm:1..10 --sheet sheet.png\n",
-     1, 1000000, cmd_recolor, NULL},
+     1, 1000000, cmd_recolor, NULL, NULL},
     {"apply", "apply a saved map to pictures and tables", "MAP FILE... -o OUTDIR [options]",
      "Applies a map that `mgn recolor --save` or `mgn fit` kept to every pixel of each picture and to every row of "
      "each "
@@ -46,7 +47,7 @@ static const cli_command commands[] = {
      "mgn apply evening.safetensors photos/*.jpg -o out --quality 95 --json\n"
      "mgn apply map.safetensors points.npy -o mapped.npy --plots figures\n"
      "mgn apply map.safetensors points.npy -o mapped.npy\n",
-     2, 1000000, cmd_apply, NULL},
+     2, 1000000, cmd_apply, NULL, NULL},
     {"sinkhorn", "measure how far two clouds of points are apart", "A B [options]",
      "Prints the debiased Sinkhorn divergence between A and B for the cost |x - y|^2 / 2: 0 for equal clouds; half the "
      "squared Wasserstein distance as the blur goes to 0. A and B are tables (.npy or .csv, a point per row), "
@@ -57,7 +58,7 @@ static const cli_command commands[] = {
      "The JSON object has value, seconds (of computing), prepare_seconds, iterations and the settings.",
      "mgn sinkhorn a.npy b.npy\n"
      "mgn sinkhorn a.csv normal:2 --blur 0.01 --scaling 0.9 --json\n",
-     2, 2, cmd_sinkhorn, NULL},
+     2, 2, cmd_sinkhorn, NULL, NULL},
     {"check", "prove that the devices compute what the mathematics says", "[options]",
      "Runs every op of the table on every device (--device takes one) in float32 and, where there is, float64: forward "
      "against an independent oracle in extended precision; reverse mode, forward mode and second derivatives against "
@@ -69,7 +70,7 @@ static const cli_command commands[] = {
      "mgn check\n"
      "mgn check --device cpu --op tanh --seed 7\n"
      "mgn check --json > check.json\n",
-     0, 0, cmd_check, NULL},
+     0, 0, cmd_check, NULL, NULL},
     {"bench", "measure how fast a device is", "[options]",
      "Times the ops, training steps, calls on clouds, applying a map to a picture, matrix products and the making of "
      "plans on one "
@@ -81,7 +82,7 @@ static const cli_command commands[] = {
      "mgn bench\n"
      "mgn bench --filter step --seconds 1\n"
      "mgn bench --filter tanh --device opencl --json\n",
-     0, 0, cmd_bench, NULL},
+     0, 0, cmd_bench, NULL, NULL},
     {"tune", "find the fastest way of multiplying matrices on an OpenCL device", "[options]",
      "Measures, for a list of shapes, the ways in which a product of matrices can be made on the device: the own "
      "kernels "
@@ -97,13 +98,13 @@ static const cli_command commands[] = {
      "mgn tune --device opencl:0:0 --seconds 300 --shape 256x512x784,10000x64x784\n"
      "mgn tune --show --json\n"
      "mgn tune --reset\n",
-     0, 0, cmd_tune, NULL},
+     0, 0, cmd_tune, NULL, NULL},
     {"devices", "list the devices, and which one the commands take", "[options]",
      "Shows what --device and MGN_DEVICE may name: the CPU backend and every OpenCL device, with its driver, its "
      "memory and whether it has float64.",
      "mgn devices\n"
      "mgn devices --json\n",
-     0, 0, cmd_devices, NULL},
+     0, 0, cmd_devices, NULL, NULL},
     {"gmm", "fit Gaussian mixtures to rows or to the colours of a picture",
      "DATA [-k K|FIRST..LAST] [-o FILE] [options]",
      "DATA is a .npy or .csv table, one row a sample, or a picture, whose colours are points of [0, 1]^3. Fits by "
@@ -117,7 +118,7 @@ static const cli_command commands[] = {
      "mgn gmm sunset.jpg -k 1..10 -o sunset.json\n"
      "mgn gmm sunset.jpg -k 1..10 --plots figures\n"
      "mgn gmm points.npy -k 3 --json\n",
-     1, 1, cmd_gmm, NULL},
+     1, 1, cmd_gmm, NULL, NULL},
     {"fit", "learn a map from one distribution to another", "--source S --target T -o MAP [options]",
      "S and T are .npy or .csv tables of one point a row, pictures, or distributions such as normal:2, "
      "gaussian:mean=2,1;cov=1,-.8,-.8,1, gmm:FILE, banana, moons. The map g is the gradient of a convex function, so "
@@ -144,6 +145,14 @@ static const cli_command commands[] = {
      "is. Of a large T without --paired, 64 MiB of rows are drawn to compare with; means and covariances are those of "
      "all rows.\n"
      "\n"
+     "Started by mpirun or srun, several processes learn one map: each takes some of the blocks of every batch "
+     "(--blocks) "
+     "on an OpenCL device or a share of the cores of its own, and the gradients are added in an order that does not "
+     "depend "
+     "on their number: 1, 2 and 4 processes make the same map, bit for bit, on the cpu backend. All must find the same "
+     "files; the first alone prints and writes. For the losses mse, l1, nll, mixture-nll and monge-ampere, and adam, "
+     "adamw and sgd; --resume may go on with another number of processes. When one fails all end, with its sentence.\n"
+     "\n"
      "--checkpoint keeps the whole state of training in a file that is replaced as one piece: whatever stops the "
      "process, a whole one stands there (a killed process may leave a .mgn-*.tmp beside it). The same command with "
      "--resume ends with the map that it would have made without a stop, bit for bit; other rows, options or models "
@@ -155,9 +164,10 @@ static const cli_command commands[] = {
      "mgn fit -s x.npy -t y.npy --paired -o map.safetensors --optimizer gauss-newton --epochs 200\n"
      "mgn fit -s x.npy -t normal:8 -o map.safetensors --epochs 5000 --checkpoint state.safetensors --log curve.csv\n"
      "mgn fit -s normal:2 -t banana -o map.safetensors --plots figures\n"
+     "mpirun -n 4 mgn fit -s 'part-*.npy' -t normal:8 -o map.safetensors --batch 65536\n"
      "mgn fit -s x.npy -t normal:8 -o map.safetensors --epochs 5000 --resume state.safetensors --log curve.csv\n"
      "mgn fit -s x.npy -t normal:8 -o map.safetensors --epochs 5000 --patience 50 --hold-out .2\n",
-     0, 0, cmd_fit, NULL},
+     0, 0, cmd_fit, NULL, NULL},
     {"eval", "judge a saved map over data", "MAP --data X [--truth Y] [options]",
      "X is a .npy or .csv table of one point a row, a picture, or a distribution such as normal:2. The map is monotone "
      "over the data when no Jacobian has an eigenvalue below 0 by more than rounding; a gradient has symmetric ones. "
@@ -173,7 +183,7 @@ static const cli_command commands[] = {
      "mgn eval map.safetensors --data heldout.npy --target normal:2 --cycle --json\n"
      "mgn eval map.safetensors --data test_x.npy --truth test_y.npy --plots figures\n"
      "mgn eval map.safetensors --data normal:2 --like banana\n",
-     1, 1, cmd_eval, NULL},
+     1, 1, cmd_eval, NULL, NULL},
     {"sample", "draw points through a saved map", "MAP N -o FILE [options]",
      "Draws N points x of N(0, I), or of --source, and writes their images g(x), one a row. --inverse writes g^-1(x) "
      "instead: where g was learned to carry data to the source, these are new data.\n"
@@ -185,7 +195,7 @@ static const cli_command commands[] = {
      "mgn sample map.safetensors 10000 -o out.npy --plots figures\n"
      "mgn sample map.safetensors 1000 -o data.csv --inverse --density\n"
      "mgn sample map.safetensors 1000 -o out.npy --source gmm:mixture.json --seed 7\n",
-     2, 2, cmd_sample, NULL},
+     2, 2, cmd_sample, NULL, NULL},
     {"w2", "measure how far apart two distributions are", "A B [options]",
      "The squared 2-Wasserstein distance. A and B are .npy or .csv tables of one point a row, pictures, or "
      "distributions "
@@ -198,7 +208,7 @@ static const cli_command commands[] = {
      "mgn w2 a.csv normal:2 --points 4096 --json\n"
      "mgn w2 day.jpg sunset.jpg --sliced 256 --bures\n"
      "mgn w2 generated.npy t10k-images-idx3-ubyte.gz --frechet 64\n",
-     2, 2, cmd_w2, NULL},
+     2, 2, cmd_w2, NULL, NULL},
     {"experiment", "run published experiments and compare with their figures", "NAME... [options]",
      "", /* written from the table of experiments */
      "mgn experiment gradient-field\n"
@@ -207,7 +217,7 @@ static const cli_command commands[] = {
      "mgn experiment colour --data photos\n"
      "mgn experiment digits --pictures out\n"
      "mgn experiment all --quick --data data -o report\n",
-     0, 64, cmd_experiment, NULL},
+     0, 64, cmd_experiment, NULL, NULL},
 };
 
 static const char summary[] =
@@ -228,14 +238,25 @@ static mgn_status unknown_command(const char *word) {
                     best ? best : "", best ? "'? " : "");
 }
 
-mgn_status cli_dispatch(int argc, char **argv) {
+/* Those that were started together share what knows how to be shared. */
+static mgn_status run_command(const cli_command *command, int argc, char **argv, mgn_comm *comm) {
+    if (mgn_comm_size(comm) > 1 && command->run != cmd_fit)
+        return mgn_fail(MGN_ERR_ARGUMENT,
+                        "mgn %s does not share its work among %d processes, mgn fit does; start it without mpirun",
+                        command->label, mgn_comm_size(comm));
+    cli_command own = *command;
+    own.comm = comm;
+    return own.run(&own, argc, argv);
+}
+
+mgn_status cli_dispatch(int argc, char **argv, mgn_comm *comm) {
     if (argc < 2) return mgn_fail(MGN_ERR_ARGUMENT, "a command is missing; " USAGE);
     const char *word = argv[1];
     if (strcmp(word, "help") == 0 && argc > 2) {
         /* `mgn help recolor` is `mgn recolor --help`. */
         static char help[] = "--help";
         char *swapped[] = {argv[0], argv[2], help, NULL};
-        return cli_dispatch(3, swapped);
+        return cli_dispatch(3, swapped, comm);
     }
     if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0 || strcmp(word, "help") == 0) {
         if (argc > 2 && cli_is_manual(argv[2]))
@@ -246,6 +267,6 @@ mgn_status cli_dispatch(int argc, char **argv) {
     if (strcmp(word, "--version") == 0 || strcmp(word, "-V") == 0 || strcmp(word, "version") == 0)
         return cli_print_versions(argc > 2 && strcmp(argv[2], "--json") == 0);
     for (size_t i = 0; i < MGN_COUNT(commands); i++)
-        if (strcmp(word, commands[i].label) == 0) return commands[i].run(&commands[i], argc - 1, argv + 1);
+        if (strcmp(word, commands[i].label) == 0) return run_command(&commands[i], argc - 1, argv + 1, comm);
     return unknown_command(word);
 }

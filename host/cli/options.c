@@ -1,9 +1,13 @@
+#define _GNU_SOURCE /* sched_getaffinity */
 #include "options.h"
 
 #include <getopt.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "comm/comm.h"
 #include "core/core.h"
 #include "core/parse.h"
 #include "manual.h"
@@ -210,9 +214,18 @@ static mgn_status check_arguments(const cli_command *command, const cli_common *
     return MGN_OK;
 }
 
+/* 0: all that this process may use. Launchers that bind processes to cores have shared them out already. */
+static int share_of_cores(const mgn_comm *comm) {
+    cpu_set_t allowed;
+    const long all = sysconf(_SC_NPROCESSORS_ONLN);
+    if (!comm || comm->local_size < 2 || sched_getaffinity(0, sizeof allowed, &allowed) != 0) return 0;
+    if (CPU_COUNT(&allowed) < all) return 0;
+    return (int)MGN_MAX(all / comm->local_size, 1);
+}
+
 mgn_status cli_parse(const cli_command *command, int argc, char **argv, const cli_option *options, size_t count,
                      cli_common *common) {
-    *common = (cli_common){0};
+    *common = (cli_common){.comm = command->comm};
     int threads = 0;
     int64_t seed = -1;
     const cli_option shared[] = {
@@ -246,8 +259,8 @@ mgn_status cli_parse(const cli_command *command, int argc, char **argv, const cl
     common->argument_count = argc - optind;
     MGN_TRY(check_arguments(command, common));
     if (!threads) MGN_TRY(mgn_environment_threads(&threads));
-    mgn_set_threads(threads);
-    mgn_set_quiet(common->quiet);
+    mgn_set_threads(threads ? threads : share_of_cores(common->comm));
+    mgn_set_quiet(common->quiet || mgn_comm_rank(common->comm) > 0);
     return MGN_OK;
 }
 

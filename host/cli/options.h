@@ -3,7 +3,7 @@
 #ifndef MGN_CLI_OPTIONS_H
 #define MGN_CLI_OPTIONS_H
 
-#include <mgn/core.h>
+#include <mgn/comm.h>
 
 typedef struct cli_command cli_command;
 
@@ -17,6 +17,7 @@ struct cli_command {
     int min_arguments, max_arguments; /* words that are not options */
     mgn_status (*run)(const cli_command *command, int argc, char **argv);
     const char *words; /* what those words may be, "a|b|c", for completion; NULL: names of files */
+    mgn_comm *comm;    /* NULL in the table; the copy that is run has the processes it may share its work with */
 };
 
 typedef enum cli_kind {
@@ -48,6 +49,7 @@ typedef struct cli_option {
 
 /* What every command understands. */
 typedef struct cli_common {
+    mgn_comm *comm;     /* the processes that this one was started with; NULL: it is alone */
     const char *device; /* --device, or NULL for MGN_DEVICE, else auto */
     uint64_t seed;      /* --seed, else 0 */
     bool has_seed, json, quiet;

@@ -8,6 +8,8 @@
 #include <string.h>
 
 #include "cli.h"
+#include "comm/comm.h"
+#include "comm/mpi.h"
 #include "core/core.h"
 
 static void on_signal(int number) {
@@ -33,11 +35,16 @@ int main(int argc, char **argv) {
      * start again if it is ever asked for more than one. */
     openblas_set_num_threads(1);
     if (blas_thread_shutdown_) blas_thread_shutdown_();
-    mgn_status status = cli_dispatch(argc, argv);
+    mgn_comm *comm = NULL;
+    mgn_status status = mgn_mpi_open(&comm);
+    if (mgn_comm_rank(comm) > 0 && !freopen("/dev/null", "w", stdout)) status = MGN_ERR_IO;
+    if (status == MGN_OK) status = cli_dispatch(argc, argv, comm);
     if (status == MGN_OK && (fflush(stdout) != 0 || ferror(stdout)))
         status = mgn_fail(MGN_ERR_IO, "standard output could not be written: %s", strerror(errno));
-    if (status == MGN_OK) return 0;
+    status = mgn_comm_agree(comm, status);
     mgn_bar(NULL);
-    fprintf(stderr, "mgn: %s\n", mgn_last_error());
+    if (status != MGN_OK && mgn_comm_rank(comm) == 0) fprintf(stderr, "mgn: %s\n", mgn_last_error());
+    mgn_mpi_close(comm);
+    if (status == MGN_OK) return 0;
     return status == MGN_ERR_ARGUMENT ? 2 : 1;
 }

@@ -11,7 +11,7 @@
 
 typedef struct loss_kind {
     const char *label;
-    bool needs_pairs, needs_samples, takes_jacobian;
+    bool needs_pairs, needs_samples, takes_jacobian, is_mean;
     mgn_node *(*build)(const mgn_loss_config *config, mgn_node *x, mgn_node *y, mgn_node *target);
 } loss_kind;
 
@@ -160,15 +160,15 @@ static mgn_node *build_semidual(const mgn_loss_config *c, mgn_node *x, mgn_node 
 }
 
 static const loss_kind kinds[] = {
-    {"l1", true, false, false, build_l1},
-    {"mse", true, false, false, build_mse},
-    {"nll", false, false, true, build_nll},
-    {"kl", false, false, false, build_kl},
-    {"mixture-kl", false, false, false, build_mixture_kl},
-    {"mixture-nll", false, false, true, build_mixture_nll},
-    {"monge-ampere", false, false, true, build_monge_ampere},
-    {"sinkhorn", false, true, false, build_sinkhorn},
-    {"semidual", false, true, false, build_semidual},
+    {"l1", true, false, false, true, build_l1},
+    {"mse", true, false, false, true, build_mse},
+    {"nll", false, false, true, true, build_nll},
+    {"kl", false, false, false, false, build_kl},
+    {"mixture-kl", false, false, false, false, build_mixture_kl},
+    {"mixture-nll", false, false, true, true, build_mixture_nll},
+    {"monge-ampere", false, false, true, true, build_monge_ampere},
+    {"sinkhorn", false, true, false, false, build_sinkhorn},
+    {"semidual", false, true, false, false, build_semidual},
 };
 
 const char *mgn_loss_kind(size_t index) { return index < MGN_COUNT(kinds) ? kinds[index].label : NULL; }
@@ -192,6 +192,11 @@ bool mgn_loss_needs_samples(const char *kind) {
 bool mgn_loss_takes_jacobian(const char *kind) {
     const loss_kind *found = find_kind(kind);
     return found && found->takes_jacobian;
+}
+
+bool mgn_loss_is_mean(const char *kind) {
+    const loss_kind *found = find_kind(kind);
+    return found && found->is_mean;
 }
 
 static mgn_node *refuse_kind(mgn_graph *graph, const char *found) {

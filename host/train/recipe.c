@@ -127,6 +127,7 @@ mgn_status mgn_recipe_store(const mgn_model *model, const mgn_train_config *conf
     add_whole(&r, "every", config->schedule.every);
     add_real(&r, "floor", config->schedule.floor);
     add_whole(&r, "batch", config->batch);
+    if (config->blocks > 0) add_whole(&r, "blocks", config->blocks);
     add_whole(&r, "accumulate", config->accumulate);
     add_whole(&r, "epochs", config->epochs);
     add_whole(&r, "seed", (int64_t)config->seed);
@@ -159,6 +160,19 @@ mgn_status mgn_recipe_check(const mgn_model *model, const mgn_train_config *conf
     mgn_safetensors now = {0};
     mgn_status status = mgn_recipe_store(model, config, samples, &now);
     if (status == MGN_OK) status = compare(&now, file, label);
+    mgn_safetensors_free(&now);
+    return status;
+}
+
+mgn_status mgn_recipe_digest(const mgn_model *model, const mgn_train_config *config, const mgn_samples *samples,
+                             uint64_t *digest) {
+    mgn_safetensors now = {0};
+    const mgn_status status = mgn_recipe_store(model, config, samples, &now);
+    *digest = MGN_HASH_START;
+    for (size_t i = 0; i < now.metadata_count; i++) {
+        *digest = mgn_hash(*digest, now.metadata[i].key, strlen(now.metadata[i].key) + 1);
+        *digest = mgn_hash(*digest, now.metadata[i].value, strlen(now.metadata[i].value) + 1);
+    }
     mgn_safetensors_free(&now);
     return status;
 }

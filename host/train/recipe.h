@@ -13,4 +13,8 @@ mgn_status mgn_recipe_store(const mgn_model *model, const mgn_train_config *conf
 mgn_status mgn_recipe_check(const mgn_model *model, const mgn_train_config *config, const mgn_samples *samples,
                             const mgn_safetensors *file, const char *label);
 
+/* One number for all of it. */
+mgn_status mgn_recipe_digest(const mgn_model *model, const mgn_train_config *config, const mgn_samples *samples,
+                             uint64_t *digest);
+
 #endif

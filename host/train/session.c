@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "comm/comm.h"
 #include "core/core.h"
 #include "core/file.h"
 #include "train/recipe.h"
@@ -273,9 +274,17 @@ static bool is_bad(const mgn_session *s, double loss) {
 }
 
 static mgn_status measure(mgn_session *s, mgn_train_report *report) {
-    report->held_out = report->cost = NAN;
-    if (s->measure) return s->measure(s->context, &report->held_out, &report->cost);
-    return s->held ? mgn_held_out_measure(s->held, &report->held_out, &report->cost) : MGN_OK;
+    double figures[2] = {NAN, NAN};
+    mgn_status status = MGN_OK;
+    if (s->measure)
+        status = s->measure(s->context, &figures[0], &figures[1]);
+    else if (s->held)
+        status = mgn_held_out_measure(s->held, &figures[0], &figures[1]);
+    MGN_TRY(mgn_comm_agree(s->config->comm, status));
+    MGN_TRY(mgn_comm_broadcast(s->config->comm, figures, sizeof figures)); /* they may decide about the end */
+    report->held_out = figures[0];
+    report->cost = figures[1];
+    return MGN_OK;
 }
 
 /* The loss that decides about the end, and about a plateau. */
@@ -332,7 +341,9 @@ mgn_status mgn_session_epoch(mgn_session *s, double loss, double lr) {
     add_to_curve(s, &report);
     const bool go_on = !config->report || config->report(config->context, &report);
     if (is_due_after_epoch(s)) try_checkpoint(s);
-    if (go_on && !mgn_interrupted()) return MGN_OK;
+    bool is_stopped = !go_on || mgn_interrupted();
+    MGN_TRY(mgn_comm_agree_any(s->config->comm, MGN_OK, &is_stopped));
+    if (!is_stopped) return MGN_OK;
     return mgn_fail(MGN_ERR_INTERRUPTED, "stopped after epoch %lld of %lld", (long long)report.epoch,
                     (long long)config->epochs);
 }

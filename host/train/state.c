@@ -27,6 +27,9 @@ void mgn_state_add_array(mgn_train_state *state, const char *label, mgn_dtype dt
 
 static size_t bytes_of(const mgn_state_part *part) { return (size_t)part->count * mgn_dtype_size(part->dtype); }
 
+/* To where the next part is aligned. */
+static size_t padded(const mgn_state_part *part) { return (bytes_of(part) + 7) / 8 * 8; }
+
 static size_t copied(const mgn_train_state *state) { return state->is_whole ? state->count : MGN_MIN(state->count, 1); }
 
 static mgn_status read_part(const mgn_state_part *part, void *to) {
@@ -66,6 +69,26 @@ static mgn_status write_all(mgn_train_state *state, const mgn_state_copy *copy) 
 static void duplicate(const mgn_train_state *state, const mgn_state_copy *from, mgn_state_copy *to) {
     to->point = from->point;
     for (size_t i = 0; i < copied(state); i++) memcpy(to->bytes[i], from->bytes[i], bytes_of(&state->parts[i]));
+}
+
+static mgn_status read_or_write(mgn_train_state *state, bool is_read, char *bytes) {
+    for (size_t i = 0; i < state->count; i++) {
+        MGN_TRY(is_read ? read_part(&state->parts[i], bytes) : write_part(&state->parts[i], bytes));
+        bytes += padded(&state->parts[i]);
+    }
+    return MGN_OK;
+}
+
+mgn_status mgn_state_share(mgn_train_state *state, mgn_comm *comm) {
+    size_t size = 0;
+    if (mgn_comm_size(comm) == 1) return MGN_OK;
+    for (size_t i = 0; i < state->count; i++) size += padded(&state->parts[i]);
+    char *bytes = mgn_alloc_aligned(size, 1);
+    mgn_status status = mgn_comm_agree(comm, bytes ? read_or_write(state, true, bytes) : MGN_ERR_MEMORY);
+    if (status == MGN_OK) status = mgn_comm_broadcast(comm, bytes, size);
+    if (status == MGN_OK && mgn_comm_rank(comm) > 0) status = read_or_write(state, false, bytes);
+    mgn_free(bytes);
+    return status;
 }
 
 mgn_status mgn_state_begin(mgn_train_state *state) {

@@ -6,6 +6,7 @@
 #include <mgn/data.h>
 #include <mgn/optim.h>
 
+#include "comm/comm.h"
 #include "core/core.h"
 
 enum { MGN_MOST_STATE_PARTS = 12 };
@@ -69,6 +70,9 @@ mgn_status mgn_state_take_middle(mgn_train_state *state);
 
 /* Writes `good` back to where it came from; it is `latest` too then. */
 mgn_status mgn_state_go_back(mgn_train_state *state);
+
+/* Gives all processes rank 0's parts: on devices of different makes they differ by rounding. Nothing without a group. */
+mgn_status mgn_state_share(mgn_train_state *state, mgn_comm *comm);
 
 /* The last copy of the first part, which is the parameters. */
 void mgn_state_parameters(const mgn_train_state *state, double *values);

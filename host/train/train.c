@@ -10,48 +10,20 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "comm/comm.h"
 #include "core/core.h"
 #include "loss/sinkhorn.h"
+#include "train/recipe.h"
 #include "train/second_order.h"
 #include "train/semidual.h"
-#include "train/session.h"
-#include "train/stream.h"
-
-/* A step on a whole batch, on one of the last, smaller window, or on the last, smaller batch; with accumulation, one that only
- * adds up or one that also updates. */
-enum { WHOLE, LAST, TAIL, SIZES };
-enum { UPDATE, GATHER, ROLES };
+#include "train/trainer.h"
 
 /* Steps enqueued between two looks at the interrupt flag; fewer where checkpoints are due by the clock, so that a look comes
  * about as often as that. */
 enum { STEPS_PER_LOOK = 1024 };
 static const double seconds_per_look = 0.1;
 
-typedef struct trainer {
-    mgn_model *model;
-    mgn_device *device;
-    const mgn_train_config *config;
-    mgn_loss_config losses;       /* the config's, with what training finds out */
-    int64_t n, d, count;          /* rows, dimension, parameters */
-    int64_t batch, tail, batches; /* rows of a whole and of the last batch (0: none), batches an epoch */
-    int64_t accumulate;
-    int64_t window, last, windows; /* rows of a window and of an epoch's last, windows an epoch */
-    int64_t each;                  /* batches of a window that is not the last */
-    int64_t at, at_epoch;          /* the window that is on the device, and of which epoch */
-    mgn_stream *stream;            /* NULL: rows in memory */
-    mgn_samples first;    /* what stands for the rows where only some are looked at: all, or the first window */
-    int64_t target_batch; /* samples of the target a step; 0: the loss wants none */
-    mgn_optimizer_shape shape;
-    mgn_tensor *target_rows, *target_state; /* the target's rows, where it is finite; a random state of its own */
-    mgn_tensor *x, *y;                      /* data */
-    mgn_tensor *parameters, *vectors[MGN_MOST_OPTIMIZER_VECTORS], *scalars, *sum; /* sum: accumulated gradient */
-    mgn_tensor *state, *lr, *loss; /* random state, learning rate, sum of the epoch's losses */
-    mgn_tensor *share;             /* one by the batches that this step accumulates; NULL without accumulation */
-    mgn_plan *plans[SIZES][ROLES];
-    int64_t look; /* steps to the next look */
-    char advice[64];
-    mgn_session session;
-} trainer;
+typedef mgn_trainer trainer;
 
 /* ---- tensors ---- */
 
@@ -136,7 +108,7 @@ static mgn_status make_state(trainer *t) {
 /* The inputs of a step, each bound to the tensor beside it. */
 typedef struct step_inputs {
     mgn_node *x, *y, *parameters, *vectors[MGN_MOST_OPTIMIZER_VECTORS], *scalars, *sum, *state, *lr, *loss;
-    mgn_node *share, *target_rows, *target_state;
+    mgn_node *share, *target_rows, *target_state, *result;
     mgn_binding bindings[16];
     size_t count;
 } step_inputs;
@@ -151,10 +123,14 @@ static mgn_node *bound_input(mgn_graph *graph, step_inputs *in, const char *labe
 
 static void make_inputs(const trainer *t, mgn_graph *graph, step_inputs *in) {
     *in = (step_inputs){0};
-    in->x = bound_input(graph, in, "x", t->x);
-    in->y = bound_input(graph, in, "y", t->y);
-    in->target_rows = bound_input(graph, in, "target rows", t->target_rows);
-    in->target_state = bound_input(graph, in, "target state", t->target_state);
+    if (t->blocks) {
+        in->result = bound_input(graph, in, "gradient and loss", mgn_block_steps_result(t->blocks));
+    } else {
+        in->x = bound_input(graph, in, "x", t->x);
+        in->y = bound_input(graph, in, "y", t->y);
+        in->target_rows = bound_input(graph, in, "target rows", t->target_rows);
+        in->target_state = bound_input(graph, in, "target state", t->target_state);
+    }
     in->parameters = bound_input(graph, in, "parameters", t->parameters);
     for (int i = 0; i < t->shape.vectors; i++)
         in->vectors[i] = bound_input(graph, in, "optimizer vector", t->vectors[i]);
@@ -173,16 +149,20 @@ static mgn_node *draw_target(const trainer *t, const step_inputs *in) {
     return mgn_target_sample_node(t->config->loss.target, in->target_state, in->target_rows, t->target_batch, 0);
 }
 
-/* Rows that a step of this size draws from, and how many of them. */
-static int64_t population(const trainer *t, int size) { return size == WHOLE ? t->window : t->last; }
-static int64_t rows_of(const trainer *t, int size) { return size == TAIL ? t->tail : t->batch; }
+int64_t mgn_trainer_population(const trainer *t, int size) { return size == MGN_WHOLE ? t->window : t->last; }
+int64_t mgn_trainer_rows(const trainer *t, int size) { return size == MGN_TAIL ? t->tail : t->batch; }
+
+bool mgn_trainer_has(const trainer *t, int size) {
+    if (size == MGN_TAIL) return t->tail > 0;
+    return size == MGN_WHOLE || (t->last != t->window && t->last >= t->batch);
+}
 
 /* Batches of one permutation. */
 static int64_t batches_of(const trainer *t, int64_t rows) { return (rows + t->batch - 1) / t->batch; }
 
 /* The rows of this step: all of them, or the next batch of this epoch's permutation. */
 static void draw_batch(const trainer *t, const step_inputs *in, int size, mgn_node **x, mgn_node **y) {
-    const int64_t all = population(t, size), rows = rows_of(t, size);
+    const int64_t all = mgn_trainer_population(t, size), rows = mgn_trainer_rows(t, size);
     *x = in->x;
     *y = in->y;
     if (rows == t->window) return;
@@ -191,16 +171,28 @@ static void draw_batch(const trainer *t, const step_inputs *in, int size, mgn_no
     if (in->y) *y = mgn_gather_rows(in->y, index);
 }
 
-static mgn_status build_step(const trainer *t, mgn_graph *graph, step_inputs *in, int size, int role) {
-    mgn_node *x, *y, *gradient = NULL;
-    make_inputs(t, graph, in);
+/* The loss of this step's rows, and its gradient by the parameters. */
+static mgn_status build_gradient(const trainer *t, mgn_graph *graph, const step_inputs *in, int size, mgn_node **loss,
+                                 mgn_node **gradient) {
+    mgn_node *x, *y;
+    if (in->result) { /* it has been computed */
+        *gradient = mgn_slice(in->result, 0, 0, t->count);
+        *loss = mgn_reshape(mgn_slice(in->result, 0, t->count, 1), MGN_SCALAR);
+        return mgn_graph_status(graph);
+    }
     draw_batch(t, in, size, &x, &y);
     if (t->target_batch) y = draw_target(t, in);
-    mgn_node *loss = mgn_loss(&t->losses, x, mgn_model_forward(t->model, in->parameters, x), y);
+    *loss = mgn_loss(&t->losses, x, mgn_model_forward(t->model, in->parameters, x), y);
     MGN_TRY(mgn_graph_status(graph));
-    MGN_TRY(mgn_grad(loss, &in->parameters, 1, &gradient));
+    return mgn_grad(*loss, (mgn_node **)&in->parameters, 1, gradient);
+}
+
+static mgn_status build_step(const trainer *t, mgn_graph *graph, step_inputs *in, int size, int role) {
+    mgn_node *loss = NULL, *gradient = NULL;
+    make_inputs(t, graph, in);
+    MGN_TRY(build_gradient(t, graph, in, size, &loss, &gradient));
     if (t->accumulate > 1) gradient = mgn_add(in->sum, mgn_mul(gradient, in->share));
-    if (role == UPDATE) {
+    if (role == MGN_UPDATE) {
         mgn_optimizer_update(&t->config->optimizer, in->parameters, gradient, in->lr, in->vectors, in->scalars);
         if (t->accumulate > 1) mgn_assign(in->sum, mgn_broadcast(mgn_constant(graph, 0), MGN_SHAPE(t->count)));
     } else {
@@ -223,16 +215,19 @@ static mgn_status compile_step(trainer *t, int size, int role) {
 }
 
 static mgn_status compile_all(trainer *t) {
-    for (int size = WHOLE; size < SIZES; size++) {
-        if (size == TAIL && !t->tail) continue;
-        if (size == LAST && (t->last == t->window || t->last < t->batch)) continue;
-        MGN_TRY(compile_step(t, size, UPDATE));
-        if (t->accumulate > 1) MGN_TRY(compile_step(t, size, GATHER));
+    if (t->config->blocks > 0) MGN_TRY(mgn_block_steps_create(t));
+    for (int size = MGN_WHOLE; size < MGN_SIZES; size++) {
+        if (!mgn_trainer_has(t, size) || (t->blocks && size != MGN_WHOLE)) continue; /* of blocks all updates are one */
+        MGN_TRY(compile_step(t, size, MGN_UPDATE));
+        if (t->accumulate > 1) MGN_TRY(compile_step(t, size, MGN_GATHER));
     }
     return MGN_OK;
 }
 
 /* ---- epochs ---- */
+
+/* Processes that learn together stop together. */
+static bool is_stopped(const trainer *t) { return t->config->comm ? t->is_stopping : mgn_interrupted(); }
 
 /* The random state's count where the window's batches begin: each window has a permutation of its own. */
 static uint32_t count_before(const trainer *t) {
@@ -255,16 +250,31 @@ static mgn_status take_look(trainer *t, int64_t steps, double start) {
     MGN_TRY(mgn_device_finish(t->device));
     const double fit = (double)steps * seconds_per_look / fmax(mgn_now() - start, 1e-9);
     t->look = (int64_t)fmin(fmax(fit, 1), fmin(2.0 * (double)steps, STEPS_PER_LOOK * 1024.0));
-    if (!mgn_session_is_due(&t->session) || mgn_interrupted()) return MGN_OK;
+    if (!mgn_session_is_due(&t->session) || is_stopped(t)) return MGN_OK;
     MGN_TRY(count_batches(t, &batch));
     return batch < t->batches ? mgn_session_write_middle(&t->session, batch) : MGN_OK;
 }
 
-static mgn_status run_times(trainer *t, mgn_plan *plan, int64_t times) {
+/* Steps whose gradients are added up from blocks, one by one. */
+static mgn_status run_blocks(trainer *t, int size, int role, int64_t times) {
+    for (int64_t done = 0; done < times; done++) {
+        const double start = mgn_now();
+        int64_t batch;
+        MGN_TRY(count_batches(t, &batch));
+        MGN_TRY(mgn_block_steps_run(t, size, batch - t->at * t->each));
+        if (is_stopped(t)) return MGN_OK;
+        MGN_TRY(mgn_plan_run(t->plans[MGN_WHOLE][role], 1));
+        MGN_TRY(take_look(t, 1, start));
+    }
+    return MGN_OK;
+}
+
+static mgn_status run_times(trainer *t, int size, int role, int64_t times) {
+    if (t->blocks) return run_blocks(t, size, role, times);
     for (int64_t done = 0; done < times && !mgn_interrupted();) {
         const int64_t steps = MGN_MIN(times - done, t->look);
         const double start = mgn_now();
-        const mgn_status status = mgn_plan_run(plan, (uint64_t)steps);
+        const mgn_status status = mgn_plan_run(t->plans[size][role], (uint64_t)steps);
         if (status == MGN_ERR_INTERRUPTED) return MGN_OK;
         MGN_TRY(status);
         done += steps;
@@ -280,23 +290,21 @@ static mgn_status write_scalar(const trainer *t, mgn_tensor *tensor, double valu
 }
 
 /* The size of the steps with the whole batches of the window. */
-static int size_at(const trainer *t) { return t->at == t->windows - 1 && t->last != t->window ? LAST : WHOLE; }
+static int size_at(const trainer *t) { return t->at == t->windows - 1 && t->last != t->window ? MGN_LAST : MGN_WHOLE; }
 
 /* Batch `i` of an epoch, in which the last step may accumulate fewer. */
 static mgn_status run_accumulated(trainer *t, int64_t i, bool is_new) {
     const int64_t first = i - i % t->accumulate, group = MGN_MIN(t->accumulate, t->batches - first);
     const bool is_last = i == first + group - 1, is_tail = t->tail && i == t->batches - 1;
     if (is_new || (i == first && group < t->accumulate)) MGN_TRY(write_scalar(t, t->share, 1.0 / (double)group));
-    return run_times(t, t->plans[is_tail ? TAIL : size_at(t)][is_last ? UPDATE : GATHER], 1);
+    return run_times(t, is_tail ? MGN_TAIL : size_at(t), is_last ? MGN_UPDATE : MGN_GATHER, 1);
 }
 
-/* Brings a window onto the device, of which `done` batches are done, and has the next one read. */
-static mgn_status enter_window(trainer *t, int64_t window, int64_t done) {
+static mgn_status load_window(trainer *t, int64_t window, int64_t done) {
     const int64_t epoch = (int64_t)t->session.state.point.epoch;
-    const bool is_there = t->windows == 1 || (window == t->at && epoch == t->at_epoch);
+    const bool is_there = window == t->at && epoch == t->at_epoch;
     t->at = window;
     t->at_epoch = epoch;
-    if (t->windows == 1) return MGN_OK;
     if (!is_there) {
         mgn_samples rows;
         MGN_TRY(mgn_stream_wait(t->stream, epoch, window, &rows));
@@ -311,21 +319,28 @@ static mgn_status enter_window(trainer *t, int64_t window, int64_t done) {
     return mgn_stream_next(t->stream, epoch + is_end, is_end ? 0 : window + 1);
 }
 
+/* Brings a window onto the device, of which `done` batches are done, and has the next one read. */
+static mgn_status enter_window(trainer *t, int64_t window, int64_t done) {
+    if (t->windows == 1) return MGN_OK;
+    return mgn_comm_agree(t->config->comm, load_window(t, window, done));
+}
+
 /* The batches of the window from its number `first` on. */
 static mgn_status run_window(trainer *t, int64_t first) {
     const bool is_end = t->at == t->windows - 1;
     const int64_t before = t->at * t->each, whole = is_end ? t->last / t->batch : t->each,
                   count = whole + (is_end && t->tail ? 1 : 0);
-    for (int64_t i = first; t->accumulate > 1 && i < count && !mgn_interrupted(); i++)
+    for (int64_t i = first; t->accumulate > 1 && i < count && !is_stopped(t); i++)
         MGN_TRY(run_accumulated(t, before + i, i == first));
     if (t->accumulate > 1) return MGN_OK;
-    if (whole > first) MGN_TRY(run_times(t, t->plans[size_at(t)][UPDATE], whole - first));
-    return count > whole ? run_times(t, t->plans[TAIL][UPDATE], 1) : MGN_OK;
+    if (whole > first) MGN_TRY(run_times(t, size_at(t), MGN_UPDATE, whole - first));
+    if (is_stopped(t)) return MGN_OK;
+    return count > whole ? run_times(t, MGN_TAIL, MGN_UPDATE, 1) : MGN_OK;
 }
 
 /* The batches from number `first` on. */
 static mgn_status run_batches(trainer *t, int64_t first) {
-    for (int64_t window = first / t->each; window < t->windows && !mgn_interrupted(); window++) {
+    for (int64_t window = first / t->each; window < t->windows && !is_stopped(t); window++) {
         const int64_t done = MGN_MAX(first - window * t->each, 0);
         MGN_TRY(enter_window(t, window, done));
         MGN_TRY(run_window(t, done));
@@ -340,9 +355,9 @@ static mgn_status run_first(trainer *t) {
     if (t->accumulate > 1)
         MGN_TRY(run_accumulated(t, 0, true));
     else
-        MGN_TRY(run_times(t, t->plans[WHOLE][UPDATE], 1));
+        MGN_TRY(run_times(t, MGN_WHOLE, MGN_UPDATE, 1));
     MGN_TRY(mgn_tensor_read(t->loss, MGN_F64, first));
-    if (mgn_interrupted()) *first = NAN; /* perhaps it did not run */
+    if (is_stopped(t)) *first = NAN; /* perhaps it did not run */
     return MGN_OK;
 }
 
@@ -359,8 +374,9 @@ static mgn_status run_epoch(trainer *t) {
         first++;
     }
     MGN_TRY(run_batches(t, first));
+    MGN_TRY(mgn_state_share(&s->state, t->config->comm));
     MGN_TRY(mgn_tensor_read(t->loss, MGN_F64, &sum));
-    if (!mgn_interrupted()) return mgn_session_epoch(s, sum / (double)t->batches, lr);
+    if (!is_stopped(t)) return mgn_session_epoch(s, sum / (double)t->batches, lr);
     MGN_TRY(count_batches(t, &done));
     if (done == t->batches) return mgn_session_epoch(s, sum / (double)t->batches, lr);
     return mgn_session_interrupt(s, done, sum / (double)MGN_MAX(done, 1), lr);
@@ -434,14 +450,38 @@ static mgn_status open_rows(trainer *t, const mgn_samples *samples) {
     return mgn_upload_samples(t->device, t->config->real, &t->first, t->d, &t->x, &t->y);
 }
 
+static mgn_status check_blocks(const mgn_train_config *config) {
+    if (config->comm && config->blocks == 0)
+        return mgn_fail(MGN_ERR_ARGUMENT, "processes that learn together need a number of blocks, of which each has "
+                                          "some; 16 will do");
+    const char *kind = config->loss.kind, *refused = !mgn_loss_is_mean(kind) ? kind : NULL;
+    if (mgn_optimizer_is_second_order(config->optimizer.kind)) refused = config->optimizer.kind;
+    if (config->blocks == 0 || !refused) return MGN_OK;
+    return mgn_fail(
+        MGN_ERR_UNSUPPORTED,
+        "%s is not for blocks of a batch or several processes: they learn by optimizers of first order from "
+        "losses that are means over rows (mse, l1, nll, mixture-nll, monge-ampere)",
+        refused);
+}
+
 static void destroy(trainer *t) {
     mgn_stream_destroy(t->stream);
-    for (int size = WHOLE; size < SIZES; size++)
-        for (int role = UPDATE; role < ROLES; role++) mgn_plan_destroy(t->plans[size][role]);
+    mgn_block_steps_destroy(t->blocks);
+    for (int size = MGN_WHOLE; size < MGN_SIZES; size++)
+        for (int role = MGN_UPDATE; role < MGN_ROLES; role++) mgn_plan_destroy(t->plans[size][role]);
     mgn_tensor *tensors[] = {t->target_rows, t->target_state, t->x,       t->y,   t->parameters,
                              t->vectors[0],  t->vectors[1],   t->scalars, t->sum, t->state,
                              t->lr,          t->loss,         t->share};
     for (size_t i = 0; i < MGN_COUNT(tensors); i++) mgn_tensor_destroy(tensors[i]);
+}
+
+/* That all processes learn from the same rows, in the same way, and begin with the same bits. */
+static mgn_status check_others(trainer *t) {
+    mgn_comm *comm = t->config->comm;
+    uint64_t digest = 0;
+    MGN_TRY(mgn_recipe_digest(t->model, t->config, &t->first, &digest));
+    MGN_TRY(mgn_comm_same(comm, digest, "the rows or the options"));
+    return mgn_state_share(&t->session.state, comm);
 }
 
 static mgn_status train(trainer *t, const mgn_samples *samples, mgn_train_result *result) {
@@ -453,6 +493,7 @@ static mgn_status train(trainer *t, const mgn_samples *samples, mgn_train_result
             "%s looks at all rows at once; rows that are read while training computes are for optimizers of "
             "first order",
             is_semidual ? "the loss semidual" : t->config->optimizer.kind);
+    MGN_TRY(check_blocks(t->config));
     if (is_semidual) {
         MGN_TRY(mgn_session_refuse(t->config, "the loss semidual"));
         return mgn_train_semidual(t->model, t->device, samples, t->config, result);
@@ -471,9 +512,10 @@ static mgn_status train(trainer *t, const mgn_samples *samples, mgn_train_result
     session->accumulate = t->accumulate;
     session->advice = advice(t);
     mgn_status status = mgn_session_begin(session, &t->losses, t->parameters);
+    if (status == MGN_OK && t->config->comm) status = check_others(t);
     result->compile_seconds = mgn_now() - start;
     if (mgn_session_is_timed(session)) t->look = 1;
-    while (status == MGN_OK && mgn_session_goes_on(session)) status = run_epoch(t);
+    while (status == MGN_OK && mgn_session_goes_on(session)) status = mgn_comm_agree(t->config->comm, run_epoch(t));
     return mgn_session_close(session, status, mgn_model_values(t->model));
 }
 

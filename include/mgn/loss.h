@@ -30,6 +30,8 @@ MGN_API bool mgn_loss_needs_pairs(const char *kind);
 /** Whether a kind compares with samples of a target, in no order and of any number (sinkhorn, semidual). */
 MGN_API bool mgn_loss_needs_samples(const char *kind);
 
+/** Whether a kind is a mean over rows, each of which adds what it would add alone: not those that compare moments or clouds. */
+MGN_API bool mgn_loss_is_mean(const char *kind);
 /** Whether a kind takes log det of the map's Jacobian (nll, mixture-nll, monge-ampere): NaN wherever that is not positive
  *  definite, so it is for models that are monotone. */
 MGN_API bool mgn_loss_takes_jacobian(const char *kind);

@@ -49,7 +49,7 @@ void fuzz_command(const uint8_t *bytes, size_t size) {
     words[count] = NULL;
     const int threads = mgn_threads();
     is_closed = true;
-    fuzz_succeeded(cli_dispatch(count, words));
+    fuzz_succeeded(cli_dispatch(count, words, NULL));
     is_closed = false;
     fflush(stdout);
     mgn_set_threads(threads);

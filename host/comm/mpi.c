@@ -1,0 +1,130 @@
+/* The group of <mgn/comm.h> over MPI. MPI is started only where a launcher says that it started this process, so that the
+ * command alone pays nothing for it. Counts of MPI are ints: longer messages are refused, which takes a model of more than
+ * 2^31 bytes. */
+#include "comm/mpi.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "comm/comm.h"
+
+/* What launchers set: Open MPI's and others' that speak PMIx, PMI (MPICH, Intel), Slurm's own. */
+static int launched(void) {
+    static const char *const names[] = {"OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "PMI_SIZE", "PMI_RANK"};
+    for (size_t i = 0; i < MGN_COUNT(names); i++) {
+        const char *text = mgn_environment(names[i]);
+        if (text) return i == 0 || i == 2 ? atoi(text) : 2;
+    }
+    return 0;
+}
+
+#ifdef MGN_MPI
+#include <mpi.h>
+
+typedef struct group {
+    mgn_comm comm;
+    int *counts; /* 4 lists of `size` ints */
+} group;
+
+static mgn_status check(int code, const char *what) {
+    char text[MPI_MAX_ERROR_STRING];
+    int length = 0;
+    if (code == MPI_SUCCESS) return MGN_OK;
+    MPI_Error_string(code, text, &length);
+    return mgn_fail(MGN_ERR_IO, "MPI could not %s: %.*s", what, length, text);
+}
+
+static mgn_status take_max(void *context, int32_t *values, int count) {
+    (void)context;
+    return check(MPI_Allreduce(MPI_IN_PLACE, values, count, MPI_INT32_T, MPI_MAX, MPI_COMM_WORLD), "agree");
+}
+
+/* As ints, to list number `list`. */
+static mgn_status to_ints(group *g, int list, const int64_t *values, int **ints) {
+    *ints = g->counts + list * g->comm.size;
+    for (int r = 0; r < g->comm.size; r++) {
+        if (values[r] > INT32_MAX) {
+            (void)mgn_fail(MGN_ERR_UNSUPPORTED, "a message of %lld bytes is too long for MPI", (long long)values[r]);
+            return MGN_ERR_UNSUPPORTED;
+        }
+        (*ints)[r] = (int)values[r];
+    }
+    return MGN_OK;
+}
+
+static mgn_status gather(void *context, const void *own, const int64_t *sizes, const int64_t *offsets, void *all) {
+    group *g = context;
+    int *counts, *places;
+    MGN_TRY(to_ints(g, 0, sizes, &counts));
+    MGN_TRY(to_ints(g, 1, offsets, &places));
+    return check(MPI_Allgatherv(own, counts[g->comm.rank], MPI_BYTE, all, counts, places, MPI_BYTE, MPI_COMM_WORLD),
+                 "gather");
+}
+
+static mgn_status exchange(void *context, const void *to, const int64_t *to_sizes, const int64_t *to_offsets,
+                           void *from, const int64_t *from_sizes, const int64_t *from_offsets) {
+    group *g = context;
+    const int64_t *const lists[] = {to_sizes, to_offsets, from_sizes, from_offsets};
+    int *ints[4];
+    for (int i = 0; i < 4; i++) MGN_TRY(to_ints(g, i, lists[i], &ints[i]));
+    return check(MPI_Alltoallv(to, ints[0], ints[1], MPI_BYTE, from, ints[2], ints[3], MPI_BYTE, MPI_COMM_WORLD),
+                 "exchange");
+}
+
+static mgn_status broadcast(void *context, void *bytes, int64_t size) {
+    (void)context;
+    enum { PIECE = 1 << 30 };
+    for (int64_t at = 0; at < size; at += PIECE)
+        MGN_TRY(check(MPI_Bcast((char *)bytes + at, (int)MGN_MIN(PIECE, size - at), MPI_BYTE, 0, MPI_COMM_WORLD),
+                      "broadcast"));
+    return MGN_OK;
+}
+
+static void describe(group *g) {
+    mgn_comm *c = &g->comm;
+    MPI_Comm machine;
+    MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
+    MPI_Comm_rank(MPI_COMM_WORLD, &c->rank);
+    MPI_Comm_size(MPI_COMM_WORLD, &c->size);
+    c->local_size = 1;
+    if (MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &machine) != MPI_SUCCESS) return;
+    MPI_Comm_rank(machine, &c->local_rank);
+    MPI_Comm_size(machine, &c->local_size);
+    MPI_Comm_free(&machine);
+}
+
+mgn_status mgn_mpi_open(mgn_comm **comm) {
+    *comm = NULL;
+    if (launched() < 1) return MGN_OK;
+    int provided;
+    MGN_TRY(check(MPI_Init_thread(NULL, NULL, MPI_THREAD_FUNNELED, &provided), "start"));
+    group *g = mgn_alloc(1, sizeof *g);
+    if (!g) return MGN_ERR_MEMORY;
+    g->comm = (mgn_comm){.context = g, .max = take_max, .gather = gather, .exchange = exchange, .broadcast = broadcast};
+    describe(g);
+    g->counts = mgn_alloc(4 * (size_t)g->comm.size, sizeof *g->counts);
+    *comm = &g->comm;
+    return g->counts ? MGN_OK : MGN_ERR_MEMORY;
+}
+
+void mgn_mpi_close(mgn_comm *comm) {
+    if (!comm) return;
+    group *g = comm->context;
+    if (comm->is_broken) MPI_Abort(MPI_COMM_WORLD, 1);
+    mgn_free(g->counts);
+    mgn_free(g);
+    MPI_Finalize();
+}
+
+#else
+
+mgn_status mgn_mpi_open(mgn_comm **comm) {
+    *comm = NULL;
+    if (launched() < 2) return MGN_OK;
+    return mgn_fail(MGN_ERR_UNSUPPORTED,
+                    "several processes were started, but this mgn was built without MPI; build it with -Dmpi=enabled");
+}
+
+void mgn_mpi_close(mgn_comm *comm) { (void)comm; }
+
+#endif

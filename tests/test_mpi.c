@@ -1,0 +1,161 @@
+/* `mgn fit` under mpirun, as a user starts it: the same map from 1, 2 and 4 processes, one voice, and one end when one of them
+ * fails or dies. What the processes do with one another is test_ranks.c's; here are MPI and the command. */
+#include "harness.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <mgn/data.h>
+#include <mgn/model.h>
+
+#include "core/core.h"
+
+enum { ROWS = 500, MOST_PARAMETERS = 64 };
+
+static char folder[512];
+
+/* As root, with more processes than cores, within a container, without a network. */
+static const char launcher[] =
+    "OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1 "
+    "OMPI_MCA_mpi_yield_when_idle=1 OMPI_MCA_hwloc_base_binding_policy=none OMPI_MCA_pml=ob1 OMPI_MCA_btl=self,vader "
+    "OMPI_MCA_btl_vader_single_copy_mechanism=none OMPI_MCA_plm_rsh_agent=/bin/false mpirun";
+
+static void save(const char *name, const float *values, int64_t rows) {
+    char path[600];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    MGN_ASSERT_OK(mgn_npy_write(path, &(mgn_matrix){rows, 2, (float *)values}));
+}
+
+static void make_files(void) {
+    static float x[2 * ROWS];
+    mgn_test_random random = mgn_test_random_named("rows");
+    snprintf(folder, sizeof folder, "%s", mgn_test_path("files"));
+    mgn_test_process made = mgn_test_shell("rm -rf %s && mkdir %s", folder, folder);
+    ck_assert_int_eq(made.code, 0);
+    mgn_test_process_free(&made);
+    for (int i = 0; i < 2 * ROWS; i++) x[i] = (float)mgn_test_normal(&random);
+    save("x.npy", x, ROWS);
+    x[7] += 1;
+    save("other.npy", x, ROWS);
+    char path[600];
+    snprintf(path, sizeof path, "%s/cut.npy", folder);
+    mgn_test_write_file(path, "\x93NUMPY\x01\x00", 8);
+}
+
+/* "-n 1 A : -n 1 B", to which the options of all are added. */
+static mgn_test_process launch(const char *parts) {
+    return mgn_test_shell("cd %s && timeout -s KILL 60 env %s %s", folder, launcher, parts);
+}
+
+#define FIT "\"$MGN_BINARY\" fit -t normal:2 --device cpu --threads 1 "
+
+static void read_map(const char *name, double values[MOST_PARAMETERS]) {
+    mgn_model *model = NULL;
+    char path[600];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    MGN_ASSERT_OK(mgn_model_load(path, &model));
+    const size_t count = (size_t)mgn_model_parameter_count(model);
+    ck_assert_uint_le(count, MOST_PARAMETERS);
+    memset(values, 0, MOST_PARAMETERS * sizeof *values);
+    memcpy(values, mgn_model_values(model), count * sizeof *values);
+    mgn_model_destroy(model);
+}
+
+static int count(const char *text, const char *words) {
+    int found = 0;
+    for (const char *at = text; (at = strstr(at, words)); at++) found++;
+    return found;
+}
+
+START_TEST(any_number_makes_the_same_map) {
+    double one[MOST_PARAMETERS], other[MOST_PARAMETERS];
+    make_files();
+    mgn_test_process alone =
+        mgn_test_shell("cd %s && " FIT "-s x.npy -o one.safetensors --epochs 3 --blocks 16", folder);
+    ck_assert_msg(alone.code == 0, "%s", alone.err);
+    mgn_test_process_free(&alone);
+    read_map("one.safetensors", one);
+    for (int size = 1; size <= 4; size *= 2) {
+        char parts[300];
+        snprintf(parts, sizeof parts, "-n %d " FIT "-s x.npy -o map.safetensors --epochs 3 --log curve.csv", size);
+        mgn_test_process p = launch(parts);
+        ck_assert_msg(p.code == 0, "%d processes: %s", size, p.err);
+        ck_assert_msg(count(p.out, "rows held out") == 1 && count(p.err, "mgn: loss nll") == 1, "%d processes: %s%s",
+                      size, p.out, p.err);
+        mgn_test_process_free(&p);
+        read_map("map.safetensors", other);
+        ck_assert_msg(memcmp(one, other, sizeof one) == 0, "%d processes made another map", size);
+    }
+    mgn_test_process lines = mgn_test_shell("wc -l < %s/curve.csv", folder);
+    ck_assert_int_eq(atoi(lines.out), 4);
+    mgn_test_process_free(&lines);
+}
+END_TEST
+
+START_TEST(failures_have_one_sentence) {
+    static const struct {
+        const char *parts, *words;
+        int code;
+    } rows[] = {
+        {"-n 1 " FIT "-s x.npy -o m : -n 1 " FIT "-s cut.npy -o m", "mgn: rank 1 of 2: cut.npy", 1},
+        {"-n 1 " FIT "-s x.npy -o m : -n 1 " FIT "-s other.npy -o m", "mgn: rank 1 of 2: the rows or the options", 2},
+        {"-n 2 " FIT "-s x.npy -o m : -n 1 \"$MGN_BINARY\" fit -t normal:2 --device opencl:99:0 -s x.npy -o m",
+         "mgn: rank 2 of 3: ", 0},
+        {"-n 2 " FIT "-s x.npy -o m --loss kl", "mgn: kl is not for blocks", 1},
+        {"-n 2 " FIT "-s x.npy -o m --restarts 2", "mgn: --restarts: several", 2},
+        {"-n 2 \"$MGN_BINARY\" eval none --data x.npy", "mgn: mgn eval does not share its work among 2", 2},
+    };
+    make_files();
+    for (size_t i = 0; i < MGN_COUNT(rows); i++) {
+        mgn_test_process p = launch(rows[i].parts);
+        ck_assert_msg(p.code != 0 && (!rows[i].code || p.code == rows[i].code), "%s: exit code %d: %s", rows[i].parts,
+                      p.code, p.err);
+        ck_assert_msg(count(p.err, rows[i].words) == 1 && count(p.err, "mgn: ") <= 2, "%s: %s", rows[i].parts, p.err);
+        ck_assert_msg(!count(p.out, "heldout"), "%s: %s", rows[i].parts, p.out);
+        mgn_test_process_free(&p);
+        mgn_test_process left = mgn_test_shell("ls %s", folder);
+        ck_assert_str_eq(left.out, "cut.npy\nother.npy\nx.npy\n");
+        mgn_test_process_free(&left);
+    }
+}
+END_TEST
+
+/* Rank 1 is killed once there is a checkpoint; the training would not end by itself. */
+START_TEST(a_death_ends_all) {
+    make_files();
+    mgn_test_process p = mgn_test_shell(
+        "cd %s || exit 8; (timeout 60 env %s -n 1 " FIT "-s x.npy -o m --epochs 100000000 --checkpoint state "
+        "--checkpoint-every 1 : -n 1 sh -c 'echo $$ > pid; exec " FIT "-s x.npy -o m --epochs 100000000 --checkpoint "
+        "none --checkpoint-every 1') & while [ ! -s state ]; do kill -0 $! || exit 9; sleep .02; done; "
+        "kill -9 $(cat pid); wait $!",
+        folder, launcher);
+    ck_assert_msg(p.code != 0 && p.code != 9 && p.code != 124, "exit code %d: %s", p.code, p.err);
+    mgn_test_process_free(&p);
+    char path[600];
+    snprintf(path, sizeof path, "%s/state", folder);
+    mgn_safetensors state = {0};
+    MGN_ASSERT_OK(mgn_safetensors_read(path, &state));
+    ck_assert_ptr_nonnull(mgn_safetensors_find(&state, "parameters"));
+    mgn_safetensors_free(&state);
+    mgn_test_process left = mgn_test_shell("test ! -e %s/m && test ! -e %s/none", folder, folder);
+    ck_assert_int_eq(left.code, 0);
+    mgn_test_process_free(&left);
+}
+END_TEST
+
+int main(void) {
+    const char *built = getenv("MGN_MPI");
+    if (!built || strcmp(built, "yes") != 0) return mgn_test_skip_program("built without MPI");
+    char probe[700];
+    snprintf(probe, sizeof probe, "timeout -s KILL 30 env %s -n 2 true >/dev/null 2>&1", launcher);
+    if (system(probe) != 0) return mgn_test_skip_program("mpirun cannot start two processes here");
+    Suite *suite = suite_create("mpi");
+    TCase *all = tcase_create("all");
+    tcase_add_test(all, any_number_makes_the_same_map);
+    tcase_add_test(all, failures_have_one_sentence);
+    tcase_add_test(all, a_death_ends_all);
+    tcase_set_timeout(all, 100);
+    suite_add_tcase(suite, all);
+    return mgn_test_main(suite);
+}

@@ -1,0 +1,380 @@
+/* Processes that learn together, played by threads: the same bits whatever their number, all of them stop or fail when one
+ * does, and a training goes on under another number. What carries the messages here is memory; test_mpi.c has MPI. */
+#include "harness.h"
+
+#include <math.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <mgn/data.h>
+#include <mgn/model.h>
+#include <mgn/train.h>
+
+#include "comm/blocks_sum.h"
+#include "core/core.h"
+
+enum { ROWS = 1000, MOST_RANKS = 8, MOST_PARAMETERS = 3000, EPOCHS = 3 };
+
+static float x[2 * ROWS], y[2 * ROWS];
+
+static void make_rows(void) {
+    mgn_test_random random = mgn_test_random_named("rows");
+    for (int i = 0; i < ROWS; i++) {
+        const double a = mgn_test_uniform(&random, 0, 1), b = mgn_test_uniform(&random, 0, 1);
+        x[2 * i] = (float)a;
+        x[2 * i + 1] = (float)b;
+        y[2 * i] = (float)(4 * a * a * a + a + b / 2);
+        y[2 * i + 1] = (float)(3 * b - b * b + a / 2);
+    }
+}
+
+/* ---- a group of threads ---- */
+
+typedef struct team {
+    pthread_barrier_t barrier;
+    int size;
+    struct {
+        const void *bytes;
+        const int64_t *sizes, *offsets;
+    } posted[MOST_RANKS];
+} team;
+
+typedef struct member {
+    mgn_comm comm;
+    team *team;
+} member;
+
+static void meet(const member *m) { pthread_barrier_wait(&m->team->barrier); }
+
+/* All see what all posted, until the next meeting. */
+static void post(const member *m, const void *bytes, const int64_t *sizes, const int64_t *offsets) {
+    m->team->posted[m->comm.rank].bytes = bytes;
+    m->team->posted[m->comm.rank].sizes = sizes;
+    m->team->posted[m->comm.rank].offsets = offsets;
+    meet(m);
+}
+
+static mgn_status take_max(void *context, int32_t *values, int count) {
+    const member *m = context;
+    int32_t most[8];
+    ck_assert_int_le(count, 8);
+    post(m, values, NULL, NULL);
+    memcpy(most, values, (size_t)count * sizeof *most);
+    for (int r = 0; r < m->team->size; r++)
+        for (int i = 0; i < count; i++) {
+            const int32_t other = ((const int32_t *)m->team->posted[r].bytes)[i];
+            if (other > most[i]) most[i] = other;
+        }
+    meet(m);
+    memcpy(values, most, (size_t)count * sizeof *most);
+    return MGN_OK;
+}
+
+static mgn_status gather(void *context, const void *own, const int64_t *sizes, const int64_t *offsets, void *all) {
+    const member *m = context;
+    post(m, own, NULL, NULL);
+    for (int r = 0; r < m->team->size; r++)
+        if (sizes[r]) memcpy((char *)all + offsets[r], m->team->posted[r].bytes, (size_t)sizes[r]);
+    meet(m);
+    return MGN_OK;
+}
+
+static mgn_status exchange(void *context, const void *to, const int64_t *to_sizes, const int64_t *to_offsets,
+                           void *from, const int64_t *from_sizes, const int64_t *from_offsets) {
+    const member *m = context;
+    const int rank = m->comm.rank;
+    post(m, to, to_sizes, to_offsets);
+    for (int r = 0; r < m->team->size; r++) {
+        ck_assert_int_eq(m->team->posted[r].sizes[rank], from_sizes[r]);
+        const char *sent = (const char *)m->team->posted[r].bytes + m->team->posted[r].offsets[rank];
+        if (from_sizes[r]) memcpy((char *)from + from_offsets[r], sent, (size_t)from_sizes[r]);
+    }
+    meet(m);
+    return MGN_OK;
+}
+
+static mgn_status broadcast(void *context, void *bytes, int64_t size) {
+    const member *m = context;
+    post(m, bytes, NULL, NULL);
+    if (m->comm.rank > 0) memcpy(bytes, m->team->posted[0].bytes, (size_t)size);
+    meet(m);
+    return MGN_OK;
+}
+
+/* ---- trainings ---- */
+
+typedef struct task {
+    member member;
+    mgn_train_config config;
+    mgn_model_config shape;
+    mgn_samples samples;
+    int64_t stop_after; /* this rank asks for a stop after so many epochs; 0: never */
+    mgn_train_result result;
+    mgn_status status;
+    char sentence[256];
+    double values[MOST_PARAMETERS];
+} task;
+
+static bool report(void *context, const mgn_train_report *r) {
+    const task *t = context;
+    return t->stop_after == 0 || r->epoch < t->stop_after;
+}
+
+static void *run(void *context) {
+    task *t = context;
+    mgn_device *device = NULL;
+    mgn_model *model = NULL;
+    t->config.report = report;
+    t->config.context = t;
+    t->status = mgn_device_open("cpu", &device);
+    if (t->status == MGN_OK) t->status = mgn_model_create(&t->shape, 3, &model);
+    if (t->status == MGN_OK) t->status = mgn_train(model, device, &t->samples, &t->config, &t->result);
+    if (t->status != MGN_OK) snprintf(t->sentence, sizeof t->sentence, "%s", mgn_last_error());
+    if (model) memcpy(t->values, mgn_model_values(model), (size_t)mgn_model_parameter_count(model) * sizeof *t->values);
+    mgn_model_destroy(model);
+    if (device) mgn_device_close(device);
+    return NULL;
+}
+
+static task *make_tasks(int size, const mgn_train_config *config, const mgn_model_config *shape) {
+    task *tasks = calloc((size_t)size, sizeof *tasks);
+    ck_assert_ptr_nonnull(tasks);
+    for (int r = 0; r < size; r++) {
+        task *t = &tasks[r];
+        t->config = *config;
+        t->shape = *shape;
+        t->samples = (mgn_samples){x, y, ROWS};
+        if (!mgn_loss_needs_pairs(config->loss.kind)) t->samples.y = NULL;
+        if (r > 0) t->config.control.checkpoint = t->config.control.log = NULL;
+    }
+    return tasks;
+}
+
+static void run_all(task *tasks, int size) {
+    team *group = calloc(1, sizeof *group);
+    pthread_t threads[MOST_RANKS];
+    ck_assert_ptr_nonnull(group);
+    group->size = size;
+    pthread_barrier_init(&group->barrier, NULL, (unsigned)size);
+    for (int r = 0; r < size; r++) {
+        member *m = &tasks[r].member;
+        m->team = group;
+        m->comm = (mgn_comm){.rank = r,
+                             .size = size,
+                             .local_size = size,
+                             .local_rank = r,
+                             .context = m,
+                             .max = take_max,
+                             .gather = gather,
+                             .exchange = exchange,
+                             .broadcast = broadcast};
+        tasks[r].config.comm = &m->comm;
+        ck_assert_int_eq(pthread_create(&threads[r], NULL, run, &tasks[r]), 0);
+    }
+    for (int r = 0; r < size; r++) pthread_join(threads[r], NULL);
+    pthread_barrier_destroy(&group->barrier);
+    free(group);
+}
+
+static const mgn_model_config cascade = {.kind = "cmgn", .d = 2, .h = 3, .layers = 2},
+                              large = {.kind = "mmgn", .d = 2, .h = 128, .layers = 4};
+
+static mgn_train_config usual(const char *loss) {
+    mgn_train_config config = {.optimizer = {.kind = "adam", .lr = 0.01},
+                               .batch = 48,
+                               .epochs = EPOCHS,
+                               .seed = 4,
+                               .real = MGN_F64,
+                               .blocks = 8};
+    snprintf(config.loss.kind, sizeof config.loss.kind, "%s", loss);
+    return config;
+}
+
+static void assert_same(const task *a, const task *b, const char *what, int size) {
+    ck_assert_msg(b->status == a->status, "%s, %d ranks: status %d: %s", what, size, (int)b->status, b->sentence);
+    ck_assert_msg(a->result.loss == b->result.loss && memcmp(a->values, b->values, sizeof a->values) == 0,
+                  "%s, %d ranks: loss %.17g, and %.17g of one", what, size, b->result.loss, a->result.loss);
+}
+
+/* Batches of 48 by 8 blocks, whose last, of 40, has blocks of 5; of 30 by 8 blocks of 4, the last of which have 2 and 0. */
+START_TEST(bits_do_not_depend_on_ranks) {
+    static const struct {
+        const char *loss;
+        mgn_dtype real;
+        int64_t batch, accumulate, blocks;
+        const mgn_model_config *shape;
+        int retries;
+    } rows[] = {{"mse", MGN_F64, 48, 1, 8, &cascade, 0}, {"nll", MGN_F32, 30, 1, 8, &cascade, 3},
+                {"l1", MGN_F32, 48, 3, 16, &cascade, 0}, {"mse", MGN_F64, 0, 1, 8, &cascade, 0},
+                {"mse", MGN_F32, 500, 1, 8, &large, 2},  {"mse", MGN_F64, 5, 1, 8, &cascade, 0}};
+    static const int sizes[] = {2, 3, 4, 8};
+    make_rows();
+    for (size_t i = 0; i < MGN_COUNT(rows); i++) {
+        mgn_train_config config = usual(rows[i].loss);
+        config.real = rows[i].real;
+        config.batch = rows[i].batch;
+        config.accumulate = rows[i].accumulate;
+        config.blocks = rows[i].blocks;
+        config.control.retries = rows[i].retries;
+        task *alone = make_tasks(1, &config, rows[i].shape);
+        run(alone);
+        ck_assert_msg(alone->status == MGN_OK, "%s", alone->sentence);
+        for (size_t k = 0; k < MGN_COUNT(sizes); k++) {
+            task *tasks = make_tasks(sizes[k], &config, rows[i].shape);
+            run_all(tasks, sizes[k]);
+            for (int r = 0; r < sizes[k]; r++) assert_same(alone, &tasks[r], rows[i].loss, sizes[k]);
+            free(tasks);
+        }
+        free(alone);
+    }
+}
+END_TEST
+
+/* Every row counts once: without movement the epoch's loss is that of the usual steps. */
+START_TEST(blocks_have_every_row) {
+    make_rows();
+    for (int64_t batch = 0; batch <= 50; batch += 25) {
+        mgn_train_config config = usual("mse");
+        config.optimizer.lr = 1e-300;
+        config.batch = batch;
+        config.epochs = 1;
+        task *blocks = make_tasks(1, &config, &cascade);
+        run(blocks);
+        config.blocks = 0;
+        task *whole = make_tasks(1, &config, &cascade);
+        run(whole);
+        ck_assert_int_eq(blocks->status, MGN_OK);
+        ck_assert_msg(fabs(blocks->result.loss / whole->result.loss - 1) < 1e-12, "batch %d: %.17g, not %.17g",
+                      (int)batch, blocks->result.loss, whole->result.loss);
+        free(blocks);
+        free(whole);
+    }
+}
+END_TEST
+
+/* One full batch is the same step, but for rounding, in whatever order the rows come. */
+START_TEST(blocks_learn_what_one_plan_learns) {
+    make_rows();
+    mgn_train_config config = usual("mse");
+    config.batch = 0;
+    config.epochs = 20;
+    task *blocks = make_tasks(1, &config, &cascade);
+    run(blocks);
+    config.blocks = 0;
+    task *whole = make_tasks(1, &config, &cascade);
+    run(whole);
+    ck_assert_double_eq_tol(blocks->result.loss, whole->result.loss, 1e-9 * whole->result.loss);
+    free(blocks);
+    free(whole);
+}
+END_TEST
+
+/* Rank 2 of 4 asks for a stop; three others go on from there. */
+START_TEST(stopped_and_resumed_elsewhere) {
+    make_rows();
+    mgn_train_config config = usual("mse");
+    task *alone = make_tasks(1, &config, &cascade);
+    run(alone);
+    config.control.checkpoint = mgn_test_path("state.safetensors");
+    task *four = make_tasks(4, &config, &cascade);
+    four[2].stop_after = 2;
+    run_all(four, 4);
+    for (int r = 0; r < 4; r++) {
+        ck_assert_msg(four[r].status == MGN_ERR_INTERRUPTED, "rank %d: %d %s", r, (int)four[r].status,
+                      four[r].sentence);
+        ck_assert_int_eq(four[r].result.epochs, 2);
+    }
+    config.control.resume = config.control.checkpoint;
+    task *three = make_tasks(3, &config, &cascade);
+    run_all(three, 3);
+    for (int r = 0; r < 3; r++) assert_same(alone, &three[r], "resumed", 3);
+    free(alone);
+    free(four);
+    free(three);
+}
+END_TEST
+
+/* ---- failures ---- */
+
+static mgn_status read_rows(void *context, int64_t first, int64_t n, float *to, float *targets) {
+    const int64_t broken = *(const int64_t *)context;
+    if (broken >= first && broken < first + n) return mgn_fail(MGN_ERR_IO, "row %d is broken", (int)broken);
+    memcpy(to, x + 2 * first, (size_t)(2 * n) * sizeof *to);
+    memcpy(targets, y + 2 * first, (size_t)(2 * n) * sizeof *targets);
+    return MGN_OK;
+}
+
+static void assert_all_fail(task *tasks, int size, mgn_status status, const char *words) {
+    run_all(tasks, size);
+    for (int r = 0; r < size; r++)
+        ck_assert_msg(tasks[r].status == status && strstr(tasks[r].sentence, words), "rank %d: status %d, %s", r,
+                      (int)tasks[r].status, tasks[r].sentence);
+    free(tasks);
+}
+
+START_TEST(one_failure_is_everybodys) {
+    static int64_t good = -1, bad = 700;
+    make_rows();
+    mgn_train_config config = usual("mse");
+    mgn_row_source source = {.n = ROWS,
+                             .window = 200,
+                             .block = 10,
+                             .read = read_rows,
+                             .context = &good,
+                             .has_targets = true},
+                   broken = source;
+    broken.context = &bad;
+    config.source = &source;
+    task *alone = make_tasks(1, &config, &cascade), *two = make_tasks(2, &config, &cascade);
+    run(alone);
+    run_all(two, 2);
+    for (int r = 0; r < 2; r++) assert_same(alone, &two[r], "in windows", 2);
+    free(alone);
+    free(two);
+    task *tasks = make_tasks(3, &config, &cascade);
+    tasks[1].config.source = &broken;
+    assert_all_fail(tasks, 3, MGN_ERR_IO, "rank 1 of 3: row 700 is broken");
+    config.source = NULL;
+    tasks = make_tasks(2, &config, &cascade);
+    tasks[1].samples.n--;
+    assert_all_fail(tasks, 2, MGN_ERR_ARGUMENT, "rank 1 of 2: the rows or the options are not those of rank 0");
+    config.control.resume = mgn_test_path("none.safetensors");
+    assert_all_fail(make_tasks(2, &config, &cascade), 2, MGN_ERR_IO, "none.safetensors");
+}
+END_TEST
+
+START_TEST(what_cannot_be_shared_is_refused) {
+    static const struct {
+        const char *loss, *optimizer, *words;
+        int64_t blocks;
+        mgn_status status;
+    } rows[] = {{"kl", "adam", "kl is not for blocks", 8, MGN_ERR_UNSUPPORTED},
+                {"mse", "newton", "newton is not for blocks", 8, MGN_ERR_UNSUPPORTED},
+                {"mse", "adam", "need a number of blocks", 0, MGN_ERR_ARGUMENT},
+                {"mse", "adam", "power of two", 6, MGN_ERR_ARGUMENT},
+                {"mse", "adam", "too few for 4 processes", 2, MGN_ERR_ARGUMENT}};
+    make_rows();
+    for (size_t i = 0; i < MGN_COUNT(rows); i++) {
+        mgn_train_config config = usual(rows[i].loss);
+        snprintf(config.optimizer.kind, sizeof config.optimizer.kind, "%s", rows[i].optimizer);
+        config.blocks = rows[i].blocks;
+        assert_all_fail(make_tasks(4, &config, &cascade), 4, rows[i].status, rows[i].words);
+    }
+}
+END_TEST
+
+int main(void) {
+    Suite *suite = suite_create("ranks");
+    TCase *all = tcase_create("all");
+    tcase_add_test(all, bits_do_not_depend_on_ranks);
+    tcase_add_test(all, blocks_have_every_row);
+    tcase_add_test(all, blocks_learn_what_one_plan_learns);
+    tcase_add_test(all, stopped_and_resumed_elsewhere);
+    tcase_add_test(all, one_failure_is_everybodys);
+    tcase_add_test(all, what_cannot_be_shared_is_refused);
+    tcase_set_timeout(all, 60);
+    suite_add_tcase(suite, all);
+    return mgn_test_main(suite);
+}
