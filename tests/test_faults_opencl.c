@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <mgn/check.h>
 #include <mgn/data.h>
@@ -297,6 +298,48 @@ START_TEST(a_lost_device_leaves_the_checkpoint) {
 }
 END_TEST
 
+/* The command: ends with one sentence, or goes on on the cpu and says so. */
+static mgn_test_process fit(const char *name, const char *environment, const char *more) {
+    return mgn_test_shell(
+        "%s \"$MGN_BINARY\" fit -s banana -t normal:2 -o '%s' --device %s --epochs 150 --samples 300 -q "
+        "--checkpoint '%s.state' --checkpoint-every 1 %s",
+        environment, mgn_test_path(name), spec, mgn_test_path(name), more);
+}
+
+static void check_same_maps(const char *a, const char *b) {
+    mgn_test_process process = mgn_test_shell("cmp '%s' '%s'", mgn_test_path(a), mgn_test_path(b));
+    ck_assert_msg(process.code == 0, "%s%s", process.out, process.err);
+    mgn_test_process_free(&process);
+}
+
+START_TEST(the_command_survives_a_lost_device) {
+    if (!spec) MGN_TEST_SKIP("no OpenCL device");
+    static const char lost[] = "FAULTY_CL_FAIL=400+:-2"; /* after some epochs */
+    char resume[700];
+    mgn_test_process whole = fit("whole", "", ""), broken = fit("broken", lost, "");
+    ck_assert_msg(whole.code == 0, "%s", whole.err);
+    ck_assert_int_eq(broken.code, 1);
+    ck_assert_ptr_nonnull(strstr(broken.err, "CL_DEVICE_NOT_AVAILABLE"));
+    ck_assert_ptr_eq(strchr(broken.err, '\n'), strrchr(broken.err, '\n'));
+    ck_assert_int_ne(access(mgn_test_path("broken"), F_OK), 0);
+    snprintf(resume, sizeof resume, "--resume '%s.state'", mgn_test_path("broken"));
+    mgn_test_process rest = fit("broken", "", resume);
+    ck_assert_msg(rest.code == 0, "%s", rest.err);
+    check_same_maps("whole", "broken");
+    mgn_test_process on_cpu =
+        mgn_test_shell("%s \"$MGN_BINARY\" fit -s banana -t normal:2 -o '%s' --device %s --epochs 150 "
+                       "--samples 300 --checkpoint '%s.state' --checkpoint-every 1 --fallback cpu",
+                       lost, mgn_test_path("fallen"), spec, mgn_test_path("fallen"));
+    ck_assert_msg(on_cpu.code == 0, "%s", on_cpu.err);
+    ck_assert_msg(strstr(on_cpu.err, "CL_DEVICE_NOT_AVAILABLE") && strstr(on_cpu.err, "goes on on the cpu, from /"),
+                  "%s", on_cpu.err);
+    mgn_test_process_free(&whole);
+    mgn_test_process_free(&broken);
+    mgn_test_process_free(&rest);
+    mgn_test_process_free(&on_cpu);
+}
+END_TEST
+
 /* ---- the driver ---- */
 
 /* The loader reads OCL_ICD_VENDORS when it is first used. */
@@ -328,6 +371,7 @@ int main(void) {
     tcase_add_test(all, what_a_device_cannot_do_is_refused);
     tcase_add_test(all, small_memory_is_filled_in_chunks);
     tcase_add_test(all, a_lost_device_leaves_the_checkpoint);
+    tcase_add_test(all, the_command_survives_a_lost_device);
     suite_add_tcase(suite, all);
     return mgn_test_main(suite);
 }

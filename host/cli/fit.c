@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include <mgn/ot.h>
 #include <mgn/semidual.h>
@@ -216,6 +217,18 @@ static void even_batches(fit_job *j) {
     t->batch = (j->rows + batches - 1) / batches;
 }
 
+/* Whether the cpu is to do what the device could not. */
+static bool falls_back(const fit_job *j, mgn_status status) {
+    return j->options.fallback && (status == MGN_ERR_DEVICE || status == MGN_ERR_MEMORY);
+}
+
+static mgn_status open_device(fit_job *j) {
+    const mgn_status status = cli_open_device(&j->options.common, &j->device);
+    if (!falls_back(j, status)) return status;
+    mgn_note("%s; the cpu is taken instead", mgn_last_error());
+    return mgn_device_open("cpu", &j->device);
+}
+
 mgn_status fit_prepare(fit_job *j) {
     const fit_options *o = &j->options;
     MGN_TRY(check_names(o));
@@ -226,7 +239,7 @@ mgn_status fit_prepare(fit_job *j) {
     MGN_TRY(set_model(j));
     MGN_TRY(set_loss(j));
     MGN_TRY(fit_draw_rows(j));
-    MGN_TRY(cli_open_device(&o->common, &j->device));
+    MGN_TRY(open_device(j));
     MGN_TRY(set_training(j));
     even_batches(j);
     if (!j->held || !mgn_loss_needs_samples(j->training.loss.kind)) return MGN_OK;
@@ -296,6 +309,37 @@ static const mgn_samples *held_out_rows(const fit_job *j, mgn_samples *rows) {
     return rows;
 }
 
+/* Tells a checkpoint that was written meanwhile from one that was there before: each is a new file. 0: there is none. */
+static ino_t file_number(const char *path) {
+    struct stat about;
+    return path && stat(path, &about) == 0 ? about.st_ino : 0;
+}
+
+/* Trains, and where the device fails and --fallback says so, goes on on the cpu: from the last checkpoint, or from the start
+ * where there is none yet. */
+static mgn_status train_somewhere(fit_job *j, const mgn_samples *samples, mgn_train_config *training, mgn_model **model,
+                                  mgn_train_result *result) {
+    const ino_t old = file_number(training->control.checkpoint);
+    mgn_model *start = NULL;
+    if (j->options.fallback) MGN_TRY(mgn_model_clone(*model, &start));
+    mgn_status status = mgn_train(*model, j->device, samples, training, result);
+    if (falls_back(j, status) && strcmp(mgn_device_get_info(j->device)->spec, "cpu") != 0) {
+        const ino_t now = file_number(training->control.checkpoint);
+        if (now != 0 && now != old) training->control.resume = training->control.checkpoint;
+        const char *from = training->control.resume;
+        mgn_note("%s; training goes on on the cpu, from %s", mgn_last_error(), from ? from : "its start");
+        mgn_device_close(j->device);
+        j->device = NULL;
+        mgn_model_destroy(*model);
+        *model = start;
+        start = NULL;
+        status = mgn_device_open("cpu", &j->device);
+        if (status == MGN_OK) status = mgn_train(*model, j->device, samples, training, result);
+    }
+    mgn_model_destroy(start);
+    return status;
+}
+
 /* One start. A model whose loss became infinite is no failure while others may do better. */
 static mgn_status train_start(fit_job *j, int64_t start, mgn_model **model, mgn_train_result *result, double *loss) {
     const mgn_samples samples = j->is_streamed ? (mgn_samples){0} : samples_of(j, 0, j->rows);
@@ -315,7 +359,7 @@ static mgn_status train_start(fit_job *j, int64_t start, mgn_model **model, mgn_
     if (mgn_comm_rank(training.comm) > 0) training.control.checkpoint = training.control.log = NULL;
     MGN_TRY(mgn_model_create(&j->shape, seed, model));
     if (strcmp(j->options.start, "affine") == 0) MGN_TRY(fit_start_affine(j, *model));
-    mgn_status status = mgn_train(*model, j->device, &samples, &training, result);
+    mgn_status status = train_somewhere(j, &samples, &training, model, result);
     if (status == MGN_ERR_INTERRUPTED) {
         j->is_stopped = true;
         *loss = result->loss;

@@ -157,7 +157,9 @@ static const cli_command commands[] = {
      "process, a whole one stands there (a killed process may leave a .mgn-*.tmp beside it). The same command with "
      "--resume ends with the map that it would have made without a stop, bit for bit; other rows, options or models "
      "are "
-     "refused. With --restarts both take a directory. Where training diverges (a loss or parameter that is not finite, "
+     "refused. With --restarts both take a directory. Where the device fails, --fallback cpu goes on from the last "
+     "checkpoint "
+     "on the cpu, whose last bits may differ. Where training diverges (a loss or parameter that is not finite, "
      "or a loss beyond 10^4 times its start) it goes back to the last good epoch, at a quarter of the learning rate.",
      "mgn fit --source 'gaussian:mean=2,1;cov=1,-.8,-.8,1' --target normal:2 -o map.safetensors\n"
      "mgn fit -s data.npy -t normal:2 -o map.safetensors --model mmgn --width 8 --layers 4 --restarts 5\n"
