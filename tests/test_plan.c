@@ -342,6 +342,48 @@ START_TEST(memory_is_shared_without_harm) {
 }
 END_TEST
 
+/* A matrix's product with its own transpose, either way round, is that with a copy of it, and exactly symmetric; in any
+ * number of threads it has the same bits. */
+START_TEST(products_with_the_own_transpose_are_symmetric) {
+    enum { N = 530, TERMS = 150, AREA = N * N };
+    static float values[N * TERMS];
+    float *found = mgn_alloc(3 * AREA, sizeof *found), *alone = found + AREA, *expected = alone + AREA;
+    ck_assert_ptr_nonnull(found);
+    mgn_test_random random = mgn_test_random_named("own transpose");
+    for (int i = 0; i < N * TERMS; i++) values[i] = (float)mgn_test_uniform(&random, -1, 1);
+    for (int transposed = 0; transposed < 2; transposed++) {
+        begin();
+        const mgn_shape shape = transposed ? MGN_SHAPE(TERMS, N) : MGN_SHAPE(N, TERMS);
+        mgn_node *x = real("x", shape), *copy = real("copy", shape);
+        mgn_node *own = mgn_matmul_t(x, transposed, x, !transposed);
+        mgn_node *other = mgn_matmul_t(x, transposed, copy, !transposed);
+        mgn_output(own), mgn_output(other);
+        mgn_plan *plan = compiled(cpu, MGN_F32);
+        MGN_ASSERT_OK(mgn_tensor_write(mgn_plan_tensor(plan, x), MGN_F32, values));
+        MGN_ASSERT_OK(mgn_tensor_write(mgn_plan_tensor(plan, copy), MGN_F32, values));
+        for (int threads = 1; threads <= 3; threads += 2) {
+            mgn_set_threads(threads);
+            MGN_ASSERT_OK(mgn_plan_run(plan, 1));
+            MGN_ASSERT_OK(mgn_tensor_read(mgn_plan_tensor(plan, own), MGN_F32, threads == 1 ? alone : found));
+        }
+        mgn_set_threads(0);
+        MGN_ASSERT_OK(mgn_tensor_read(mgn_plan_tensor(plan, other), MGN_F32, expected));
+        ck_assert_msg(memcmp(found, alone, AREA * sizeof *found) == 0, "threads change bits");
+        for (int i = 0; i < N; i++)
+            for (int j = 0; j < N; j++) {
+                ck_assert_msg(found[i * N + j] == found[j * N + i], "entry (%d, %d) is not that across", i, j);
+                /* sums of TERMS products below 1, each off by TERMS roundings at most */
+                ck_assert_msg(fabsf(found[i * N + j] - expected[i * N + j]) < 2.0f * TERMS * TERMS * 6e-8f,
+                              "entry (%d, %d): %g, expected %g", i, j, (double)found[i * N + j],
+                              (double)expected[i * N + j]);
+            }
+        mgn_plan_destroy(plan);
+        end();
+    }
+    mgn_free(found);
+}
+END_TEST
+
 START_TEST(plans_share_memory_and_count_calls) {
     begin();
     mgn_node *x = real("x", MGN_SHAPE(64, 16)), *w = real("w", MGN_SHAPE(16, 16)), *y = x;
@@ -372,6 +414,7 @@ static Suite *suite(void) {
     tcase_add_test(run, training_lowers_the_loss_alike_everywhere);
     tcase_add_loop_test(run, running_allocates_nothing, 0, 2);
     tcase_add_loop_test(run, memory_is_shared_without_harm, 0, 2);
+    tcase_add_test(run, products_with_the_own_transpose_are_symmetric);
     tcase_add_test(run, plans_share_memory_and_count_calls);
     return s;
 }

@@ -227,7 +227,8 @@ static void blas_tile(const mgn_cpu_task *task, const R *a, const R *b, R *out, 
     }
     BLAS(gemm)
     (CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans, (blasint)rows, (blasint)columns,
-     (blasint)terms, 1, x, (blasint)(ta ? m : k), y, (blasint)(tb ? k : n), task->attributes.matmul.adds ? 1 : 0, to, (blasint)n);
+     (blasint)terms, 1, x, (blasint)(ta ? m : k), y, (blasint)(tb ? k : n), task->attributes.matmul.adds ? 1 : 0, to,
+     (blasint)n);
 }
 
 /* Tiles of chunk_size rows and `columns` columns. */
@@ -240,6 +241,35 @@ static void matmul_blas(const mgn_cpu_task *task, int64_t chunk) {
     matmul_operands(task, chunk / across / down, &a, &b, &out);
     blas_tile(task, a, b, out, row, MGN_MIN(task->chunk_size, m - row), column, MGN_MIN(task->columns, n - column), 0,
               task->attributes.matmul.k);
+}
+
+/* Block number `chunk` of those on and above the diagonal of blocks x blocks. */
+static void upper_block(int64_t chunk, int64_t blocks, int64_t *i, int64_t *j) {
+    for (*i = 0, *j = chunk; *j >= blocks - *i; ++*i) *j -= blocks - *i;
+    *j += *i;
+}
+
+/* Tiles of chunk_size rows and columns of a matrix's product with its own transpose. */
+static void matmul_self(const mgn_cpu_task *task, int64_t chunk) {
+    const int64_t n = task->attributes.matmul.n, k = task->attributes.matmul.k, edge = task->chunk_size;
+    const bool ta = task->attributes.matmul.transpose_a;
+    const R *a = task->in[0];
+    R *out = task->out;
+    int64_t i, j;
+    upper_block(chunk, (n + edge - 1) / edge, &i, &j);
+    const int64_t row = i * edge, rows = MGN_MIN(edge, n - row), column = j * edge, columns = MGN_MIN(edge, n - column);
+    if (i == j) {
+        BLAS(syrk)
+        (CblasRowMajor, CblasUpper, ta ? CblasTrans : CblasNoTrans, (blasint)rows, (blasint)k, 1,
+         a + (ta ? row : row * k), (blasint)(ta ? n : k), 0, out + row * n + row, (blasint)n);
+    } else {
+        blas_tile(task, a, a, out, row, rows, column, columns, 0, k);
+    }
+    for (int64_t first = row; first < row + rows; first += MGN_CPU_LANES) { /* whole cache lines of both */
+        const int64_t end = MGN_MIN(first + MGN_CPU_LANES, row + rows);
+        for (int64_t c = MGN_MAX(column, first + 1); c < column + columns; c++)
+            for (int64_t r = first; r < MGN_MIN(end, c); r++) out[c * n + r] = out[r * n + c];
+    }
 }
 
 /* Parts of chunk_size terms, to scratch: (batch, parts, m, n). */
@@ -279,6 +309,7 @@ static void chunk_matmul(const mgn_cpu_task *task, int64_t chunk) {
     case MGN_CPU_MATMUL_GRAM: matmul_gram(task, chunk); break;
     case MGN_CPU_MATMUL_BLAS: matmul_blas(task, chunk); break;
     case MGN_CPU_MATMUL_SPLIT: matmul_split(task, chunk); break;
+    case MGN_CPU_MATMUL_SELF: matmul_self(task, chunk); break;
     }
 }
 

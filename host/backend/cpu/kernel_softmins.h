@@ -135,10 +135,7 @@ static void softmins_chunk(const mgn_cpu_task *task, int64_t chunk, bool dense) 
     int64_t n = task->attributes.cloud.n, m = task->attributes.cloud.m, size = task->chunk_size;
     int64_t blocks = task->columns, i = blocks ? chunk / blocks : 0, j = blocks ? chunk % blocks : 0;
     if (n == 0 || m == 0) return;
-    if (task->symmetric) {
-        for (i = 0, j = chunk; j >= blocks - i; i++) j -= blocks - i;
-        j += i;
-    }
+    if (task->symmetric) upper_block(chunk, blocks, &i, &j);
     const softmins_sides at = softmins_sides_of(task, dense);
     R *rows = task->scratch, *columns = task->symmetric ? rows : rows + blocks * n;
     softmins_block(task, &at, (int64_t[]){i * size, MGN_MIN(size, n - i * size)},

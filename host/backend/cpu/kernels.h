@@ -21,6 +21,7 @@ enum {
     MGN_CPU_CLOUD_NARROW = 16, /* coordinates of points up to which differences serve better than products */
     MGN_CPU_CLOUD_ROWS = 64,   /* rows of a chunk of point-cloud sums, at most; twice as many with products */
     MGN_CPU_SMALL_AREA = 64,   /* entries of a matrix, for products of many tiny matrices */
+    MGN_CPU_SELF_TERMS = 128,  /* of a matrix's product with its own transpose from which on half of it is computed */
     MGN_CPU_CONV_BYTES = 64,   /* the widest vectors of convolutions */
     MGN_CPU_CONV_TERMS = 256,  /* of them that are added up before their lanes are joined, in double */
 };
@@ -45,7 +46,8 @@ typedef enum mgn_cpu_matmul_kind {
     MGN_CPU_MATMUL_ROWS,  /* many rows times a small matrix, 16 rows at a time */
     MGN_CPU_MATMUL_GRAM,  /* small result of long columns */
     MGN_CPU_MATMUL_BLAS,  /* tiles of the result, one BLAS call each */
-    MGN_CPU_MATMUL_SPLIT  /* small result of long columns, too large for own loops: BLAS calls over parts of k */
+    MGN_CPU_MATMUL_SPLIT, /* small result of long columns, too large for own loops: BLAS calls over parts of k */
+    MGN_CPU_MATMUL_SELF   /* a a^T or a^T a: tiles on and above the diagonal, the others are their mirror images */
 } mgn_cpu_matmul_kind;
 
 /* A source image in zeros, its pixels sorted by phase of the stride: (planes, phases_y, phases_x, rows, pitch). */

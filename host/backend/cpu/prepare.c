@@ -180,6 +180,10 @@ static mgn_status prepare_reduce(const mgn_call *call, mgn_cpu_task *task, mgn_d
     return MGN_OK;
 }
 
+static bool same_operand(const mgn_operand *a, const mgn_operand *b) {
+    return a->memory == b->memory && a->offset == b->offset;
+}
+
 /* A product of medium size on a few cores: a tile for each of them, since every tile packs its part of both factors anew.
  * Rows are cut, unless the second factor is a transpose, the dearer of the two to pack. */
 static bool cut_for_cores(int cores, const mgn_attributes *a, int64_t *down, int64_t *across) {
@@ -217,6 +221,16 @@ static void cut_blas(mgn_cpu_task *task, int cores, int64_t batch, int64_t m, in
     task->chunk_size = round_up(divide_up(m, down), 16);
     task->columns = round_up(divide_up(n, across), 16);
     task->chunks = batch * divide_up(m, task->chunk_size) * divide_up(n, task->columns);
+}
+
+/* A matrix's product with its own transpose is symmetric: half of it is enough, where there are so many terms that its mirror
+ * image costs nothing. Tiles of 256, two a side at least. */
+static void cut_self(mgn_cpu_task *task, int64_t n) {
+    const int64_t blocks = MGN_MIN(MGN_MAX(n / 256, 2), 16);
+    task->kind = MGN_CPU_MATMUL_SELF;
+    task->chunk_size = round_up(divide_up(n, blocks), 16);
+    task->chunks = divide_up(n, task->chunk_size);
+    task->chunks = task->chunks * (task->chunks + 1) / 2;
 }
 
 static void choose_matmul(mgn_cpu_task *task, int cores, int64_t batch, int64_t m, int64_t n, int64_t k) {
@@ -263,6 +277,10 @@ static mgn_status prepare_matmul(const mgn_call *call, mgn_cpu_task *task, mgn_d
         return mgn_fail(MGN_ERR_UNSUPPORTED, "matmul: %lld x %lld x %lld is more than BLAS can index", (long long)m,
                         (long long)n, (long long)k);
     choose_matmul(task, cores, batch, m, n, k);
+    const bool is_self = same_operand(&call->in[0], &call->in[1]) && m == n && k >= MGN_CPU_SELF_TERMS &&
+                         call->attributes.matmul.transpose_a != call->attributes.matmul.transpose_b;
+    if (task->kind == MGN_CPU_MATMUL_BLAS && is_self && task->parallel && batch == 1 && !call->attributes.matmul.adds)
+        cut_self(task, n);
     size_t places = (size_t)batch * (size_t)task->parts * (size_t)(m * n);
     if (task->kind == MGN_CPU_MATMUL_GRAM && task->parts > 1) task->scratch_bytes = places * 2 * sizeof(double);
     if (task->kind == MGN_CPU_MATMUL_SPLIT) task->scratch_bytes = places * mgn_dtype_size(dtype);
@@ -341,10 +359,6 @@ static mgn_status prepare_cloud(const mgn_call *call, mgn_cpu_task *task, mgn_dt
     task->chunks = divide_up(n, task->chunk_size);
     task->parallel = pair * (double)n * (double)m > PARALLEL_TIME;
     return MGN_OK;
-}
-
-static bool same_operand(const mgn_operand *a, const mgn_operand *b) {
-    return a->memory == b->memory && a->offset == b->offset;
 }
 
 /* Blocks of pairs, at most 16 a side: the scratch memory grows with the points. */
