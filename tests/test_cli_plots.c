@@ -70,6 +70,14 @@ static void write_picture(const char *name, unsigned tint) {
     mgn_image_destroy(image);
 }
 
+static void assert_same_bytes(const char *a, const char *b) {
+    size_t m, n;
+    char *x = mgn_test_read_file(mgn_test_path(a), &m), *y = mgn_test_read_file(mgn_test_path(b), &n);
+    ck_assert_msg(m == n && memcmp(x, y, n) == 0, "%s and %s differ", a, b);
+    free(x);
+    free(y);
+}
+
 START_TEST(maps_of_the_plane) {
     write_table("x.npy", 200, 2);
     run_well("fit -s x.npy -t normal:2 -o map.safetensors --epochs 4 --restarts 2 --plots fit");
@@ -78,6 +86,9 @@ START_TEST(maps_of_the_plane) {
     ck_assert(strstr(svg, "start 1") && strstr(svg, "start 2, held out") && strstr(svg, "loss, nll"));
     ck_assert_ptr_nonnull(strstr(svg, "(kept)"));
     free(svg);
+    run_well(
+        "fit -s x.npy -t normal:2 -o same.safetensors --epochs 4 --restarts 2"); /* being watched changes nothing */
+    assert_same_bytes("map.safetensors", "same.safetensors");
     run_well("eval map.safetensors --data x.npy --truth x.npy --plots eval");
     ASSERT_FIGURES("eval", "eigenvalues", "logdet", "error");
     run_well("sample map.safetensors 50 -o s.csv --plots sample");

@@ -27,9 +27,9 @@ static mgn_status draw_cubes(const mgn_draw *draw, const mgn_draw_palette *palet
     for (size_t p = 0; p < count; p++) {
         const mgn_plot_cloud cloud = {.rows = palettes[p].rgb, .n = palettes[p].n, .d = 3, .colours = palettes[p].rgb};
         const mgn_plot_axes axes = {.title = palettes[p].label,
-                                    .x = {.label = "red", .low = 0, .high = 1},
-                                    .y = {.label = "green", .low = 0, .high = 1},
-                                    .z = {.label = "blue", .low = 0, .high = 1}};
+                                    .x = {.label = "red", .low = 0, .high = 1, .tics = 2},
+                                    .y = {.label = "green", .low = 0, .high = 1, .tics = 2},
+                                    .z = {.label = "blue", .low = 0, .high = 1, .tics = 2}};
         mgn_plot_scatter3(plot, &axes, &cloud, 1);
     }
     return mgn_draw_save(draw, plot, "palettes");

@@ -54,6 +54,17 @@ void mgn_draw_trace_add(mgn_draw_trace *t, const mgn_train_report *report) {
 /* What the reports of experiments count: not all of their trainings go over a set of rows. */
 static const char *epochs_of(const char *kind) { return kind ? "epoch" : "epoch, iteration or part of the steps"; }
 
+/* No half epochs where there are few. */
+static int whole_tics(const mgn_draw_trace *traces, size_t count) {
+    double first = INFINITY, last = 0;
+    for (size_t i = 0; i < count; i++)
+        if (traces[i].n) {
+            first = fmin(first, traces[i].epochs[0]);
+            last = fmax(last, traces[i].epochs[traces[i].n - 1]);
+        }
+    return last - first >= 1 && last - first <= 10 ? (int)(last - first) : 0;
+}
+
 static bool has_values(const double *values, int64_t n) {
     for (int64_t i = 0; i < n; i++)
         if (isfinite(values[i])) return true;
@@ -85,7 +96,7 @@ static mgn_status draw_loss(const mgn_draw *draw, const mgn_draw_trace *traces, 
     if (used == 0) return MGN_OK;
     snprintf(y_label, sizeof y_label, "loss%s%s", kind ? ", " : "", kind ? kind : "");
     const mgn_plot_axes axes = {.title = mgn_draw_title(draw, "Loss", title),
-                                .x = {.label = epochs_of(kind)},
+                                .x = {.label = epochs_of(kind), .tics = whole_tics(traces, count)},
                                 .y = {.label = y_label, .scale = MGN_PLOT_AUTO}};
     mgn_plot *plot = mgn_plot_begin(&(mgn_plot_page){0});
     mgn_plot_curves(plot, &axes, curves, used);
@@ -101,7 +112,7 @@ static mgn_status draw_cost(const mgn_draw *draw, const mgn_draw_trace *traces, 
             curves[used++] = curve_of(&traces[i], traces[i].cost, count > 1 ? traces[i].label : NULL);
     if (used == 0) return MGN_OK;
     const mgn_plot_axes axes = {.title = mgn_draw_title(draw, "Transport cost", title),
-                                .x = {.label = epochs_of(kind)},
+                                .x = {.label = epochs_of(kind), .tics = whole_tics(traces, count)},
                                 .y = {.label = "mean |x - g(x)|^2", .scale = MGN_PLOT_LOG}};
     mgn_plot *plot = mgn_plot_begin(&(mgn_plot_page){0});
     mgn_plot_curves(plot, &axes, curves, used);

@@ -275,6 +275,7 @@ void mgn_plot_panel(mgn_plot *plot, const mgn_plot_axes *axes, const mgn_plot_ra
     if (!z) return;
     set_text(to, "zlabel", axes->z.label, LABEL_WIDTH, " rotate by 90 offset 1.8,0");
     mgn_plot_set_range(to, "z", z);
+    set_few_tics(to, "z", &axes->z, z);
 }
 
 void mgn_plot_item(mgn_plot *plot, const char *verb, int block, const char *label, const char *format, ...) {
