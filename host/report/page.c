@@ -276,7 +276,7 @@ static void write_measured(FILE *s, const mgn_report_run *run) {
 
 /* Sheets of several pictures get the whole width. */
 static void write_picture(FILE *s, const mgn_report_picture *picture) {
-    const bool is_wide = picture->width > 2 * picture->height;
+    const bool is_wide = picture->width > 3 * picture->height;
     fprintf(s, "<figure%s><div><img alt=\"", is_wide ? " class=\"wide\"" : "");
     mgn_html_text(s, picture->title);
     if (picture->width) fprintf(s, "\" width=\"%zu\" height=\"%zu", picture->width, picture->height);

@@ -32,6 +32,7 @@ const char mgn_report_style[] =
     "table{border-collapse:collapse;width:100%;font-size:.9rem;font-variant-numeric:tabular-nums}\n"
     "th,td{padding:.45rem .65rem;text-align:left;vertical-align:top;white-space:nowrap}\n"
     "thead th{background:var(--panel);font-weight:600;font-size:.8rem;vertical-align:bottom}\n"
+    "thead .n{white-space:normal;min-width:6rem}\n"
     "tbody th{font-weight:500}\n"
     "tbody tr{border-top:1px solid var(--line)}\n"
     ".n{text-align:right}\n"
