@@ -22,14 +22,15 @@ static const char *type_of(const char *name) {
 
 static int by_name(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
 
-/* Names in order; the caller frees each. A folder that is not there has none. */
-static mgn_status list(const char *folder, char *names[MOST_PICTURES], size_t *count) {
+/* Names that begin with `only`, in order; the caller frees each. A folder that is not there has none. */
+static mgn_status list(const char *folder, const char *only, char *names[MOST_PICTURES], size_t *count) {
     DIR *directory = opendir(folder);
     mgn_status status = MGN_OK;
     *count = 0;
     if (!directory) return MGN_OK;
     for (struct dirent *found; status == MGN_OK && *count < MOST_PICTURES && (found = readdir(directory));) {
         if (*found->d_name == '.' || !type_of(found->d_name)) continue;
+        if (strncmp(found->d_name, only, strlen(only)) != 0) continue;
         names[*count] = mgn_strdup(found->d_name);
         if (names[*count])
             ++*count;
@@ -41,12 +42,12 @@ static mgn_status list(const char *folder, char *names[MOST_PICTURES], size_t *c
     return status;
 }
 
-/* "digits-best-lse-200-samples.png" in words: "our best, log-sum-exp, 200, samples". */
+/* "digits-best-lse-200-samples.png" in words: "our best, log-sum-exp, 200, samples"; `prefix` is left out. */
 static char *title_of(const char *name, const char *prefix) {
     const size_t skipped = strlen(prefix);
     char words[256], title[512] = "";
     size_t used = 0;
-    if (strncmp(name, prefix, skipped) == 0 && name[skipped] == '-') name += skipped + 1;
+    if (strncmp(name, prefix, skipped) == 0) name += skipped;
     snprintf(words, sizeof words, "%.*s", (int)(strrchr(name, '.') - name), name);
     for (char *rest = strstr(words, "conv-cmgn"); rest; rest = NULL) rest[4] = '_'; /* one word */
     for (char *rest = words, *word; used < sizeof title && (word = strsep(&rest, "-"));) {
@@ -112,14 +113,34 @@ static mgn_status take(const char *folder, const char *name, const char *prefix,
     return picture->size > LARGE ? shrink(path, picture) : MGN_OK;
 }
 
-mgn_status mgn_report_pictures(const char *folder, const char *prefix, mgn_report_picture **pictures, size_t *count) {
+/* A figure comes in two formats: the smaller one stays. */
+static void drop_twins(mgn_report_picture *pictures, size_t *count) {
+    size_t kept = 0;
+    for (size_t i = 0; i < *count; i++) {
+        mgn_report_picture *last = kept ? &pictures[kept - 1] : NULL;
+        if (!last || strcmp(last->title, pictures[i].title) != 0) {
+            pictures[kept++] = pictures[i];
+            continue;
+        }
+        mgn_report_picture *dropped = pictures[i].size < last->size ? last : &pictures[i];
+        mgn_free(dropped->title);
+        mgn_free(dropped->bytes);
+        if (dropped == last) *last = pictures[i];
+    }
+    *count = kept;
+}
+
+mgn_status mgn_report_pictures(const char *folder, const char *prefix, const char *only, mgn_report_picture **pictures,
+                               size_t *count) {
     char *names[MOST_PICTURES];
-    size_t found = 0;
-    *count = 0;
-    mgn_status status = list(folder, names, &found);
-    *pictures = status == MGN_OK && found ? mgn_alloc(found, sizeof **pictures) : NULL;
-    for (size_t i = 0; *pictures && i < found; i++) {
-        mgn_report_picture *picture = &(*pictures)[*count];
+    size_t found = 0, had = *count;
+    mgn_status status = list(folder, only, names, &found);
+    mgn_report_picture *all = status == MGN_OK && found ? mgn_realloc(*pictures, had + found, sizeof *all) : NULL;
+    if (status == MGN_OK && found && !all) status = MGN_ERR_MEMORY;
+    if (all) *pictures = all;
+    for (size_t i = 0; all && i < found; i++) {
+        mgn_report_picture *picture = &all[*count];
+        *picture = (mgn_report_picture){0};
         if (take(folder, names[i], prefix, picture) == MGN_OK) {
             ++*count;
             continue;
@@ -127,8 +148,10 @@ mgn_status mgn_report_pictures(const char *folder, const char *prefix, mgn_repor
         mgn_note("a picture is left out: %s", mgn_last_error());
         mgn_free(picture->title);
         mgn_free(picture->bytes);
-        *picture = (mgn_report_picture){0};
     }
     for (size_t i = 0; i < found; i++) mgn_free(names[i]);
+    size_t added = *count - had;
+    if (all) drop_twins(all + had, &added);
+    *count = had + added;
     return status;
 }

@@ -160,8 +160,10 @@ const char *mgn_report_word(const char *word);
 cJSON *mgn_experiment_result_json(const mgn_experiment_result *result);
 cJSON *mgn_report_json(const mgn_report *report);
 
-/* Pictures in a folder, by name. Those that cannot be read are left out with a note. */
-mgn_status mgn_report_pictures(const char *folder, const char *prefix, mgn_report_picture **pictures, size_t *count);
+/* Adds the pictures of a folder, by name, that begin with `only`; titles leave `prefix` out. Of a figure in two formats
+ * the smaller one is taken. Those that cannot be read are left out with a note. */
+mgn_status mgn_report_pictures(const char *folder, const char *prefix, const char *only, mgn_report_picture **pictures,
+                               size_t *count);
 
 void mgn_html_text(FILE *stream, const char *text);
 void mgn_html_number(FILE *stream, double value); /* four digits; nothing for NaN */

@@ -208,7 +208,7 @@ static mgn_status set_sentence(mgn_report_run *run, const char *text) {
 /* Runs the experiment; the status is of the report, not of the experiment, whose failure becomes a sentence. */
 static mgn_status run_entry(const mgn_report *report, mgn_device *device, watch *w, mgn_report_run *run,
                             mgn_status *outcome) {
-    char rest[128], folder[MOST_PATH], files[MOST_PATH];
+    char rest[128], prefix[128], folder[MOST_PATH], files[MOST_PATH];
     MGN_TRY(join(files, report->config->folder, "files"));
     snprintf(rest, sizeof rest, "files/%.100s", run->entry->id);
     MGN_TRY(join(folder, report->config->folder, rest));
@@ -226,7 +226,8 @@ static mgn_status run_entry(const mgn_report *report, mgn_device *device, watch 
                                                    : MGN_REPORT_FAILED;
     if (*outcome != MGN_OK) MGN_TRY(set_sentence(run, mgn_last_error()));
     if (run->state == MGN_REPORT_INTERRUPTED) mgn_resume(); /* for the pictures and the page */
-    MGN_TRY(mgn_report_pictures(folder, run->entry->experiment, &run->pictures, &run->picture_count));
+    snprintf(prefix, sizeof prefix, "%.100s-", run->entry->experiment);
+    MGN_TRY(mgn_report_pictures(folder, prefix, "", &run->pictures, &run->picture_count));
     rmdir(folder); /* where nothing was drawn */
     rmdir(files);
     return MGN_OK;
