@@ -22,7 +22,10 @@ static void *show(void *context) {
     while (!watch->is_over) {
         wait_a_little(watch);
         if (watch->is_over) break;
-        mgn_progress_update(&watch->progress, (uint64_t)MGN_MAX(watch->done, 0), "%s", watch->stage);
+        if (watch->stages > 1)
+            mgn_progress_update(&watch->progress, 0, "%d/%d %s", watch->begun, watch->stages, watch->stage);
+        else
+            mgn_progress_update(&watch->progress, 0, "%s", watch->stage);
     }
     pthread_mutex_unlock(&watch->lock);
     return NULL;
@@ -30,8 +33,8 @@ static void *show(void *context) {
 
 void cli_watch_begin(cli_watch *watch, const char *label, int stages) {
     pthread_condattr_t attributes;
-    *watch = (cli_watch){.stage = "", .done = -1};
-    mgn_progress_begin(&watch->progress, label, stages > 1 ? (uint64_t)stages : 0);
+    *watch = (cli_watch){.stage = "", .stages = stages};
+    mgn_progress_begin(&watch->progress, label, 0); /* stages tell nothing about the time left */
     if (watch->progress.silent) return;
     pthread_mutex_init(&watch->lock, NULL);
     pthread_condattr_init(&attributes);
@@ -45,7 +48,7 @@ void cli_watch_stage(cli_watch *watch, const char *stage) {
     if (!watch->has_thread) return;
     pthread_mutex_lock(&watch->lock);
     watch->stage = stage;
-    watch->done++;
+    watch->begun++;
     pthread_mutex_unlock(&watch->lock);
 }
 

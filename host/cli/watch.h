@@ -14,7 +14,7 @@ typedef struct cli_watch {
     pthread_mutex_t lock;
     pthread_cond_t wake;
     bool has_thread, is_over;
-    int done;
+    int begun, stages;
 } cli_watch;
 
 /* `stages` are to come; 0 or 1: there is but one. Where no thread can be had, nothing is shown. */
