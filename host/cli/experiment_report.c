@@ -79,7 +79,7 @@ static void print_number(cli_table *table, double value) {
 
 static void print_run(cli_table *table, const mgn_report_run *run) {
     const mgn_experiment_result *result = NULL;
-    const mgn_figure *figure = mgn_report_headline(run, &result);
+    const mgn_figure *figure = mgn_report_headline(run, NULL, &result);
     const mgn_figure nothing = {"", NAN, NAN, NAN};
     if (!figure) figure = &nothing;
     const mgn_figure_meaning meaning = mgn_explain_figure(run->entry->experiment, figure);
@@ -146,7 +146,8 @@ mgn_status cli_write_report(const cli_common *common, const cli_report_options *
                                 .entries = chosen,
                                 .seed = common->seed,
                                 .quick = options->quick,
-                                .force = options->force};
+                                .force = options->force,
+                                .plots = true};
     for (size_t i = 0; i < count; i++) {
         bool is_asked_for = false;
         for (int w = 0; w < common->argument_count; w++)

@@ -142,7 +142,9 @@ mgn_status mgn_run_trials(const mgn_run *run, const mgn_protocol *protocol, void
         const mgn_trial *trial = &protocol->trials[i];
         if (!is_asked_for(run->config->model, trial->model.kind) || !is_asked_for(run->config->recipe, trial->recipe))
             continue;
-        MGN_TRY(run_trial(run, protocol, data, trial));
+        mgn_run own = *run;
+        if (!is_asked_for(run->config->plots_recipe, trial->recipe)) own.showing = NULL;
+        MGN_TRY(run_trial(&own, protocol, data, trial));
     }
     return MGN_OK;
 }

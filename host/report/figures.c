@@ -101,14 +101,16 @@ static bool leads(const char *experiment, const mgn_figure *a, const mgn_figure 
     return badness(&meaning, a, a->value) < badness(&meaning, b, b->value);
 }
 
-const mgn_figure *mgn_report_headline(const mgn_report_run *run, const mgn_experiment_result **result) {
+const mgn_figure *mgn_report_headline(const mgn_report_run *run, const char *recipe,
+                                      const mgn_experiment_result **result) {
     const mgn_figure *best = NULL;
     for (size_t i = 0; i < run->results.count; i++)
         for (size_t k = 0; k < run->results.results[i].count; k++) {
             const mgn_experiment_result *candidate = &run->results.results[i];
             const mgn_figure *figure = &candidate->figures[k];
-            const bool is_baseline = strcmp(candidate->recipe, "affine") == 0;
-            if (strcmp(figure->key, run->entry->headline) != 0 || !isfinite(figure->value) || is_baseline) continue;
+            const bool is_left_out =
+                recipe ? strcmp(candidate->recipe, recipe) != 0 : strcmp(candidate->recipe, "affine") == 0;
+            if (strcmp(figure->key, run->entry->headline) != 0 || !isfinite(figure->value) || is_left_out) continue;
             if (best && !leads(run->entry->experiment, figure, best)) continue;
             best = figure;
             *result = candidate;

@@ -84,6 +84,11 @@ static void write_head(FILE *s, const mgn_report *report) {
     fputs(", in ", s);
     mgn_html_seconds(s, report->seconds);
     fputs(config->quick ? ". A quick run: what it makes smaller is said in each section.</p>\n" : ".</p>\n", s);
+    if (*report->plots) {
+        fputs("<p class=\"note\">Without curves and maps: ", s);
+        mgn_html_text(s, report->plots);
+        fputs("</p>\n", s);
+    }
     fputs("<dl class=\"facts\">\n", s);
     snprintf(text, sizeof text, "%s, %s", report->device->spec, report->device->name);
     pair(s, "Device", text);
@@ -109,7 +114,7 @@ static void write_head(FILE *s, const mgn_report *report) {
 
 static void summary_row(FILE *s, const mgn_report *report, const mgn_report_run *run) {
     const mgn_experiment_result *result = NULL;
-    const mgn_figure *figure = mgn_report_headline(run, &result);
+    const mgn_figure *figure = mgn_report_headline(run, NULL, &result);
     size_t verdicts[4];
     mgn_report_tally(run, verdicts);
     const size_t stated = verdicts[MGN_BETTER] + verdicts[MGN_SAME] + verdicts[MGN_WORSE];

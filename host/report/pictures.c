@@ -13,8 +13,11 @@
 enum { MOST_PICTURES = 64, MOST_PATH = 4096, LARGE = 120000, WIDEST = 1600, JPEG_QUALITY = 85, MOST_BYTES = 64 << 20 };
 
 static const char *type_of(const char *name) {
+    static const char *const left_out[] = {"-eigenvalues.", "-logdet.", "-cost."}; /* figures for who looks closer */
     const char *ending = strrchr(name, '.');
     if (!ending) return NULL;
+    for (size_t i = 0; i < MGN_COUNT(left_out); i++)
+        if (strstr(name, left_out[i])) return NULL;
     if (strcmp(ending, ".svg") == 0) return "image/svg+xml";
     if (strcmp(ending, ".png") == 0) return "image/png";
     return strcmp(ending, ".jpg") == 0 ? "image/jpeg" : NULL;

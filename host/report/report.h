@@ -98,6 +98,7 @@ typedef struct mgn_report_config {
     const char *command; /* repeats the whole report */
     uint64_t seed;
     bool quick, force; /* force: write into a folder that has other things in it */
+    bool plots;        /* figures by gnuplot, where it is installed, of the trials by the best recipe */
     mgn_report_callback *report;
     void *context;
 } mgn_report_config;
@@ -105,7 +106,9 @@ typedef struct mgn_report_config {
 struct mgn_report {
     const mgn_report_config *config;
     const mgn_device_info *device;
-    char machine[160], date[40];
+    char machine[160], date[40],
+        plots[256]; /* plots: why there are no figures by gnuplot; "": there are, or none asked */
+    bool has_plots;
     double seconds;
     mgn_report_run *runs; /* config->count of them */
     size_t finished;      /* of runs, in order */
@@ -143,8 +146,9 @@ mgn_verdict mgn_judge_figure(const mgn_figure_meaning *meaning, const mgn_figure
 const char *mgn_verdict_name(mgn_verdict verdict);
 
 /* The figure for the summary: of the entry's headline the result with the best published one beside it, and of such results
- * our best. NULL when there is none. */
-const mgn_figure *mgn_report_headline(const mgn_report_run *run, const mgn_experiment_result **result);
+ * our best. `recipe` NULL: of any but the affine one. NULL when there is none. */
+const mgn_figure *mgn_report_headline(const mgn_report_run *run, const char *recipe,
+                                      const mgn_experiment_result **result);
 
 /* Figures with a published one, and how many of them are better or the same in at least one result of the same model. */
 void mgn_report_tally(const mgn_report_run *run, size_t verdicts[4]);

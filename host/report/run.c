@@ -11,9 +11,11 @@
 #include "core/file.h"
 #include "core/parse.h"
 #include "core/progress.h"
+#include "plot/plot.h"
 #include "report/report.h"
 
 enum { MOST_PATH = 4096, MOST_JSON = 256 << 20 };
+static const char best_recipe[] = "best";
 
 /* ---- the folder ---- */
 
@@ -205,17 +207,41 @@ static mgn_status set_sentence(mgn_report_run *run, const char *text) {
     return run->sentence ? MGN_OK : MGN_ERR_MEMORY;
 }
 
+/* The folder of what an entry draws, emptied of what an earlier report has left there. */
+static mgn_status make_files(const mgn_report *report, const mgn_report_run *run, const char *rest,
+                             char folder[MOST_PATH]) {
+    char name[160];
+    snprintf(name, sizeof name, "files/%.100s%s", run->entry->id, rest);
+    MGN_TRY(join(folder, report->config->folder, name));
+    MGN_TRY(mgn_make_directory(folder));
+    remove_pictures(folder);
+    return MGN_OK;
+}
+
+/* All pictures, and the figures of the trial that leads among those by the best recipe. */
+static mgn_status take_pictures(const char *folder, const char *plots, mgn_report_run *run) {
+    char prefix[160];
+    const mgn_experiment_result *leading = NULL;
+    snprintf(prefix, sizeof prefix, "%.100s-", run->entry->experiment);
+    MGN_TRY(mgn_report_pictures(folder, prefix, "", &run->pictures, &run->picture_count));
+    mgn_report_headline(run, best_recipe, &leading);
+    if (!leading) return MGN_OK;
+    snprintf(prefix, sizeof prefix, "%.100s-%02zu-", run->entry->experiment,
+             (size_t)(leading - run->results.results) + 1);
+    return mgn_report_pictures(plots, prefix, prefix, &run->pictures, &run->picture_count);
+}
+
 /* Runs the experiment; the status is of the report, not of the experiment, whose failure becomes a sentence. */
 static mgn_status run_entry(const mgn_report *report, mgn_device *device, watch *w, mgn_report_run *run,
                             mgn_status *outcome) {
-    char rest[128], prefix[128], folder[MOST_PATH], files[MOST_PATH];
+    char folder[MOST_PATH], plots[MOST_PATH], files[MOST_PATH];
     MGN_TRY(join(files, report->config->folder, "files"));
-    snprintf(rest, sizeof rest, "files/%.100s", run->entry->id);
-    MGN_TRY(join(folder, report->config->folder, rest));
-    MGN_TRY(mgn_make_directory(folder));
-    remove_pictures(folder);
+    MGN_TRY(make_files(report, run, "", folder));
+    MGN_TRY(make_files(report, run, "/plots", plots));
     mgn_experiment_config config = configure(report->config, run);
     config.pictures = folder;
+    config.plots = report->has_plots ? plots : NULL;
+    config.plots_recipe = best_recipe;
     config.progress = show_progress;
     config.context = w;
     *outcome = mgn_experiment_run(run->entry->experiment, device, &config, &run->results);
@@ -226,10 +252,9 @@ static mgn_status run_entry(const mgn_report *report, mgn_device *device, watch 
                                                    : MGN_REPORT_FAILED;
     if (*outcome != MGN_OK) MGN_TRY(set_sentence(run, mgn_last_error()));
     if (run->state == MGN_REPORT_INTERRUPTED) mgn_resume(); /* for the pictures and the page */
-    snprintf(prefix, sizeof prefix, "%.100s-", run->entry->experiment);
-    MGN_TRY(mgn_report_pictures(folder, prefix, "", &run->pictures, &run->picture_count));
-    rmdir(folder); /* where nothing was drawn */
-    rmdir(files);
+    MGN_TRY(take_pictures(folder, plots, run));
+    const char *const made[] = {plots, folder, files};
+    for (size_t i = 0; i < MGN_COUNT(made); i++) rmdir(made[i]); /* where nothing was drawn */
     return MGN_OK;
 }
 
@@ -260,6 +285,7 @@ static mgn_status run_all(mgn_report *report, mgn_device *device, mgn_status *fa
         mgn_status outcome = MGN_OK;
         w.begun = mgn_now();
         w.progress = (mgn_progress){0};
+        *w.training = 0;
         snprintf(w.label, sizeof w.label, "%zu/%zu %s", w.at + 1, config->count, run->entry->id);
         if (run->state != MGN_REPORT_ABSENT) {
             MGN_TRY(run_entry(report, device, &w, run, &outcome));
@@ -306,6 +332,8 @@ static mgn_status prepare(mgn_report *report) {
     const mgn_report_config *config = report->config;
     MGN_TRY(set_date(report));
     set_machine(report);
+    report->has_plots = config->plots && mgn_plot_check(NULL) == MGN_OK;
+    if (config->plots && !report->has_plots) snprintf(report->plots, sizeof report->plots, "%s", mgn_last_error());
     for (size_t i = 0; i < config->count; i++) {
         mgn_report_run *run = &report->runs[i];
         run->entry = config->entries[i];

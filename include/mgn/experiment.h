@@ -58,6 +58,7 @@ typedef struct mgn_experiment_config {
     /** A folder for figures of every trial, made by gnuplot: learning curves, the map, its errors, colours. NULL: none. The
      *  cost is then measured after every epoch, which the seconds include. */
     const char *plots;
+    const char *plots_recipe; /**< figures of trials by this recipe alone; NULL: of all */
     bool quick;     /**< cifar, mnist: fewer pictures and steps, to see that it runs */
     int64_t epochs; /**< of the published recipe; 0: as published */
     uint64_t seed;
