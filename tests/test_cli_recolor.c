@@ -203,6 +203,38 @@ START_TEST(opencl_serves_the_commands) {
 }
 END_TEST
 
+/* The printed line is one that a shell, ffmpeg's graph and its filter's options all take apart as it is meant. */
+START_TEST(the_line_for_films_takes_any_name) {
+    static const char expected[] =
+        "lut3d=file=it\\\\\\'\\'\'s \\[a\\] \"b\" c\\\\:d\\,e\\;f $x.cube:interp=tetrahedral,";
+    make_inputs();
+    mgn_test_process process =
+        mgn_test_shell("cd %s && \"$MGN_BINARY\" recolor day.png --like sunset.jpg -o r.png -d cpu --size 9 "
+                       "--lut 'it'\\''s [a] \"b\" c:d,e;f $x.cube'",
+                       mgn_test_path(""));
+    ck_assert_msg(process.code == 0, "%s", process.err);
+    const char *line = strstr(process.err, "mgn: on a film: ffmpeg -i IN.mp4 -vf 'scale=");
+    ck_assert_msg(line && strstr(line, expected), "not in the line: %s\n%s", expected, process.err);
+    mgn_test_write_file(mgn_test_path("line.sh"), strstr(line, "ffmpeg"), strlen(strstr(line, "ffmpeg")));
+    mgn_test_process_free(&process);
+    process = mgn_test_shell("cd %s && \"$MGN_BINARY\" recolor day.png --like sunset.jpg -o r.png -d cpu --size 16 "
+                             "--lut=-hald.png",
+                             mgn_test_path(""));
+    ck_assert_msg(strstr(process.err, "mgn: on a picture: convert IN.jpg './-hald.png' -hald-clut OUT.jpg\n"), "%s",
+                  process.err);
+    mgn_test_process_free(&process);
+    process = mgn_test_shell("command -v ffmpeg");
+    const bool there = process.code == 0;
+    mgn_test_process_free(&process);
+    if (!there) MGN_TEST_SKIP("no ffmpeg to try the line on");
+    process = mgn_test_shell("cd %s && ffmpeg -v error -loop 1 -i day.png -t 0.2 -pix_fmt yuv420p IN.mp4 </dev/null && "
+                             "sh line.sh </dev/null && test -s OUT.mp4",
+                             mgn_test_path(""));
+    ck_assert_msg(process.code == 0, "%s", process.err);
+    mgn_test_process_free(&process);
+}
+END_TEST
+
 int main(void) {
     mgn_test_opencl_spec();
     Suite *suite = suite_create("cli_recolor");
@@ -214,6 +246,7 @@ int main(void) {
     tcase_add_test(commands, apply_repeats_what_recolor_did);
     tcase_add_test(commands, an_interruption_leaves_nothing);
     tcase_add_test(commands, opencl_serves_the_commands);
+    tcase_add_test(commands, the_line_for_films_takes_any_name);
     suite_add_tcase(suite, commands);
     return mgn_test_main(suite);
 }

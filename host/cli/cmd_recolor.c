@@ -13,6 +13,7 @@
 #include "core/progress.h"
 #include "image/codec.h"
 #include "plots.h"
+#include "film.h"
 #include "recolor.h"
 #include "recolor/recolor.h"
 #include "training.h"
@@ -315,11 +316,11 @@ static mgn_status show_palettes(job *j) {
     return status == MGN_OK ? cli_table_print(table) : status;
 }
 
-/* How to use the table on a film. */
-static void print_film_line(const recolor_options *o) {
-    const char *dot = o->lut_path ? strrchr(o->lut_path, '.') : NULL;
-    if (dot && strcmp(dot, ".cube") == 0 && !o->common.quiet)
-        mgn_note("on a film: ffmpeg -i IN.mp4 -vf lut3d=file=%s:interp=tetrahedral -c:a copy OUT.mp4", o->lut_path);
+/* How to use the table elsewhere. Printed in one piece: a name may be longer than a note. */
+static void print_lut_line(const recolor_options *o) {
+    char *line = o->lut_path && !o->common.quiet ? cli_lut_line(o->lut_path) : NULL;
+    if (line) fprintf(stderr, "mgn: %s: %s\n", strncmp(line, "ffmpeg", 6) == 0 ? "on a film" : "on a picture", line);
+    mgn_free(line);
 }
 
 /* ---- the command ---- */
@@ -405,7 +406,7 @@ mgn_status cmd_recolor(const cli_command *command, int argc, char **argv) {
     if (status == MGN_OK && !o.common.help) {
         status = cli_open_device(&o.common, &device);
         if (status == MGN_OK) status = run_jobs(&o, device, &written);
-        if (status == MGN_OK) print_film_line(&o);
+        if (status == MGN_OK) print_lut_line(&o);
         if (status == MGN_ERR_INTERRUPTED)
             status = written
                          ? mgn_fail(status, "interrupted; %zu of %zu pictures were written", written, o.source_count)
