@@ -187,6 +187,25 @@ START_TEST(the_gamut_is_reached_smoothly) {
 }
 END_TEST
 
+/* A few colours far outside do not press all others together. */
+START_TEST(outliers_are_clipped) {
+    enum { MANY = 6000, FAR = 10 };
+    mgn_test_random random = MGN_TEST_RANDOM();
+    float *x = malloc(3 * MANY * sizeof *x);
+    mgn_model *wide = make_linear(1.5, -0.2);
+    mgn_look look = MGN_LOOK;
+    for (int i = 0; i < 3 * MANY; i++)
+        x[i] = i < 3 * FAR ? (float)(2 * (i % 2)) : (float)mgn_test_uniform(&random, 0.1, 0.9);
+    MGN_ASSERT_OK(mgn_look_measure(wide, device, x, MANY, &look));
+    for (int k = 0; k < 3; k++) { /* images from -.05 to 1.15, but for those at -.2 and 2.8 */
+        ck_assert(look.low[k] < -0.03 && look.low[k] > -0.06);
+        ck_assert(look.high[k] > 1.13 && look.high[k] < 1.16);
+    }
+    free(x);
+    mgn_model_destroy(wide);
+}
+END_TEST
+
 START_TEST(files_keep_looks) {
     mgn_model *model = make_linear(0.9, 0.05), *back = NULL;
     mgn_look look = {MGN_SPACE_OKLAB, 0.7, true, {-0.1, 0, -0.25}, {1, 1.125, 1}}, found;
@@ -457,6 +476,7 @@ int main(void) {
     tcase_add_test(looks, strength_is_the_way_between);
     tcase_add_test(looks, luma_is_kept);
     tcase_add_test(looks, the_gamut_is_reached_smoothly);
+    tcase_add_test(looks, outliers_are_clipped);
     tcase_add_test(looks, files_keep_looks);
     tcase_add_checked_fixture(tables, open_device, close_device);
     tcase_set_timeout(tables, 60);

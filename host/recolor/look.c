@@ -191,6 +191,29 @@ mgn_status mgn_look_map(const mgn_model *model, mgn_device *device, const mgn_lo
     return mgn_map_create_wrapped(model, device, MGN_F32, wrap, look, sizeof *look, map);
 }
 
+/* The share of colours at either end that may be clipped: few, and a wide range for their sake would press all others
+ * together. */
+static const double beyond = 0.002;
+
+/* Places below and above which `beyond` of n values (every third one) lie, by counting between the outermost. */
+static void find_range(const float *values, int64_t n, double *low, double *high) {
+    enum { BINS = 4096 };
+    int64_t count[BINS] = {0}, under = 0, over = 0;
+    double least = (double)values[0], most = least;
+    for (int64_t i = 0; i < n; i++) {
+        least = fmin(least, (double)values[3 * i]);
+        most = fmax(most, (double)values[3 * i]);
+    }
+    const double width = fmax((most - least) / BINS, 1e-12);
+    for (int64_t i = 0; i < n; i++) count[(int)fmin(((double)values[3 * i] - least) / width, BINS - 1)]++;
+    const int64_t may = (int64_t)(beyond * (double)n);
+    int first = 0, last = BINS - 1;
+    while (first < last && under + count[first] <= may) under += count[first++];
+    while (last > first && over + count[last] <= may) over += count[last--];
+    *low = least + first * width;
+    *high = last == BINS - 1 ? most : least + (last + 1) * width;
+}
+
 mgn_status mgn_look_measure(const mgn_model *model, mgn_device *device, const float *colours, int64_t n,
                             mgn_look *look) {
     mgn_look open = *look;
@@ -203,12 +226,12 @@ mgn_status mgn_look_measure(const mgn_model *model, mgn_device *device, const fl
     }
     mgn_status status = mgn_look_map(model, device, &open, &map);
     if (status == MGN_OK) status = mgn_map_apply(map, colours, n, images);
-    for (int64_t i = 0; i < n && status == MGN_OK; i++)
-        for (size_t j = 0; j < 3; j++) {
-            const double v = (double)images[3 * (size_t)i + j];
-            open.low[j] = fmin(open.low[j], v);
-            open.high[j] = fmax(open.high[j], v);
-        }
+    for (size_t j = 0; j < 3 && status == MGN_OK && n > 0; j++) {
+        double low, high;
+        find_range(images + j, n, &low, &high);
+        open.low[j] = fmin(low, 0);
+        open.high[j] = fmax(high, 1);
+    }
     if (status == MGN_OK) *look = open;
     mgn_map_destroy(map);
     mgn_free(images);

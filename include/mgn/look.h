@@ -22,8 +22,7 @@ typedef struct mgn_look {
     double strength;   /**< t in [0, 1] of the displacement interpolation (1 - t) x + t g(x) (McCann), in `space` */
     bool protect_luma; /**< keep every colour's luma (Rec. 709 weights of the stored values): the image gives hue and
                             saturation alone, the latter as much as the gamut has room for */
-    double low[3],
-        high[3]; /**< smallest and largest red, green and blue of images in sRGB, where they leave [0, 1]: they
+    double low[3], high[3]; /**< range of red, green and blue of images in sRGB, where they leave [0, 1]: the ends
                                  are bent back smoothly so that these land on 0 and 1. 0 and 1: nothing is bent, what is
                                  outside is clipped */
 } mgn_look;
@@ -42,7 +41,8 @@ MGN_API void mgn_colour_to_space(mgn_colour_space space, float *colours, int64_t
  *  Errors: ARGUMENT (d is not 3, a look out of range), MEMORY, DEVICE. */
 MGN_API mgn_status mgn_look_map(const mgn_model *model, mgn_device *device, const mgn_look *look, mgn_map **map);
 
-/** Fills in `low` and `high` from what becomes of n colours (n, 3) in sRGB. Errors: those of mgn_look_map, NUMERIC. */
+/** Fills in `low` and `high` from what becomes of n colours (n, 3) in sRGB: all but .2 % of them at either end, which are
+ *  clipped. Errors: those of mgn_look_map, NUMERIC. */
 MGN_API mgn_status mgn_look_measure(const mgn_model *model, mgn_device *device, const float *colours, int64_t n,
                                     mgn_look *look);
 

@@ -49,7 +49,7 @@ def report(name, seconds, source, result, target):
 def run_mgn(mgn, paths, source, target):
     with tempfile.TemporaryDirectory() as folder:
         out = os.path.join(folder, "out.png")
-        for smoothness in (0, 0.2, 0.4, 0.6, 0.8, 0.9, 1):
+        for smoothness in (0, 0.2, 0.4, 0.6, 0.8, 0.86, 0.9, 1):
             start = time.time()
             subprocess.run([mgn, "recolor", paths[0], "--like", paths[1], "-o", out, "--smoothness", str(smoothness), "-q"],
                            check=True, stdout=subprocess.DEVNULL)
