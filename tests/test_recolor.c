@@ -5,6 +5,7 @@
 #include <mgn/recolor.h>
 
 #include "core/core.h"
+#include "image/codec.h"
 
 enum { WIDTH = 240, HEIGHT = 160 };
 
@@ -49,6 +50,36 @@ static int64_t number_of(const float *row, int depth) {
     const float scale = depth == 8 ? 255.0f : 65535.0f;
     return (int64_t)lroundf(row[0] * scale) + 256 * (int64_t)lroundf(row[1] * scale);
 }
+
+/* Read band by band or as a whole, a file's palette is its picture's. */
+START_TEST(a_palette_of_a_file_is_its_pictures) {
+    static const struct {
+        const char *name;
+        int channels, depth;
+    } files[] = {{"p.jpg", 3, 8}, {"p1.png", 3, 8}, {"p2.png", 4, 8}, {"p3.png", 1, 16}, {"p4.jpg", 1, 8}};
+    mgn_test_random random = MGN_TEST_RANDOM();
+    for (size_t k = 0; k < MGN_COUNT(files); k++)
+        for (int64_t most = 0; most <= 500; most += 500) {
+            const char *path = mgn_test_path(files[k].name);
+            mgn_image *image = make_noise(97, 203, files[k].channels, files[k].depth, &random), *read = NULL;
+            mgn_matrix a = {0}, b = {0};
+            MGN_ASSERT_OK(mgn_image_write(image, path, NULL));
+            MGN_ASSERT_OK(mgn_image_read(path, &read));
+            MGN_ASSERT_OK(mgn_image_palette(read, most, 3, &a));
+            MGN_ASSERT_OK(mgn_image_read_palette(path, most, 3, &b));
+            ck_assert_int_eq(a.rows, b.rows);
+            ck_assert_mem_eq(a.values, b.values, (size_t)a.rows * 3 * sizeof *a.values);
+            mgn_matrix_free(&a);
+            mgn_matrix_free(&b);
+            mgn_image_destroy(image);
+            mgn_image_destroy(read);
+        }
+    mgn_matrix none = {0};
+    mgn_test_write_file(mgn_test_path("short.jpg"), "\xff\xd8\xff\xe0", 4);
+    MGN_ASSERT_FAILS(mgn_image_read_palette(mgn_test_path("short.jpg"), 9, 1, &none), MGN_ERR_FORMAT, "JPEG");
+    ck_assert_ptr_null(none.values);
+}
+END_TEST
 
 START_TEST(a_whole_palette_is_the_picture) {
     static const int kinds[][2] = {{3, 8}, {3, 16}, {4, 8}, {4, 16}};
@@ -461,6 +492,7 @@ int main(void) {
     TCase *palettes = tcase_create("palettes"), *learning = tcase_create("learning"),
           *applying = tcase_create("applying");
     tcase_add_test(palettes, a_whole_palette_is_the_picture);
+    tcase_add_test(palettes, a_palette_of_a_file_is_its_pictures);
     tcase_add_test(palettes, a_sample_is_evenly_spread);
     tcase_add_test(palettes, nothing_visible_is_refused);
     tcase_add_test(learning, a_learned_map_is_nearly_the_optimal_one);

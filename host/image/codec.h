@@ -115,6 +115,15 @@ mgn_status mgn_image_prepare(const mgn_image *image, const char *path, const mgn
 /* Fills in the defaults of options (NULL: all of them) and checks the rest. */
 mgn_status mgn_image_check_options(const mgn_image_write_options *given, mgn_image_write_options *options);
 
+/* ---- palette.c ---- */
+
+/* Which of `visible` pixels is row `i` of a palette of `rows`: never before row i - 1's. */
+int64_t mgn_palette_rank(int64_t i, int64_t rows, int64_t visible, uint64_t seed);
+void mgn_image_colour_of(const mgn_image *image, size_t pixel, float rgb[3]);
+
+/* mgn_image_palette of a file, whose pixels are not kept: of an opaque picture a band of rows at a time is in memory. */
+mgn_status mgn_image_read_palette(const char *path, int64_t most, uint64_t seed, mgn_matrix *palette);
+
 /* ---- stream.c ---- */
 
 /* Changes `pixels` RGB pixels of 8 bits in place. Called from either of two threads, in any order of bands. */

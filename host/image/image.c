@@ -169,6 +169,66 @@ mgn_status mgn_image_read(const char *path, mgn_image **image) {
     return status;
 }
 
+/* ---- colours alone ---- */
+
+static mgn_status sample_rows(mgn_decoder *decoder, mgn_image *band, size_t height, uint64_t seed,
+                              mgn_matrix *palette) {
+    const int64_t pixels = (int64_t)(band->width * height);
+    int64_t row = 0, begin = 0;
+    for (size_t y = 0; y < height; y += BAND_ROWS) {
+        const size_t rows = MGN_MIN((size_t)BAND_ROWS, height - y);
+        const int64_t end = begin + (int64_t)(rows * band->width);
+        if (mgn_interrupted()) return mgn_fail(MGN_ERR_INTERRUPTED, "interrupted while the colours were read");
+        MGN_TRY(decoder->rows(decoder, rows, band->pixels));
+        for (; row < palette->rows; row++) {
+            const int64_t rank = mgn_palette_rank(row, palette->rows, pixels, seed);
+            if (rank >= end) break;
+            mgn_image_colour_of(band, (size_t)(rank - begin), palette->values + 3 * row);
+        }
+        begin = end;
+    }
+    return decoder->finish(decoder, band);
+}
+
+/* Whether the decoder can do it; if not, the palette stays empty. */
+static mgn_status sample_file(open_decoder *open, const unsigned char *bytes, size_t size, const char *name,
+                              int64_t most, uint64_t seed, mgn_matrix *palette) {
+    mgn_image band = {.orientation = 1, .metadata = mgn_metadata_create()};
+    mgn_decoder *decoder = NULL;
+    mgn_status status = band.metadata ? open(bytes, size, name, &band, &decoder) : MGN_ERR_MEMORY;
+    const int64_t pixels = (int64_t)(band.width * band.height);
+    if (status == MGN_OK && band.channels % 2 == 1 && !decoder->whole) {
+        band.pixels = mgn_alloc(MGN_MIN((size_t)BAND_ROWS, band.height), mgn_image_row_bytes(&band));
+        status =
+            band.pixels ? mgn_matrix_create(most > 0 ? MGN_MIN(most, pixels) : pixels, 3, palette) : MGN_ERR_MEMORY;
+        if (status == MGN_OK) status = sample_rows(decoder, &band, band.height, seed, palette);
+    }
+    if (decoder) decoder->close(decoder);
+    mgn_metadata_destroy(band.metadata);
+    mgn_free(band.pixels);
+    if (status != MGN_OK) mgn_matrix_free(palette);
+    return status;
+}
+
+mgn_status mgn_image_read_palette(const char *path, int64_t most, uint64_t seed, mgn_matrix *palette) {
+    unsigned char *bytes = NULL;
+    size_t size = 0;
+    open_decoder *open = NULL;
+    mgn_matrix made = {0};
+    mgn_image *image = NULL;
+    MGN_TRY(mgn_file_read(path, MGN_IMAGE_MAX_FILE, &bytes, &size));
+    mgn_status status = find_decoder(bytes, size, path, &open);
+    if (status == MGN_OK) status = sample_file(open, bytes, size, path, most, seed, &made);
+    if (status == MGN_OK && made.rows == 0) {
+        status = mgn_image_read_memory(bytes, size, path, &image);
+        if (status == MGN_OK) status = mgn_image_palette(image, most, seed, &made);
+        mgn_image_destroy(image);
+    }
+    mgn_free(bytes);
+    if (status == MGN_OK) *palette = made;
+    return status;
+}
+
 /* ---- writing ---- */
 
 mgn_status mgn_image_format_of(const char *path, mgn_image_format *format) {

@@ -5,6 +5,7 @@
 
 #include "core/core.h"
 #include "core/random.h"
+#include "image/codec.h"
 
 enum { SAMPLE_STREAM = 0x70616c };
 
@@ -26,14 +27,13 @@ static int64_t count_visible(const mgn_image *image) {
 
 /* ---- sampling ---- */
 
-/* Which of `visible` pixels is row `i` of `rows`: never before row i - 1's. */
-static int64_t rank_of(int64_t i, int64_t rows, int64_t visible, uint64_t seed) {
+int64_t mgn_palette_rank(int64_t i, int64_t rows, int64_t visible, uint64_t seed) {
     if (rows == visible) return i;
     const double place = ((double)i + mgn_host_uniform(seed, SAMPLE_STREAM, (uint64_t)i)) / (double)rows;
     return MGN_MIN((int64_t)(place * (double)visible), visible - 1);
 }
 
-static void colour_of(const mgn_image *image, size_t pixel, float rgb[3]) {
+void mgn_image_colour_of(const mgn_image *image, size_t pixel, float rgb[3]) {
     const size_t channels = (size_t)image->channels, step = channels >= 3;
     for (size_t j = 0; j < 3; j++) {
         const size_t at = pixel * channels + j * step;
@@ -52,10 +52,10 @@ static mgn_status fill(const mgn_image *image, int64_t visible, uint64_t seed, m
     }
     int64_t pixel = -1, seen = -1; /* the newest visible pixel, and its rank */
     for (int64_t row = 0; row < palette->rows; row++) {
-        const int64_t rank = rank_of(row, palette->rows, visible, seed);
+        const int64_t rank = mgn_palette_rank(row, palette->rows, visible, seed);
         if (opaque) pixel = rank;
         while (!opaque && seen < rank) seen += is_visible(image, (size_t)++pixel);
-        colour_of(image, (size_t)pixel, palette->values + 3 * row);
+        mgn_image_colour_of(image, (size_t)pixel, palette->values + 3 * row);
         if (row % BETWEEN_QUESTIONS == 0 && mgn_interrupted())
             return mgn_fail(MGN_ERR_INTERRUPTED, "interrupted while the colours were read");
     }

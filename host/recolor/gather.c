@@ -1,4 +1,4 @@
-/* Palettes of picture files, one picture in memory at a time, and pictures that change behind a mask only. */
+/* Palettes of picture files, a band of one picture in memory at a time, and pictures that change behind a mask only. */
 #include <string.h>
 
 #include "image/codec.h"
@@ -22,11 +22,8 @@ mgn_status mgn_recolor_gather(const char *const *paths, size_t count, uint64_t s
     mgn_matrix all = {0};
     mgn_status status = MGN_OK;
     for (size_t i = 0; i < count && status == MGN_OK; i++) {
-        mgn_image *image = NULL;
         mgn_matrix own = {0};
-        status = mgn_image_read(paths[i], &image);
-        if (status == MGN_OK) status = mgn_image_palette(image, share, seed + i, &own);
-        mgn_image_destroy(image);
+        status = mgn_image_read_palette(paths[i], share, seed + i, &own);
         if (status == MGN_OK) status = append(&all, &own);
         mgn_matrix_free(&own);
     }
