@@ -1,4 +1,4 @@
-/* `mgn fit` under mpirun, as a user starts it: the same map from 1, 2 and 4 processes, one voice, and one end when one of them
+/* `mgn fit` under mpirun, as a user starts it: the same map from 1 (alone), 2 and 4 processes, one voice, and one end when one of them
  * fails or dies. What the processes do with one another is test_ranks.c's; here are MPI and the command. */
 #include "harness.h"
 
@@ -76,7 +76,7 @@ START_TEST(any_number_makes_the_same_map) {
     ck_assert_msg(alone.code == 0, "%s", alone.err);
     mgn_test_process_free(&alone);
     read_map("one.safetensors", one);
-    for (int size = 1; size <= 4; size *= 2) {
+    for (int size = 2; size <= 4; size *= 2) {
         char parts[300];
         snprintf(parts, sizeof parts, "-n %d " FIT "-s x.npy -o map.safetensors --epochs 3 --log curve.csv", size);
         mgn_test_process p = launch(parts);
@@ -102,7 +102,6 @@ START_TEST(failures_have_one_sentence) {
         {"-n 1 " FIT "-s x.npy -o m : -n 1 " FIT "-s other.npy -o m", "mgn: rank 1 of 2: the rows or the options", 2},
         {"-n 2 " FIT "-s x.npy -o m : -n 1 \"$MGN_BINARY\" fit -t normal:2 --device opencl:99:0 -s x.npy -o m",
          "mgn: rank 2 of 3: ", 0},
-        {"-n 2 " FIT "-s x.npy -o m --loss kl", "mgn: kl is not for blocks", 1},
         {"-n 2 " FIT "-s x.npy -o m --restarts 2", "mgn: --restarts: several", 2},
         {"-n 2 \"$MGN_BINARY\" eval none --data x.npy", "mgn: mgn eval does not share its work among 2", 2},
     };

@@ -152,6 +152,19 @@ static task *make_tasks(int size, const mgn_train_config *config, const mgn_mode
     return tasks;
 }
 
+static void join_team(member *m, team *group, int rank) {
+    m->team = group;
+    m->comm = (mgn_comm){.rank = rank,
+                         .size = group->size,
+                         .local_size = group->size,
+                         .local_rank = rank,
+                         .context = m,
+                         .max = take_max,
+                         .gather = gather,
+                         .exchange = exchange,
+                         .broadcast = broadcast};
+}
+
 static void run_all(task *tasks, int size) {
     team *group = calloc(1, sizeof *group);
     pthread_t threads[MOST_RANKS];
@@ -159,18 +172,8 @@ static void run_all(task *tasks, int size) {
     group->size = size;
     pthread_barrier_init(&group->barrier, NULL, (unsigned)size);
     for (int r = 0; r < size; r++) {
-        member *m = &tasks[r].member;
-        m->team = group;
-        m->comm = (mgn_comm){.rank = r,
-                             .size = size,
-                             .local_size = size,
-                             .local_rank = r,
-                             .context = m,
-                             .max = take_max,
-                             .gather = gather,
-                             .exchange = exchange,
-                             .broadcast = broadcast};
-        tasks[r].config.comm = &m->comm;
+        join_team(&tasks[r].member, group, r);
+        tasks[r].config.comm = &tasks[r].member.comm;
         ck_assert_int_eq(pthread_create(&threads[r], NULL, run, &tasks[r]), 0);
     }
     for (int r = 0; r < size; r++) pthread_join(threads[r], NULL);
@@ -197,6 +200,78 @@ static void assert_same(const task *a, const task *b, const char *what, int size
     ck_assert_msg(a->result.loss == b->result.loss && memcmp(a->values, b->values, sizeof a->values) == 0,
                   "%s, %d ranks: loss %.17g, and %.17g of one", what, size, b->result.loss, a->result.loss);
 }
+
+/* ---- sums ---- */
+
+typedef struct sum_task {
+    member member;
+    mgn_comm *comm; /* NULL: alone */
+    int64_t length, bytes, calls;
+    float *total;
+    mgn_status status;
+} sum_task;
+
+enum { BLOCKS = 8 };
+
+static void *add_up(void *context) {
+    sum_task *t = context;
+    mgn_blocks_sum *sum = NULL;
+    int64_t first, end;
+    const void *total = NULL;
+    t->status = mgn_blocks_sum_create(t->comm, BLOCKS, MGN_F32, t->length, &sum);
+    if (t->status != MGN_OK) return NULL;
+    mgn_blocks_sum_range(sum, &first, &end);
+    for (int64_t b = first; b < end; b++)
+        for (int64_t i = 0; i < t->length; i++)
+            ((float *)mgn_blocks_sum_place(sum, b))[i] = sinf((float)(b * t->length + i)) * (float)(b + 1);
+    t->status = mgn_blocks_sum_add(sum, &total);
+    memcpy(t->total, total, (size_t)t->length * sizeof *t->total);
+    mgn_blocks_sum_traffic(sum, &t->bytes, &t->calls);
+    mgn_blocks_sum_destroy(sum);
+    return NULL;
+}
+
+/* Short vectors go to all, long ones in segments; what is sent is what the cost model of assets/scaling.py says. */
+START_TEST(sums_are_one_tree) {
+    static const struct {
+        int64_t length;
+        int size;
+        int64_t bytes, calls; /* -1: unequal shares */
+    } rows[] = {{5, 2, 4 * 5, 1},         {5, 3, -1, 1},     {5, 8, 4 * 5 * 7, 1},
+                {40000, 2, 4 * 40000, 2}, {40000, 3, -1, 2}, {40000, 8, 2 * 4 * 40000 / 8 * 7, 2}};
+    for (size_t k = 0; k < MGN_COUNT(rows); k++) {
+        sum_task alone = {.length = rows[k].length}, *tasks = calloc(MOST_RANKS, sizeof *tasks);
+        team *group = calloc(1, sizeof *group);
+        pthread_t threads[MOST_RANKS];
+        ck_assert(tasks && group && (alone.total = calloc((size_t)rows[k].length, sizeof(float))));
+        add_up(&alone);
+        ck_assert_int_eq(alone.bytes, 0);
+        group->size = rows[k].size;
+        pthread_barrier_init(&group->barrier, NULL, (unsigned)group->size);
+        for (int r = 0; r < rows[k].size; r++) {
+            join_team(&tasks[r].member, group, r);
+            tasks[r].comm = &tasks[r].member.comm;
+            tasks[r].length = rows[k].length;
+            ck_assert_ptr_nonnull(tasks[r].total = calloc((size_t)rows[k].length, sizeof(float)));
+            ck_assert_int_eq(pthread_create(&threads[r], NULL, add_up, &tasks[r]), 0);
+        }
+        for (int r = 0; r < rows[k].size; r++) pthread_join(threads[r], NULL);
+        for (int r = 0; r < rows[k].size; r++) {
+            ck_assert_int_eq(tasks[r].status, MGN_OK);
+            ck_assert(memcmp(tasks[r].total, alone.total, (size_t)rows[k].length * sizeof(float)) == 0);
+            ck_assert_int_eq(tasks[r].calls, rows[k].calls);
+            if (rows[k].bytes >= 0) ck_assert_int_eq(tasks[r].bytes, rows[k].bytes);
+            free(tasks[r].total);
+        }
+        pthread_barrier_destroy(&group->barrier);
+        free(group);
+        free(tasks);
+        free(alone.total);
+    }
+}
+END_TEST
+
+/* ---- trainings of any number ---- */
 
 /* Batches of 48 by 8 blocks, whose last, of 40, has blocks of 5; of 30 by 8 blocks of 4, the last of which have 2 and 0. */
 START_TEST(bits_do_not_depend_on_ranks) {
@@ -368,6 +443,7 @@ END_TEST
 int main(void) {
     Suite *suite = suite_create("ranks");
     TCase *all = tcase_create("all");
+    tcase_add_test(all, sums_are_one_tree);
     tcase_add_test(all, bits_do_not_depend_on_ranks);
     tcase_add_test(all, blocks_have_every_row);
     tcase_add_test(all, blocks_learn_what_one_plan_learns);
