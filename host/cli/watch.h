@@ -1,5 +1,5 @@
-/* A sign of life from calls that do not report how far they are: what is being done and for how long, on a terminal as a
- * line that is renewed, elsewhere as a line every few seconds; nothing under --quiet. A thread of its own shows it. */
+/* A sign of life from calls that do not report how far they are: what is being done and for how long, on a terminal as
+ * a line that is renewed, elsewhere as a line every few seconds; nothing under --quiet. A thread of its own shows it. */
 #ifndef MGN_CLI_WATCH_H
 #define MGN_CLI_WATCH_H
 

@@ -1,5 +1,6 @@
 /* What the experiments share. An experiment is one file: its data, a table of trials (which model, which recipe), how a
- * trial is trained and how it is judged. A new one is a copy of gaussian.c, and a row in experiment.c and in report/entries.c. */
+ * trial is trained and how it is judged. A new one is a copy of gaussian.c, and a row in experiment.c and in
+ * report/entries.c. */
 #ifndef MGN_HOST_EXPERIMENTS_H
 #define MGN_HOST_EXPERIMENTS_H
 

@@ -50,7 +50,8 @@ mgn_status mgn_palettes_slices(mgn_map *map, const mgn_matrix *palette, const mg
                                double *squared);
 
 /* Before, after and target side by side, and the unseen picture before and after, as
- * "LABEL-RECIPE-MODEL-PARAMETERS[-gaussian].png" in the folder that the configuration names; nothing where it names none. */
+ * "LABEL-RECIPE-MODEL-PARAMETERS[-gaussian].png" in the folder that the configuration names; nothing where it names
+ * none. */
 mgn_status mgn_palettes_show(const mgn_run *run, const mgn_palettes *p, const char *label, const mgn_trial *trial,
                              const mgn_model *model, mgn_map *map);
 

@@ -1,4 +1,5 @@
-/* What a report runs, in the order of the page. Seconds are those of two cores with AVX-512, and only weigh the time left. */
+/* What a report runs, in the order of the page. Seconds are those of two cores with AVX-512; they only
+ * weigh the time left. */
 #include "report/report.h"
 
 #define PHOTOS "photos/ with the published pictures (day_street_bus_lane.png, sunset_red_sky.jpg and the others)"

@@ -130,7 +130,7 @@ static mgn_verdict verdict_of(const mgn_report_run *run, const mgn_figure *figur
     return mgn_judge_figure(&meaning, figure);
 }
 
-/* The best verdict on figure `k` of result `i` over all recipes; NONE where an earlier result has stood for it already. */
+/* The best verdict on figure `k` of result `i` over all recipes; NONE where an earlier result has stood for it. */
 static mgn_verdict best_verdict(const mgn_report_run *run, size_t i, size_t k) {
     const mgn_experiment_result *all = run->results.results;
     const char *key = all[i].figures[k].key;

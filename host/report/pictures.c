@@ -1,5 +1,5 @@
-/* Pictures for the page: as they are where they are small, else as JPEG of at most the page's width. The files stay where
- * the experiment has put them. */
+/* Pictures for the page: as they are where they are small, else as JPEG of at most the page's width. The files stay
+ * where the experiment has put them. */
 #include <dirent.h>
 #include <stdlib.h>
 #include <string.h>

@@ -114,10 +114,11 @@ struct mgn_report {
     size_t finished;      /* of runs, in order */
 };
 
-/* Runs all entries and writes FOLDER/index.html and FOLDER/results.json, anew after each, and FOLDER/files/ID/ with what
- * they drew. One failing does not keep the others from running; an interruption ends the run, and the page has what was
+/* Runs all entries and writes FOLDER/index.html and FOLDER/results.json, anew after each, and FOLDER/files/ID/ with
+ * what they drew. One failing does not keep the others from running; an interruption ends the run, and the page has what was
  * done by then. The caller destroys `*report`, which is made unless the folder is refused.
- * Errors: ARGUMENT (the folder has other things in it), IO, INTERRUPTED; when experiments failed, the first one's status. */
+ * Errors: ARGUMENT (the folder has other things in it), IO, INTERRUPTED; when experiments failed, the first one's
+ * status. */
 mgn_status mgn_report_create(mgn_device *device, const mgn_report_config *config, mgn_report **report);
 void mgn_report_destroy(mgn_report *report);
 
@@ -145,12 +146,12 @@ typedef enum mgn_verdict { MGN_NO_VERDICT, MGN_BETTER, MGN_SAME, MGN_WORSE } mgn
 mgn_verdict mgn_judge_figure(const mgn_figure_meaning *meaning, const mgn_figure *figure);
 const char *mgn_verdict_name(mgn_verdict verdict);
 
-/* The figure for the summary: of the entry's headline the result with the best published one beside it, and of such results
- * our best. `recipe` NULL: of any but the affine one. NULL when there is none. */
+/* The figure for the summary: of the entry's headline the result with the best published one beside it, and of such
+ * results our best. `recipe` NULL: of any but the affine one. NULL when there is none. */
 const mgn_figure *mgn_report_headline(const mgn_report_run *run, const char *recipe,
                                       const mgn_experiment_result **result);
 
-/* Figures with a published one, and how many of them are better or the same in at least one result of the same model. */
+/* How many figures that have a published one are better, the same or worse, by the best of all recipes for a model. */
 void mgn_report_tally(const mgn_report_run *run, size_t verdicts[4]);
 
 /* "C-MGN 2 x 2, Gaussian V" */

@@ -1,5 +1,5 @@
-/* Runs the entries of a report, whatever becomes of each, and writes the page after every one: what is done is kept even
- * when the process is killed. */
+/* Runs the entries of a report, whatever becomes of each, and writes the page after every one: what is done is kept
+ * even when the process is killed. */
 #include <dirent.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,5 +1,5 @@
-/* The looks of the page: one column, tables that scroll in boxes of their own, light, dark and print. Two strings, since
- * ISO C promises room for 4,095 characters. */
+/* The looks of the page: one column, tables that scroll in boxes of their own, light, dark and print. Two strings,
+ * since ISO C promises room for 4,095 characters. */
 #include "report/report.h"
 
 const char mgn_report_style[] =
