@@ -5,7 +5,9 @@
  * the moment of the copying itself. */
 #include "data/npy.h"
 
+#include <math.h>
 #include <stdatomic.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -137,6 +139,17 @@ void mgn_npy_map_ahead(const mgn_npy_map *map, int64_t first, int64_t n) {
     if (size > 0) (void)madvise((void *)start, size, MADV_WILLNEED);
 }
 
+/* Rows that are floats as this machine has them, in one piece; false: they are not, or one of them is no finite number. */
+static bool copy_plain(const mgn_npy_map *map, int64_t first, int64_t n, float *rows) {
+    const mgn_npy_layout *layout = &map->layout;
+    if (layout->kind != 'f' || layout->item != sizeof *rows || layout->swapped || layout->fortran) return false;
+    const size_t row = (size_t)layout->columns * sizeof *rows;
+    memcpy(rows, map->file.bytes + layout->data_at + (size_t)first * row, (size_t)n * row);
+    int bad = 0;
+    for (int64_t i = 0; i < n * layout->columns; i++) bad |= !(fabsf(rows[i]) < INFINITY);
+    return !bad;
+}
+
 mgn_status mgn_npy_map_read(const mgn_npy_map *map, int64_t first, int64_t n, float *rows) {
     const mgn_npy_layout *layout = &map->layout;
     if (!rows || first < 0 || n < 1 || first >= layout->rows || n > layout->rows - first)
@@ -145,7 +158,8 @@ mgn_status mgn_npy_map_read(const mgn_npy_map *map, int64_t first, int64_t n, fl
                         (long long)n, (long long)first, (long long)layout->rows);
     if (!mgn_file_is_whole(&map->file))
         return mgn_fail(MGN_ERR_IO, "%s has become shorter since it was opened", map->label);
-    for (int64_t i = 0; i < n; i++) {
+    const bool is_copied = copy_plain(map, first, n, rows);
+    for (int64_t i = 0; i < n && !is_copied; i++) {
         double value = 0;
         const int64_t column = mgn_npy_convert_row(layout, map->file.bytes + layout->data_at, first + i,
                                                    rows + i * layout->columns, &value);
