@@ -42,15 +42,16 @@ M_FUNCTION R decay(R t) { return m_exp(t); }
 #else
 M_FUNCTION R decay(R t) {
     t = t < (R)-87.3365479f ? (R)-87.3365479f : t;
-    const R shifted = MGN_FMA(t, (R)1.44269502f, (R)M_ROUND);
-    const R r = MGN_FMA(t, (R)1.44269502f, (R)M_ROUND - shifted);
+    const R shift = (R)(M_ROUND + 127.0f); /* the low bits of `shifted` are those of the exponent of a number */
+    const R shifted = MGN_FMA(t, (R)1.44269502f, shift);
+    const R r = MGN_FMA(t, (R)1.44269502f, shift - shifted);
     R p = (R)1.33952422e-3f;
     p = MGN_FMA(p, r, (R)9.61777863e-3f);
     p = MGN_FMA(p, r, (R)5.55032730e-2f);
     p = MGN_FMA(p, r, (R)2.40226830e-1f);
     p = MGN_FMA(p, r, (R)6.93147182e-1f);
     p = MGN_FMA(p, r, (R)1.0f);
-    return m_real(m_bits(p) + (m_bits(shifted) << 23));
+    return p * m_real(m_bits(shifted) << 23); /* a NaN stays one, whatever its bits */
 }
 #endif
 

@@ -118,7 +118,7 @@ void mgn_cases_softmins_dense(mgn_case_list *list) {
     dense_cases(list);
     mgn_check_case *c = dense_case(list, 300, 290, 2, MGN_CASE_BOUNDS); /* several blocks */
     c = dense_case(list, 70, 150, 2, MGN_CASE_BOUNDS);
-    for (int i = 0; i < 70 && !list->failed; i++) c->in[1].values[i] = i % 2 ? -200 : 150;
+    for (int i = 0; i < 70 && !list->failed; i++) c->in[1].values[i] = i % 2 ? -200 : i % 4 ? 150 : 360;
     c = dense_case(list, 20, 45, 1, MGN_CASE_BOUNDS);
     if (!list->failed)
         c->in[0].values[4] = nan("0x20000000"); /* one whose low bits are not 0, in single precision too */
