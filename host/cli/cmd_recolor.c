@@ -389,7 +389,10 @@ static mgn_status run_jobs(const recolor_options *o, mgn_device *device, size_t 
     }
     clean_up(&j);
     mgn_matrix_free(&target);
-    if (status == MGN_OK && table) status = cli_table_print(table);
+    if (status == MGN_OK && table)
+        status = cli_table_print(table);
+    else
+        cli_table_destroy(table);
     if (status == MGN_OK && reports) {
         status = cli_print_json(jobs == 1 ? cJSON_DetachItemFromArray(reports, 0) : reports);
         if (jobs > 1) reports = NULL;

@@ -37,7 +37,8 @@ static void add_cell(cli_table *table, const char *text) {
     table->text[table->cells++] = copy;
 }
 
-static void destroy(cli_table *table) {
+void cli_table_destroy(cli_table *table) {
+    if (!table) return;
     mgn_free(table->text);
     mgn_arena_destroy(table->arena);
     mgn_free(table);
@@ -82,6 +83,6 @@ mgn_status cli_table_print(cli_table *table) {
         printf("%s", last || i + 1 == table->cells ? "\n" : "  ");
     }
     mgn_status status = table->failed ? MGN_ERR_MEMORY : MGN_OK;
-    destroy(table);
+    cli_table_destroy(table);
     return status;
 }

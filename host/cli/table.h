@@ -16,4 +16,7 @@ void cli_table_cell(cli_table *table, const char *format, ...) MGN_PRINTF(2, 3);
 /* Prints what there is and destroys the table. Takes NULL (out of memory). Errors: MEMORY. */
 mgn_status cli_table_print(cli_table *table);
 
+/* Without printing. Takes NULL. */
+void cli_table_destroy(cli_table *table);
+
 #endif
