@@ -71,7 +71,7 @@ static mgn_status configure(png_decoder *d, const unsigned char *bytes, size_t s
     int error = spng_set_image_limits(d->codec, INT32_MAX, INT32_MAX);
     /* A profile or text says how long it is when inflated, and memory for that is taken at once. */
     const size_t most = size < MAX_CHUNK_BYTES / MAX_RATIO ? size * MAX_RATIO : MAX_CHUNK_BYTES;
-    if (!error) error = spng_set_chunk_limits(d->codec, most, MAX_CHUNK_BYTES);
+    if (!error) error = spng_set_chunk_limits(d->codec, most, most);
     if (!error) error = spng_set_png_buffer(d->codec, bytes, size);
     if (!error) error = spng_get_ihdr(d->codec, &header);
     if (error) return decode_failure(d, error);
