@@ -142,7 +142,8 @@ START_TEST(every_command_explains_itself) {
 END_TEST
 
 START_TEST(version_names_the_libraries) {
-    static const char *const libraries[] = {("mgn " MGN_VERSION), "OpenCL", "CLBlast", "OpenBLAS", "libspng", "zlib", "cJSON"};
+    static const char *const libraries[] = {
+        ("mgn " MGN_VERSION), "OpenCL", "CLBlast", "OpenBLAS", "libspng", "zlib", "cJSON"};
     mgn_test_process process = mgn_test_command("--version");
     ck_assert_int_eq(process.code, 0);
     for (size_t i = 0; i < MGN_COUNT(libraries); i++)

@@ -68,7 +68,6 @@ static double *next_input(mgn_case_list *list, mgn_check_case *c, mgn_kind kind,
     double *values = mgn_arena_alloc(list->arena, (size_t)MGN_MAX(mgn_shape_count(shape), 1), sizeof *values);
     if (!values || c->inputs == MGN_CASE_INPUTS) {
         list->failed = true;
-        shape = MGN_SHAPE(0);
         return nowhere;
     }
     c->in[c->inputs++] = (mgn_case_input){.kind = kind, .shape = shape, .values = values};

@@ -75,8 +75,8 @@ void mgn_cases_softmin(mgn_case_list *list) { log_sum_cases(list); }
 /* Heights that only some rows and columns are near, or none: they are summed again. */
 void mgn_cases_softmins(mgn_case_list *list) {
     log_sum_cases(list);
-    mgn_check_case *c = cloud_case(list, 300, 290, 3, 1, 2, MGN_CASE_BOUNDS); /* several blocks */
-    c = cloud_case(list, 300, 150, 2, 1, 2, MGN_CASE_BOUNDS);
+    cloud_case(list, 300, 290, 3, 1, 2, MGN_CASE_BOUNDS); /* several blocks */
+    mgn_check_case *c = cloud_case(list, 300, 150, 2, 1, 2, MGN_CASE_BOUNDS);
     for (int i = 100; i < 250 && !list->failed; i++) c->in[2].values[i] = i % 2 ? -200 : 150;
     c = cloud_case(list, 40, 35, 6, 1, 2, MGN_CASE_BOUNDS);
     for (int i = 0; i < 40 && !list->failed; i += 3) c->in[2].values[i] = -INFINITY;
@@ -116,8 +116,8 @@ void mgn_cases_softmin_dense(mgn_case_list *list) { dense_cases(list); }
 
 void mgn_cases_softmins_dense(mgn_case_list *list) {
     dense_cases(list);
-    mgn_check_case *c = dense_case(list, 300, 290, 2, MGN_CASE_BOUNDS); /* several blocks */
-    c = dense_case(list, 70, 150, 2, MGN_CASE_BOUNDS);
+    dense_case(list, 300, 290, 2, MGN_CASE_BOUNDS); /* several blocks */
+    mgn_check_case *c = dense_case(list, 70, 150, 2, MGN_CASE_BOUNDS);
     for (int i = 0; i < 70 && !list->failed; i++) c->in[1].values[i] = i % 2 ? -200 : i % 4 ? 150 : 360;
     c = dense_case(list, 20, 45, 1, MGN_CASE_BOUNDS);
     if (!list->failed)

@@ -446,7 +446,7 @@ static mgn_status report_on(const model_check *m, const model_reference *referen
                             mgn_check_sink *sink) {
     const mgn_device_info *info = mgn_device_get_info(device);
     sink->device = info->spec;
-    for (int wide = 0; wide <= info->has_f64; wide++) {
+    for (int wide = 0; wide <= (info->has_f64 ? 1 : 0); wide++) {
         mgn_dtype dtype = wide ? MGN_F64 : MGN_F32;
         mgn_worst worst[4] = {{0}}, broken = {0};
         sink->dtype = mgn_dtype_name(dtype);

@@ -198,7 +198,7 @@ void mgn_oracle_pad(const mgn_check_case *c, const mgn_exact *const *in, mgn_exa
 }
 
 void mgn_oracle_concat(const mgn_check_case *c, const mgn_exact *const *in, mgn_exact *out, mgn_exact *magnitude) {
-    int64_t count = mgn_shape_count(c->shape), index[MGN_MAX_RANK];
+    int64_t count = mgn_shape_count(c->shape), index[MGN_MAX_RANK] = {0};
     for (int64_t i = 0; i < count; i++) {
         int part = 0;
         unravel(c->shape, i, index);

@@ -149,7 +149,7 @@ static void spd_load(const mgn_check_case *c, const mgn_exact *a, int64_t p, spd
 static int64_t batch_of(const mgn_check_case *c) { return c->in[0].shape.rank == 3 ? c->in[0].shape.dim[0] : 1; }
 
 void mgn_oracle_logdet(const mgn_check_case *c, const mgn_exact *const *in, mgn_exact *out, mgn_exact *magnitude) {
-    spd_matrix s;
+    spd_matrix s = {0};
     for (int64_t p = 0; p < batch_of(c); p++) {
         spd_load(c, in[0], p, &s);
         mgn_exact scale = 0;
@@ -162,7 +162,7 @@ void mgn_oracle_logdet(const mgn_check_case *c, const mgn_exact *const *in, mgn_
 }
 
 void mgn_oracle_inverse(const mgn_check_case *c, const mgn_exact *const *in, mgn_exact *out, mgn_exact *magnitude) {
-    spd_matrix s;
+    spd_matrix s = {0};
     for (int64_t p = 0; p < batch_of(c); p++) {
         spd_load(c, in[0], p, &s);
         for (int64_t i = 0; i < s.d; i++)
@@ -176,7 +176,7 @@ void mgn_oracle_inverse(const mgn_check_case *c, const mgn_exact *const *in, mgn
 }
 
 void mgn_oracle_solve(const mgn_check_case *c, const mgn_exact *const *in, mgn_exact *out, mgn_exact *magnitude) {
-    spd_matrix s;
+    spd_matrix s = {0};
     int64_t columns = c->shape.dim[c->shape.rank - 1];
     for (int64_t p = 0; p < batch_of(c); p++) {
         spd_load(c, in[0], p, &s);

@@ -86,7 +86,7 @@ static void quadratic(const mgn_exact *v, const mgn_exact *x, int64_t d, mgn_exa
 static void cmgn(const network *n, const mgn_exact *x, mgn_exact *y) {
     const mgn_model_config *c = n->c;
     const mgn_exact *w = named(n, "W", -1), *last = named(n, "bL", -1);
-    mgn_exact wx[H], z[H], top[D];
+    mgn_exact wx[H], z[H] = {0}, top[D];
     times(w, x, c->h, c->d, wx);
     for (int l = 0; l < c->layers; l++)
         for (int64_t i = 0; i < c->h; i++) z[i] = wx[i] + (l ? activation(c, z[i]) : 0) + named(n, "b", l)[i];
@@ -127,7 +127,7 @@ static void conv_cmgn(const network *n, const mgn_exact *point, mgn_exact *y) {
     const mgn_exact *w = named(n, "W", -1), *v = named(n, "V", -1), *last = named(n, "bL", -1);
     const int64_t stride = mgn_model_stride(c), channels = c->image.channels, middle = c->kernel / 2;
     const int64_t units = units_of(c, c->h, stride, c->padding), each = c->position_biases ? 1 : units / c->h;
-    mgn_exact x[D], u[H], z[H];
+    mgn_exact x[D], u[H], z[H] = {0};
     memcpy(x, point, (size_t)c->d * sizeof *x);
     convolve(c, w, c->h, stride, c->padding, true, x, u);
     for (int l = 0; l < c->layers; l++)
@@ -225,7 +225,7 @@ static void maxquad(const network *n, const mgn_exact *x, mgn_exact *y) {
 static void icnn(const network *n, const mgn_exact *x, mgn_exact *y) {
     const mgn_model_config *c = n->c;
     const int64_t h = c->h, d = c->d;
-    mgn_exact z[H], gradient[H * D];
+    mgn_exact z[H] = {0}, gradient[H * D] = {0};
     for (int l = 0; l < c->layers; l++) {
         const mgn_exact *wx = named(n, "Wx", l), *wz = l ? named(n, "Wz", l) : NULL;
         mgn_exact a[H], rise[H * D];
@@ -255,7 +255,7 @@ static void icnn(const network *n, const mgn_exact *x, mgn_exact *y) {
 static void dicnn(const network *n, const mgn_exact *x, mgn_exact *y) {
     const mgn_model_config *c = n->c;
     const int64_t h = c->h, d = c->d;
-    mgn_exact z[H], gradient[H * D];
+    mgn_exact z[H] = {0}, gradient[H * D] = {0};
     quadratic(named(n, "V", -1), x, d, y);
     for (int64_t j = 0; j < d; j++) y[j] += named(n, "a", -1)[j];
     for (int l = 0; l < c->layers; l++) {

@@ -8,8 +8,7 @@
 enum { D = MGN_ORACLE_MOST_D };
 
 bool mgn_oracle_knows(const char *model_kind, const char *loss_kind) {
-    static const char *const losses[] = {"l1",         "mse",         "nll",         "kl",
-                                         "mixture-kl", "mixture-nll", "monge-ampere"};
+    static const char *const losses[] = {"l1", "mse", "nll", "kl", "mixture-kl", "mixture-nll", "monge-ampere"};
     bool loss = false;
     for (size_t i = 0; i < MGN_COUNT(losses); i++) loss = loss || strcmp(losses[i], loss_kind) == 0;
     return loss && mgn_oracle_knows_model(model_kind);

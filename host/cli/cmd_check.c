@@ -48,7 +48,8 @@ static void flush_line(check_output *out) {
 
 static void add_to_line(check_output *out, const mgn_check_result *result) {
     check_line *line = &out->line;
-    if (strcmp(line->op, result->op) || strcmp(line->device, result->device) || strcmp(line->dtype, result->dtype)) {
+    if (strcmp(line->op, result->op) != 0 || strcmp(line->device, result->device) != 0 ||
+        strcmp(line->dtype, result->dtype) != 0) {
         flush_line(out);
         *line = (check_line){.ratio = -1};
         snprintf(line->op, sizeof line->op, "%s", result->op);

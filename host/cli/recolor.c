@@ -34,7 +34,7 @@ static mgn_status expand(mgn_arena *arena, const char *const *given, size_t coun
     *paths = status == MGN_OK ? mgn_arena_alloc(arena, total, sizeof **paths) : NULL;
     if (status == MGN_OK && !*paths) status = MGN_ERR_MEMORY;
     *found = 0;
-    for (size_t i = 0; i < count && folders; i++) {
+    for (size_t i = 0; i < count && folders && sizes; i++) {
         for (size_t k = 0; k < sizes[i] && status == MGN_OK; k++, (*found)++) {
             const char *path = folders[i] ? folders[i][k] : given[i];
             char *copy = mgn_arena_alloc(arena, strlen(path) + 1, 1);

@@ -21,6 +21,7 @@ const char *mgn_last_error(void) { return last_error; }
 
 const char *mgn_version(void) { return MGN_VERSION; }
 
+#undef mgn_fail
 mgn_status mgn_fail(mgn_status status, const char *format, ...) {
     /* Built apart first: the arguments may contain the old sentence. */
     char sentence[sizeof last_error];

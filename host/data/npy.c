@@ -188,7 +188,7 @@ mgn_status mgn_npy_parse_layout(const void *bytes, size_t size, const char *labe
 /* ---- values ---- */
 
 static double load(const mgn_npy_layout *layout, const unsigned char *at) {
-    unsigned char raw[8];
+    unsigned char raw[8] = {0};
     for (size_t i = 0; i < layout->item; i++) raw[i] = at[layout->swapped ? layout->item - 1 - i : i];
     union {
         float f4;
@@ -202,7 +202,7 @@ static double load(const mgn_npy_layout *layout, const unsigned char *at) {
         uint32_t u4;
         uint64_t u8;
     } v;
-    memcpy(&v, raw, layout->item);
+    memcpy(&v, raw, sizeof raw);
     if (layout->kind == 'f') return layout->item == 4 ? (double)v.f4 : v.f8;
     if (layout->kind == 'i')
         return layout->item == 1 ? v.i1 : layout->item == 2 ? v.i2 : layout->item == 4 ? v.i4 : (double)v.i8;

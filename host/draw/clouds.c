@@ -48,8 +48,9 @@ static void colour_at(double t, float rgb[3]) {
                                      {.207f, .372f, .553f}, {.164f, .471f, .558f}, {.128f, .567f, .551f},
                                      {.135f, .659f, .518f}, {.267f, .749f, .441f}, {.478f, .821f, .318f},
                                      {.741f, .873f, .150f}};
-    const double place = fmin(fmax(t, 0), 1) * (double)(MGN_COUNT(stops) - 1);
-    const size_t at = MGN_MIN((size_t)place, MGN_COUNT(stops) - 2);
+    const size_t last = MGN_COUNT(stops) - 1;
+    const double place = fmin(fmax(t, 0), 1) * (double)last;
+    const size_t at = MGN_MIN((size_t)place, last - 1);
     for (int c = 0; c < 3; c++) rgb[c] = stops[at][c] + (float)(place - (double)at) * (stops[at + 1][c] - stops[at][c]);
 }
 

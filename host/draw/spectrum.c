@@ -56,10 +56,9 @@ static mgn_status measure_logdet(mgn_map *map, const mgn_plot_field *field, doub
     mgn_matrix places = {0};
     MGN_TRY(mgn_matrix_create(SIDE * SIDE, 2, &places));
     for (int64_t i = 0; i < SIDE * SIDE; i++) {
-        places.values[2 * i] =
-            (float)(field->x_low + (field->x_high - field->x_low) * ((double)(i % SIDE) + .5) / SIDE);
-        places.values[2 * i + 1] =
-            (float)(field->y_low + (field->y_high - field->y_low) * ((double)(i / SIDE) + .5) / SIDE);
+        const int64_t row = i / SIDE, column = i % SIDE;
+        places.values[2 * i] = (float)(field->x_low + (field->x_high - field->x_low) * ((double)column + .5) / SIDE);
+        places.values[2 * i + 1] = (float)(field->y_low + (field->y_high - field->y_low) * ((double)row + .5) / SIDE);
     }
     const mgn_status status = mgn_map_logdet(map, places.values, places.rows, values);
     mgn_matrix_free(&places);

@@ -32,11 +32,15 @@ static mgn_node *as_shape(mgn_node *node, mgn_shape shape) {
 
 /* A node equal to op(in), or NULL when nothing simpler is known. */
 static mgn_node *simplify(mgn_graph *graph, mgn_op op, mgn_node *const *in, mgn_shape shape) {
-    mgn_node *a = in[0], *b = mgn_op_infos[op].arity > 1 ? in[1] : NULL;
+    mgn_node *a = in[0], *b = in[mgn_op_infos[op].arity > 1]; /* of one operand: itself */
     bool folds = true;
-    for (int i = 0; i < mgn_op_infos[op].arity; i++) folds = folds && in[i]->op == MGN_OP_constant;
+    for (int i = 0; i < mgn_op_infos[op].arity; i++) {
+        MGN_KNOWN(in[i]);
+        folds = folds && in[i]->op == MGN_OP_constant;
+    }
+    MGN_KNOWN(a && b);
     if (folds)
-        return mgn_constant(graph, evaluate(op, a->attributes.value, b ? b->attributes.value : 0,
+        return mgn_constant(graph, evaluate(op, a->attributes.value, b->attributes.value,
                                             mgn_op_infos[op].arity > 2 ? in[2]->attributes.value : 0));
     if (op == MGN_OP_neg && a->op == MGN_OP_neg) return a->in[0];
     if (op == MGN_OP_mul) {
@@ -112,7 +116,8 @@ mgn_node *mgn_add_maybe(mgn_node *a, mgn_node *b) { return !a ? b : !b ? a : mgn
 
 /* The partial derivative of `out` by its input i, as ops.def declares it; NULL where it is zero. */
 static mgn_node *partial(mgn_node *out, int i) {
-    mgn_node *a = out->in[0], *b = out->inputs > 1 ? out->in[1] : NULL;
+    mgn_node *a = out->in[0], *b = out->in[out->inputs > 1]; /* of one operand: itself */
+    MGN_KNOWN(a && b);
     (void)b;
     switch (out->op) {
 #define MGN_UNARY(op, expression, da, ...) \

@@ -88,6 +88,7 @@ static int32_t common_run(const mgn_fuser *f, int arity, int32_t count, const mg
     int32_t length = count - at;
     for (int i = 0; i < arity; i++) {
         const mgn_scalar *s = in[i] + at;
+        MGN_KNOWN(in[i]);
         int32_t stride = length > 1 ? s[1].place - s[0].place : 1;
         if (length > 1 && ((stride != 0 && stride != 1) || !in_one_chunk(f, s[0], s[1]))) {
             length = 1;
@@ -110,8 +111,10 @@ static bool fold_constants(mgn_fuser *f, mgn_op op, int32_t count, const mgn_sca
     const int arity = mgn_op_infos[op].arity;
     if (arity > 2 || isnan(folded(op, 1, 1))) return false;
     for (int32_t j = 0; j < count; j++)
-        for (int i = 0; i < arity; i++)
+        for (int i = 0; i < arity; i++) {
+            MGN_KNOWN(in[i]);
             if (in[i][j].is_row || in[i][j].place >= f->constant_count) return false;
+        }
     for (int32_t j = 0; j < count; j++)
         out[j] = mgn_fuse_constant(
             f, folded(op, f->constants[in[0][j].place], arity > 1 ? f->constants[in[1][j].place] : 0));

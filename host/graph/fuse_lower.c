@@ -49,7 +49,7 @@ static const mgn_scalar *stretched(mgn_fuser *f, const mgn_node *in, const mgn_n
     mgn_shape from = feature_shape(f, in), to = feature_shape(f, out);
     const mgn_scalar *scalars = f->of[in->id].scalars;
     if (mgn_shape_equal(from, to)) return scalars;
-    int64_t own[MGN_MAX_RANK], stride[MGN_MAX_RANK] = {0};
+    int64_t own[MGN_MAX_RANK] = {0}, stride[MGN_MAX_RANK] = {0};
     row_major(from, own);
     int extra = to.rank - from.rank; /* a shared operand may have a leading 1 where rows are */
     for (int k = 0; k < to.rank; k++)

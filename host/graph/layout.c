@@ -46,7 +46,7 @@ mgn_node *mgn_permute(mgn_node *a, const int *order) {
     }
     if (sorted) return a;
     if (a->op == MGN_OP_permute) {
-        int joined[MGN_MAX_RANK];
+        int joined[MGN_MAX_RANK] = {0};
         for (int i = 0; i < a->shape.rank; i++) joined[i] = a->attributes.order[order[i]];
         return mgn_permute(a->in[0], joined);
     }
@@ -55,7 +55,7 @@ mgn_node *mgn_permute(mgn_node *a, const int *order) {
 
 mgn_node *mgn_transpose(mgn_node *a) {
     if (!a) return NULL;
-    int rank = a->shape.rank, order[MGN_MAX_RANK];
+    int rank = a->shape.rank, order[MGN_MAX_RANK] = {0};
     if (rank < 2) return mgn_graph_fail(a->graph, "transpose: rank %d given, expected at least 2", rank);
     for (int i = 0; i < rank; i++) order[i] = i;
     order[rank - 1] = rank - 2;

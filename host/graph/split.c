@@ -504,10 +504,10 @@ static mgn_status build_parts(splitter *s, const bool *worth) {
 /* Joins neighbours that are no row programs; how many row programs there are. */
 static mgn_status join_neighbours(splitter *s, mgn_part_test *fits, int *programs) {
     int *joined = mgn_arena_alloc(s->arena, (size_t)s->count, sizeof *joined);
-    int *operations = mgn_arena_alloc(s->arena, 2 * (size_t)s->count, sizeof *operations),
-        *on_long = operations + s->count;
+    int *operations = mgn_arena_alloc(s->arena, (size_t)s->count, sizeof *operations);
+    int *on_long = mgn_arena_alloc(s->arena, (size_t)s->count, sizeof *on_long);
     bool *worth = mgn_arena_alloc(s->arena, (size_t)s->count, sizeof *worth);
-    if (!joined || !operations || !worth) return MGN_ERR_MEMORY;
+    if (!joined || !operations || !on_long || !worth) return MGN_ERR_MEMORY;
     for (int id = 0; id < s->low->node_count; id++) {
         if (s->place[id] < 0) continue;
         operations[s->place[id]]++;

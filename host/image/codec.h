@@ -106,7 +106,7 @@ mgn_status mgn_png_encoder_open(const mgn_image *image, mgn_output_file *output,
                                 const mgn_image_write_options *options, mgn_encoder **encoder);
 
 /* mgn_image_write up to the commit, for who writes several files that belong together. */
-mgn_status mgn_image_prepare(const mgn_image *image, const char *path, const mgn_image_write_options *options,
+mgn_status mgn_image_prepare(const mgn_image *image, const char *path, const mgn_image_write_options *given,
                              mgn_output_file **written);
 
 /* Compressed pictures beyond this are no pictures of at most MGN_IMAGE_MAX_PIXELS. */
@@ -132,12 +132,12 @@ typedef mgn_status mgn_band_function(void *context, unsigned char *rgb, size_t p
 /* Reads `source`, changes its pixels and writes what is to become `target` (up to the commit), band by band on two threads.
  * Only for 8-bit colour JPEG to JPEG: with anything else nothing is written and `written` is NULL. Each thread has its own context; where the second is NULL
  * both have the first and take turns. Sizes are those of the picture. */
-mgn_status mgn_image_stream(const char *source, const char *target, const mgn_image_write_options *options,
+mgn_status mgn_image_stream(const char *source, const char *target, const mgn_image_write_options *given,
                             mgn_band_function *change, void *const contexts[2], size_t *width, size_t *height,
                             mgn_output_file **written);
 
 /* The same from a picture in memory, which stays as it is; 8-bit colour to JPEG only. */
-mgn_status mgn_image_stream_from(const mgn_image *source, const char *target, const mgn_image_write_options *options,
+mgn_status mgn_image_stream_from(const mgn_image *source, const char *target, const mgn_image_write_options *given,
                                  mgn_band_function *change, void *const contexts[2], mgn_output_file **written);
 
 /* Checks a header's size against MGN_IMAGE_MAX_PIXELS. */

@@ -86,13 +86,13 @@ static void on_progress(j_common_ptr common) {
     if (mgn_interrupted()) fail_and_jump(f, MGN_ERR_INTERRUPTED, "was being read", "interrupted");
 }
 
-static bool starts_with(const jpeg_saved_marker_ptr marker, const char *prefix, size_t length) {
+static bool starts_with(const struct jpeg_marker_struct *marker, const char *prefix, size_t length) {
     return marker->data_length >= length && memcmp(marker->data, prefix, length) == 0;
 }
 
 /* Markers that describe the coded stream and not the picture are written anew by the encoder: JFIF, Adobe, ICC (taken
  * whole elsewhere), and MPF, whose offsets point to further pictures that are not kept. */
-static bool is_structural(const jpeg_saved_marker_ptr marker) {
+static bool is_structural(const struct jpeg_marker_struct *marker) {
     switch (marker->marker) {
     case JPEG_APP0: return starts_with(marker, "JFIF", 5) || starts_with(marker, "JFXX", 5);
     case JPEG_APP0 + 2: return starts_with(marker, icc_prefix, sizeof icc_prefix) || starts_with(marker, "MPF", 4);
@@ -101,7 +101,7 @@ static bool is_structural(const jpeg_saved_marker_ptr marker) {
     }
 }
 
-static mgn_status keep_marker(mgn_image_metadata *metadata, const jpeg_saved_marker_ptr marker) {
+static mgn_status keep_marker(mgn_image_metadata *metadata, const struct jpeg_marker_struct *marker) {
     if (is_structural(marker)) return MGN_OK;
     if (marker->marker == JPEG_APP0 + 1) {
         const size_t exif = sizeof exif_prefix, xmp = sizeof xmp_prefix;

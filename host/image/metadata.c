@@ -116,6 +116,7 @@ static mgn_marker *find_comment(const mgn_image_metadata *metadata) {
 }
 
 static mgn_text *find_text_comment(const mgn_image_metadata *metadata) {
+    MGN_KNOWN(metadata);
     for (size_t i = 0; i < metadata->text_count; i++)
         if (strcmp(metadata->texts[i].keyword, "Comment") == 0) return &metadata->texts[i];
     return NULL;

@@ -14,8 +14,9 @@ static mgn_status square_norm(const mgn_model_frame *f, int64_t d, double *norm)
     *norm = 0;
     for (int64_t i = 0; f->is_diagonal && i < d; i++) *norm = fmax(*norm, f->matrix[i] * f->matrix[i]);
     if (f->is_diagonal) return MGN_OK;
-    double *gram = mgn_alloc((size_t)(d + 1), (size_t)d * sizeof *gram), *values = gram + d * d;
+    double *gram = mgn_alloc((size_t)(d + 1), (size_t)d * sizeof *gram);
     if (!gram) return MGN_ERR_MEMORY;
+    double *values = gram + d * d;
     for (int64_t k = 0; k < d; k++)
         for (int64_t i = 0; i < d; i++)
             for (int64_t j = 0; j < d; j++) gram[i * d + j] += f->matrix[k * d + i] * f->matrix[k * d + j];

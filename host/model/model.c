@@ -205,6 +205,7 @@ static mgn_status start_values(mgn_model *model, uint64_t seed) {
 mgn_status mgn_model_describe(const mgn_model_config *config, const mgn_model_kind_info **kind,
                               mgn_parameter_list *list) {
     MGN_TRY(check_config(config, kind));
+    MGN_KNOWN(*kind);
     (*kind)->describe(config, list);
     for (size_t i = 0; i < list->count; i++) list->items[i].label = list->labels[i];
     return MGN_OK;

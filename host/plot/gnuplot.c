@@ -16,8 +16,6 @@
 #include <time.h>
 #include <unistd.h>
 
-extern char **environ;
-
 enum { BLOCK = 1 << 16, LONGEST_PICTURE = 1 << 28, LONGEST_COMPLAINT = 4096, POLL_MS = 100, USUAL_PATIENCE = 60 };
 
 /* Whichever descriptor is closed is -1, which poll() passes over. */
@@ -245,6 +243,7 @@ mgn_status mgn_gnuplot(const mgn_gnuplot_run *run, unsigned char **output, size_
         mgn_free(s.output);
         return status;
     }
+    MGN_KNOWN(s.output);
     s.output[s.size] = 0; /* the end of the stream was met, so there is a block with room in it */
     *output = s.output;
     *size = s.size;

@@ -365,8 +365,8 @@ static mgn_status run_first(trainer *t) {
 static mgn_status run_epoch(trainer *t) {
     mgn_session *s = &t->session;
     const double lr = mgn_session_lr(s);
-    int64_t first = (int64_t)s->state.point.batch, done;
-    double sum;
+    int64_t first = (int64_t)s->state.point.batch, done = 0;
+    double sum = 0;
     MGN_TRY(write_scalar(t, t->lr, lr));
     if (first == 0) MGN_TRY(write_scalar(t, t->loss, 0));
     if (t->config->control.retries > 0 && isnan(s->state.history.first) && first == 0) {
@@ -394,7 +394,8 @@ static void list_state(trainer *t) {
     mgn_train_state *state = &t->session.state;
     mgn_state_add_tensor(state, "parameters", t->parameters);
     static const char *const labels[MGN_MOST_OPTIMIZER_VECTORS] = {"optimizer.vector0", "optimizer.vector1"};
-    for (int i = 0; i < t->shape.vectors; i++) mgn_state_add_tensor(state, labels[i], t->vectors[i]);
+    for (int i = 0; i < MGN_MIN(t->shape.vectors, MGN_MOST_OPTIMIZER_VECTORS); i++)
+        mgn_state_add_tensor(state, labels[i], t->vectors[i]);
     mgn_state_add_tensor(state, "optimizer.scalars", t->scalars);
     if (t->accumulate > 1) mgn_state_add_tensor(state, "gradient", t->sum);
     mgn_state_add_tensor(state, "random", t->state);

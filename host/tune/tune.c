@@ -308,7 +308,7 @@ static cJSON *report_of(const search *s, const mgn_cl_blast *set) {
 
 static mgn_status finish(search *s, cJSON **report) {
     mgn_cl_blast set;
-    double seconds[MOST_SHAPES];
+    double seconds[MOST_SHAPES] = {0};
     const bool joined = join_blast(s, &set, seconds) && mgn_cl_blast_give(s->device, &set) == MGN_OK;
     for (size_t i = 0; i < s->count; i++) MGN_TRY(settle(s, &s->shapes[i], joined ? seconds : NULL, i));
     cJSON *made = report_of(s, joined ? &set : NULL);

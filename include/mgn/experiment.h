@@ -59,8 +59,8 @@ typedef struct mgn_experiment_config {
      *  cost is then measured after every epoch, which the seconds include. */
     const char *plots;
     const char *plots_recipe; /**< figures of trials by this recipe alone; NULL: of all */
-    bool quick;     /**< cifar, mnist: fewer pictures and steps, to see that it runs */
-    int64_t epochs; /**< of the published recipe; 0: as published */
+    bool quick;               /**< cifar, mnist: fewer pictures and steps, to see that it runs */
+    int64_t epochs;           /**< of the published recipe; 0: as published */
     uint64_t seed;
     mgn_experiment_control *control;   /**< optional; of trainings by mgn_train. Gets `context` too */
     mgn_experiment_callback *progress; /**< optional */

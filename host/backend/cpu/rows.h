@@ -76,7 +76,7 @@ typedef struct mgn_cpu_row_kernels {
 /* A decoded program, for program.c. */
 typedef struct mgn_cpu_rows mgn_cpu_rows;
 mgn_status mgn_cpu_rows_build(const mgn_cpu_row_kernels *kernels, const mgn_row_program *program, mgn_cpu_rows **rows);
-void mgn_cpu_rows_destroy(mgn_cpu_rows *rows);
-mgn_status mgn_cpu_rows_run(mgn_cpu_rows *rows, uint64_t times);
+void mgn_cpu_rows_destroy(mgn_cpu_rows *p);
+mgn_status mgn_cpu_rows_run(mgn_cpu_rows *p, uint64_t times);
 
 #endif

@@ -67,11 +67,13 @@ mgn_status mgn_cl_product_run(mgn_cl_device *device, const mgn_cl_product *p, cl
                                           p->a_stride, p->b, p->b_at, b_ld, p->b_stride, 0, p->out, p->out_at, p->n,
                                           p->m * p->n, p->batch, &device->queue, end);
     else if (f64)
-        code = CLBlastDgemmWithTempBuffer(CLBlastLayoutRowMajor, ta, tb, p->m, p->n, p->k, 1, p->a, p->a_at, a_ld, p->b,
-                                          p->b_at, b_ld, beta, p->out, p->out_at, p->n, &device->queue, end, p->temporary);
+        code =
+            CLBlastDgemmWithTempBuffer(CLBlastLayoutRowMajor, ta, tb, p->m, p->n, p->k, 1, p->a, p->a_at, a_ld, p->b,
+                                       p->b_at, b_ld, beta, p->out, p->out_at, p->n, &device->queue, end, p->temporary);
     else
-        code = CLBlastSgemmWithTempBuffer(CLBlastLayoutRowMajor, ta, tb, p->m, p->n, p->k, 1, p->a, p->a_at, a_ld, p->b,
-                                          p->b_at, b_ld, beta, p->out, p->out_at, p->n, &device->queue, end, p->temporary);
+        code =
+            CLBlastSgemmWithTempBuffer(CLBlastLayoutRowMajor, ta, tb, p->m, p->n, p->k, 1, p->a, p->a_at, a_ld, p->b,
+                                       p->b_at, b_ld, beta, p->out, p->out_at, p->n, &device->queue, end, p->temporary);
     return mgn_cl_check(device, code, "matmul by CLBlast, %zu x %zu x %zu", p->m, p->k, p->n);
 }
 

@@ -74,8 +74,8 @@ static mgn_status emit_flat(mgn_cl_builder *builder, const layout *l, const char
     uint64_t chunk, groups;
     const uint64_t count = count_of(l);
     split(builder->device, count, 64, &chunk, &groups);
-    mgn_cl_place place[1 + MGN_MAX_INPUTS];
-    uint64_t step[1 + MGN_MAX_INPUTS];
+    mgn_cl_place place[1 + MGN_MAX_INPUTS] = {{0}};
+    uint64_t step[1 + MGN_MAX_INPUTS] = {0};
     for (int i = 0; i < l->operands; i++) {
         place[i] = mgn_cl_place_of(operand_of(call, i));
         step[i] = l->dim[3] == 1 ? 0 : l->stride[i][3];
@@ -100,7 +100,7 @@ static mgn_status emit_strided(mgn_cl_builder *builder, const layout *l, const c
     const uint64_t count = count_of(l);
     /* Short rows are taken a vector's width of them at a time. */
     split(builder->device, count, l->dim[3] < 64 ? 64 * l->dim[3] : 64, &chunk, &groups);
-    mgn_cl_place place[1 + MGN_MAX_INPUTS];
+    mgn_cl_place place[1 + MGN_MAX_INPUTS] = {{0}};
     for (int i = 0; i < l->operands; i++) place[i] = (mgn_cl_place){operand_of(call, i)->memory, l->offset[i]};
     const mgn_dtype dtype = call->out.dtype;
     switch (call->inputs) {

@@ -83,10 +83,10 @@ mgn_status mgn_cl_check(const mgn_cl_device *device, cl_int code, const char *wh
 
 /* ---- memory.c ---- */
 
-mgn_status mgn_cl_memory_create(mgn_device *device, size_t bytes, mgn_memory **memory);
-void mgn_cl_memory_destroy(mgn_device *device, mgn_memory *memory);
-mgn_status mgn_cl_memory_write(mgn_device *device, mgn_memory *memory, size_t offset, const void *source, size_t bytes);
-mgn_status mgn_cl_memory_read(mgn_device *device, const mgn_memory *memory, size_t offset, void *target, size_t bytes);
+mgn_status mgn_cl_memory_create(mgn_device *handle, size_t bytes, mgn_memory **memory);
+void mgn_cl_memory_destroy(mgn_device *handle, mgn_memory *memory);
+mgn_status mgn_cl_memory_write(mgn_device *handle, mgn_memory *memory, size_t offset, const void *source, size_t bytes);
+mgn_status mgn_cl_memory_read(mgn_device *handle, const mgn_memory *memory, size_t offset, void *target, size_t bytes);
 
 /* ---- cache.c ---- */
 
@@ -195,7 +195,7 @@ uint64_t mgn_cl_groups(const mgn_cl_device *device, uint64_t items, uint64_t gra
 /* The contract's three. */
 mgn_status mgn_cl_program_create(mgn_device *device, const mgn_call *calls, size_t count, mgn_program **program);
 void mgn_cl_program_destroy(mgn_device *device, mgn_program *program);
-mgn_status mgn_cl_program_run(mgn_device *device, mgn_program *program, uint64_t times);
+mgn_status mgn_cl_program_run(mgn_device *handle, mgn_program *program, uint64_t times);
 
 /* To be told of every command that is enqueued: starts the device now and then, and waits for the batch before the last
  * when one is full. `end` is the command's event if mgn_cl_ends_batch said so before it, else NULL; it is taken. */
@@ -205,14 +205,14 @@ mgn_status mgn_cl_count_command(mgn_cl_device *device, cl_event end);
 /* ---- row_program.c ---- */
 
 struct mgn_row_program; /* backend/row_program.h */
-mgn_status mgn_cl_rows_create(mgn_device *device, const struct mgn_row_program *rows, mgn_program **program);
+mgn_status mgn_cl_rows_create(mgn_device *handle, const struct mgn_row_program *program, mgn_program **out);
 void mgn_cl_row_program_destroy(mgn_cl_row_program *program);
 mgn_status mgn_cl_row_program_run(mgn_cl_device *device, mgn_cl_row_program *program, uint64_t times);
 
 /* ---- wide.c ---- */
 
 struct mgn_wide_program; /* backend/wide_program.h */
-mgn_status mgn_cl_wide_create(mgn_device *device, const struct mgn_wide_program *wide, mgn_program **program);
+mgn_status mgn_cl_wide_create(mgn_device *handle, const struct mgn_wide_program *program, mgn_program **out);
 
 /* ---- op families: each lowers one call ---- */
 
