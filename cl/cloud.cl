@@ -35,13 +35,13 @@
 #define D_OF(d) (d)
 #endif
 
-/* e^t for t <= 0: m_exp without what other arguments need. Not less than 2^-126, which next to the row's largest term, 1,
- * is nothing; relative error 2e-7. */
+/* e^t for t <= 0: m_exp without what other arguments need. Not less than 2^-125, which next to the row's largest term, 1,
+ * is nothing, and keeps the last product from denormals, which take a hundred times as long; relative error 2e-7. */
 #ifdef MGN_REAL_IS_DOUBLE
 M_FUNCTION R decay(R t) { return m_exp(t); }
 #else
 M_FUNCTION R decay(R t) {
-    t = t < (R)-87.3365479f ? (R)-87.3365479f : t;
+    t = t < (R)-86.6433957f ? (R)-86.6433957f : t;
     const R shift = (R)(M_ROUND + 127.0f); /* the low bits of `shifted` are those of the exponent of a number */
     const R shifted = MGN_FMA(t, (R)1.44269502f, shift);
     const R r = MGN_FMA(t, (R)1.44269502f, shift - shifted);
