@@ -77,6 +77,24 @@ void mgn_fault_print_place(void) {
     backtrace_symbols_fd(place, place_depth, STDOUT_FILENO);
 }
 
+static int mistakes;
+
+void mgn_fault_mistaken(const char *what, const char *format, ...) {
+    char sentence[1400];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(sentence, sizeof sentence, format, arguments);
+    va_end(arguments);
+    printf("WRONG: %s: %s\n", what, sentence);
+    if (++mistakes <= 20 && getenv("MGN_FAULT_TRACE")) mgn_fault_print_place();
+}
+
+int mgn_fault_mistakes(void) {
+    const int counted = mistakes;
+    mistakes = 0;
+    return counted;
+}
+
 bool mgn_fault_possible(mgn_fault_kind kind) { return kind != MGN_FAULT_LIBRARY || INTERPOSES; }
 
 /* ---- the library's own allocations ---- */

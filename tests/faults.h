@@ -31,6 +31,11 @@ void mgn_fault_print_place(void);
 /** Whether calls of this kind can be made to fail in this build. */
 bool mgn_fault_possible(mgn_fault_kind kind);
 
+/** Counts a mistake of the running test and prints its sentence: a test shows all of them before it fails. */
+void mgn_fault_mistaken(const char *what, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/** How many there were since the last call. */
+int mgn_fault_mistakes(void);
+
 /** Blocks that the library allocated and nobody freed. */
 int64_t mgn_fault_live_blocks(void);
 /** File descriptors that are open. */

@@ -131,6 +131,16 @@ int64_t mgn_test_integer(mgn_test_random *random, int64_t low, int64_t high) {
     return low + (int64_t)(mgn_test_bits(random) % ((uint64_t)(high - low) + 1));
 }
 
+void mgn_test_field(mgn_test_random random, float *x, float *y, int64_t rows) {
+    for (int64_t i = 0; i < rows; i++) {
+        const double a = mgn_test_uniform(&random, 0, 1), b = mgn_test_uniform(&random, 0, 1);
+        x[2 * i] = (float)a;
+        x[2 * i + 1] = (float)b;
+        y[2 * i] = (float)(4 * a * a * a + a + b / 2);
+        y[2 * i + 1] = (float)(3 * b - b * b + a / 2);
+    }
+}
+
 /* ---- files ---- */
 
 static char *next_buffer(void) {
@@ -142,6 +152,12 @@ static char *next_buffer(void) {
 const char *mgn_test_path(const char *name) {
     char *path = next_buffer();
     snprintf(path, 1024, "%s/%s", directory, name);
+    return path;
+}
+
+const char *mgn_test_within(const char *folder, const char *name) {
+    char *path = next_buffer();
+    snprintf(path, 1024, "%s/%s", folder, name);
     return path;
 }
 

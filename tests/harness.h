@@ -62,11 +62,15 @@ double mgn_test_uniform(mgn_test_random *random, double low, double high);
 double mgn_test_normal(mgn_test_random *random);
 /** A whole number in low..high, both included. */
 int64_t mgn_test_integer(mgn_test_random *random, int64_t low, int64_t high);
+/** x (rows, 2) uniform in the unit square; y (rows, 2) the gradient of x1^4 + x1^2/2 + x1 x2/2 + 3 x2^2/2 - x2^3/3 there. */
+void mgn_test_field(mgn_test_random random, float *x, float *y, int64_t rows);
 
 /* ---- files ---- */
 
 /** "<a fresh folder of this program>/name"; the folder is removed at the end. One of 16 buffers in turn. */
 const char *mgn_test_path(const char *name);
+/** "<folder>/name", also from a buffer in turn. */
+const char *mgn_test_within(const char *folder, const char *name);
 /** "<the source tree>/name", also from a buffer in turn. */
 const char *mgn_test_source(const char *name);
 void mgn_test_write_file(const char *path, const void *bytes, size_t count);

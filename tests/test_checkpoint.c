@@ -25,16 +25,8 @@ static mgn_target *points; /* y, to be drawn from */
 
 static const mgn_samples pairs = {x, y, ROWS - HELD}, held = {x + 2 * (ROWS - HELD), y + 2 * (ROWS - HELD), HELD};
 
-/* The gradient of x1^4 + x1^2/2 + x1 x2/2 + 3 x2^2/2 - x2^3/3 on the unit square. */
 static void make_rows(void) {
-    mgn_test_random random = mgn_test_random_named("rows");
-    for (int i = 0; i < ROWS; i++) {
-        const double a = mgn_test_uniform(&random, 0, 1), b = mgn_test_uniform(&random, 0, 1);
-        x[2 * i] = (float)a;
-        x[2 * i + 1] = (float)b;
-        y[2 * i] = (float)(4 * a * a * a + a + b / 2);
-        y[2 * i + 1] = (float)(3 * b - b * b + a / 2);
-    }
+    mgn_test_field(mgn_test_random_named("rows"), x, y, ROWS);
     if (!points) MGN_ASSERT_OK(mgn_target_create_rows(y, ROWS, 2, &points));
 }
 

@@ -19,13 +19,7 @@ enum { N = 500 };
 
 static char folder[512];
 
-static const char *in_folder(const char *name) {
-    static char paths[8][600];
-    static unsigned next;
-    char *path = paths[next++ % 8];
-    snprintf(path, sizeof paths[0], "%s/%s", folder, name);
-    return path;
-}
+static const char *in_folder(const char *name) { return mgn_test_within(folder, name); }
 
 static double covariance_power(int i, int j, double power) {
     /* eigenvectors (1, -1) and (1, 1), eigenvalues 1.8 and .2 */

@@ -20,13 +20,7 @@ enum { N = 400 };
 
 static char folder[512];
 
-static const char *in_folder(const char *name) {
-    static char paths[8][600];
-    static unsigned next;
-    char *path = paths[next++ % 8];
-    snprintf(path, sizeof paths[0], "%s/%s", folder, name);
-    return path;
-}
+static const char *in_folder(const char *name) { return mgn_test_within(folder, name); }
 
 static void save_rows(const char *name, float *values, int64_t rows, int64_t columns) {
     MGN_ASSERT_OK(mgn_table_write(in_folder(name), &(mgn_matrix){rows, columns, values}));

@@ -28,13 +28,7 @@ enum { ROWS = 60, HELD = 12 };
 static float x[2 * ROWS], y[2 * ROWS];
 static char folder[600]; /* what scenarios write goes here */
 
-static const char *in_folder(const char *name) {
-    static char paths[8][700];
-    static int next;
-    char *path = paths[next++ % 8];
-    snprintf(path, sizeof paths[0], "%s/%s", folder, name);
-    return path;
-}
+static const char *in_folder(const char *name) { return mgn_test_within(folder, name); }
 
 /* ---- what is done ---- */
 
@@ -330,18 +324,6 @@ static void check_folder(const char *what) {
 
 static const char no_sentence[] = "nothing was said";
 
-static int mistakes; /* of the running test: all are shown */
-
-__attribute__((format(printf, 2, 3))) static void mistaken(const char *what, const char *format, ...) {
-    char sentence[1400];
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(sentence, sizeof sentence, format, arguments);
-    va_end(arguments);
-    printf("WRONG: %s: %s\n", what, sentence);
-    if (++mistakes <= 20 && getenv("MGN_FAULT_TRACE")) mgn_fault_print_place();
-}
-
 /* Other statuses than MEMORY that say what happened. cJSON and libspng tell of wrong data and of missing memory alike. */
 static bool is_fitting(mgn_fault_kind kind, mgn_status status, const char *said) {
     if (kind == MGN_FAULT_FILE) return status == MGN_ERR_IO;
@@ -362,14 +344,16 @@ static bool disturb(const scenario *s, mgn_fault_kind kind, uint64_t n, bool all
     const char *said = mgn_last_error();
     snprintf(what, sizeof what, "%s, %s %d%s (%s)", s->label, kind == MGN_FAULT_FILE ? "file call" : "allocation",
              (int)n, all ? " and all after it" : "", mgn_fault_struck_in());
-    if (status == MGN_OK && sum != good) mistaken(what, "another result, and no error");
-    if (status != MGN_OK && !mgn_fault_has_struck()) mistaken(what, "fails undisturbed: %s", said);
-    if (status != MGN_OK && strcmp(said, no_sentence) == 0) mistaken(what, "status %d without a sentence", (int)status);
+    if (status == MGN_OK && sum != good) mgn_fault_mistaken(what, "another result, and no error");
+    if (status != MGN_OK && !mgn_fault_has_struck()) mgn_fault_mistaken(what, "fails undisturbed: %s", said);
+    if (status != MGN_OK && strcmp(said, no_sentence) == 0)
+        mgn_fault_mistaken(what, "status %d without a sentence", (int)status);
     if (status != MGN_OK && status != MGN_ERR_MEMORY && !is_fitting(kind, status, said))
-        mistaken(what, "status %d: %s", (int)status, said);
+        mgn_fault_mistaken(what, "status %d: %s", (int)status, said);
     const int leaked = (int)(mgn_fault_live_blocks() - live);
-    if (leaked != 0) mistaken(what, "%d blocks are leaked; status %d: %s", leaked, (int)status, said);
-    if (mgn_fault_open_files() != files) mistaken(what, "a file stays open; status %d: %s", (int)status, said);
+    if (leaked != 0) mgn_fault_mistaken(what, "%d blocks are leaked; status %d: %s", leaked, (int)status, said);
+    if (mgn_fault_open_files() != files)
+        mgn_fault_mistaken(what, "a file stays open; status %d: %s", (int)status, said);
     check_folder(what);
     return mgn_fault_has_struck();
 }
@@ -390,6 +374,7 @@ static void disturb_all(const scenario *s, mgn_fault_kind kind) {
     uint64_t tried = 0;
     for (uint64_t n = first; n <= count; n += stride, tried++) single += disturb(s, kind, n, false, good);
     for (uint64_t n = first; n <= count; n += often) lasting += disturb(s, kind, n, true, good);
+    const int mistakes = mgn_fault_mistakes();
     ck_assert_msg(mistakes > 0 || single == tried, "%s: %d of %d failures struck", s->label, (int)single, (int)tried);
     printf("%s: %d single and %d lasting failures\n", s->label, (int)single, (int)lasting);
     fflush(stdout);
@@ -406,14 +391,7 @@ START_TEST(files_fail) { disturb_all(&scenarios[_i], MGN_FAULT_FILE); }
 END_TEST
 
 static void begin(void) {
-    mgn_test_random random = mgn_test_random_named("rows");
-    for (int i = 0; i < ROWS; i++) {
-        const double a = mgn_test_uniform(&random, 0, 1), b = mgn_test_uniform(&random, 0, 1);
-        x[2 * i] = (float)a;
-        x[2 * i + 1] = (float)b;
-        y[2 * i] = (float)(4 * a * a * a + a + b / 2);
-        y[2 * i + 1] = (float)(3 * b - b * b + a / 2);
-    }
+    mgn_test_field(mgn_test_random_named("rows"), x, y, ROWS);
     snprintf(folder, sizeof folder, "%s", mgn_test_path("out"));
     mkdir(folder, 0700);
     mkdir(mgn_test_path("in"), 0700);

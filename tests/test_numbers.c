@@ -22,13 +22,7 @@ enum { ROWS = 100 };
 
 static char folder[512];
 
-static const char *in_folder(const char *name) {
-    static char paths[8][600];
-    static unsigned next;
-    char *path = paths[next++ % 8];
-    snprintf(path, sizeof paths[0], "%s/%s", folder, name);
-    return path;
-}
+static const char *in_folder(const char *name) { return mgn_test_within(folder, name); }
 
 static void save(const char *name, int64_t rows, int64_t columns, const float *values) {
     mgn_matrix table = {rows, columns, (float *)(uintptr_t)values};

@@ -19,16 +19,7 @@ enum { ROWS = 1000, MOST_RANKS = 8, MOST_PARAMETERS = 3000, EPOCHS = 3 };
 
 static float x[2 * ROWS], y[2 * ROWS];
 
-static void make_rows(void) {
-    mgn_test_random random = mgn_test_random_named("rows");
-    for (int i = 0; i < ROWS; i++) {
-        const double a = mgn_test_uniform(&random, 0, 1), b = mgn_test_uniform(&random, 0, 1);
-        x[2 * i] = (float)a;
-        x[2 * i + 1] = (float)b;
-        y[2 * i] = (float)(4 * a * a * a + a + b / 2);
-        y[2 * i + 1] = (float)(3 * b - b * b + a / 2);
-    }
-}
+static void make_rows(void) { mgn_test_field(mgn_test_random_named("rows"), x, y, ROWS); }
 
 /* ---- a group of threads ---- */
 

@@ -20,16 +20,9 @@ typedef struct field {
 } field;
 
 static field *make_field(const char *name) {
-    mgn_test_random random = mgn_test_random_named(name);
     field *f = malloc(sizeof *f);
     ck_assert_ptr_nonnull(f);
-    for (int i = 0; i < MOST_ROWS; i++) {
-        const double a = mgn_test_uniform(&random, 0, 1), b = mgn_test_uniform(&random, 0, 1);
-        f->x[2 * i] = (float)a;
-        f->x[2 * i + 1] = (float)b;
-        f->y[2 * i] = (float)(4 * a * a * a + a + b / 2);
-        f->y[2 * i + 1] = (float)(3 * b - b * b + a / 2);
-    }
+    mgn_test_field(mgn_test_random_named(name), f->x, f->y, MOST_ROWS);
     return f;
 }
 
