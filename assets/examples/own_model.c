@@ -5,12 +5,13 @@
  * The model is a convex potential, phi(x) = sum_i e^(a_i) softplus(w_i x + b_i) + |x|^2 / 100, and the map is its gradient:
  * only phi is written down, mgn_grad makes the map of it and, once more, the derivatives by the parameters. The loss is
  * pseudo-Huber, which forgives outliers: E sqrt(1 + |r|^2 / s^2) - 1. A graph knows neither device nor precision; both come
- * with mgn_plan_compile. */
+ * with mgn_plan_compile. What was learned is kept as safetensors, which Python reads as well, and applied from the file. */
 #include <mgn/mgn.h>
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { ROWS = 2048, D = 2, UNITS = 16, BATCH = 128, EPOCHS = 200, PARAMETERS = UNITS * (D + 2) };
 
@@ -98,6 +99,28 @@ static void train(mgn_device *device, const float *x_rows, const float *y_rows, 
     mgn_graph_destroy(graph);
 }
 
+static void save(const char *path, const float *flat_values) {
+    mgn_safetensors file = {0};
+    must(mgn_safetensors_add(&file, "parameters", MGN_F32, MGN_SHAPE(PARAMETERS), flat_values));
+    must(mgn_safetensors_set(&file, "model",
+                             "own softplus potential, 16 units, d = 2")); /* of whom are these numbers? */
+    must(mgn_safetensors_write(path, &file));
+    mgn_safetensors_free(&file);
+}
+
+static void load(const char *path, float *flat_values) {
+    mgn_safetensors file = {0};
+    must(mgn_safetensors_read(path,
+                              &file)); /* nothing in a file is believed: it is well formed, and all numbers finite */
+    const mgn_stored_tensor *kept = mgn_safetensors_find(&file, "parameters");
+    if (!kept || kept->dtype != MGN_F32 || kept->shape.rank != 1 || kept->shape.dim[0] != PARAMETERS) {
+        fprintf(stderr, "own_model: %s: expected float parameters of shape (%d)\n", path, PARAMETERS);
+        exit(1);
+    }
+    memcpy(flat_values, kept->data, PARAMETERS * sizeof(float));
+    mgn_safetensors_free(&file);
+}
+
 /* The same forward function in another graph: the trained map at all rows. */
 static void apply(mgn_device *device, const float *flat_values, const float *x_rows, float *y_rows) {
     mgn_graph *graph;
@@ -132,6 +155,9 @@ int main(void) {
     mgn_device *device;
     must(mgn_device_open(NULL, &device));
     train(device, x[0], y[0], flat);
+    save("own_map.safetensors", flat);
+    memset(flat, 0, sizeof flat);
+    load("own_map.safetensors", flat);
     apply(device, flat, x[0], mapped[0]);
     mgn_device_close(device);
 
