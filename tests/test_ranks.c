@@ -175,6 +175,24 @@ static void run_all(task *tasks, int size) {
 static const mgn_model_config cascade = {.kind = "cmgn", .d = 2, .h = 3, .layers = 2},
                               large = {.kind = "mmgn", .d = 2, .h = 128, .layers = 4};
 
+/* Two components, read by all threads. */
+static const mgn_target *two_hills(void) {
+    static mgn_target *target;
+    mgn_mixture mixture;
+    if (target) return target;
+    MGN_ASSERT_OK(mgn_mixture_create(2, 2, &mixture));
+    for (int j = 0; j < 2; j++) {
+        mixture.weights[j] = 0.5;
+        for (int i = 0; i < 2; i++) {
+            mixture.means[2 * j + i] = i + 2 * j;
+            mixture.covariances[4 * j + 3 * i] = 1;
+        }
+    }
+    MGN_ASSERT_OK(mgn_target_create_mixture(&mixture, &target));
+    mgn_mixture_free(&mixture);
+    return target;
+}
+
 static mgn_train_config usual(const char *loss) {
     mgn_train_config config = {.optimizer = {.kind = "adam", .lr = 0.01},
                                .batch = 48,
@@ -183,6 +201,12 @@ static mgn_train_config usual(const char *loss) {
                                .real = MGN_F64,
                                .blocks = 8};
     snprintf(config.loss.kind, sizeof config.loss.kind, "%s", loss);
+    static const double mean[2] = {0.5, -1}, covariance[4] = {1, 0.3, 0.3, 0.5};
+    if (strcmp(loss, "mixture-kl") == 0) config.loss.target = two_hills();
+    if (strcmp(loss, "kl") != 0) return config;
+    config.loss.mean = mean;
+    config.loss.covariance = covariance;
+    config.loss.cost_weight = 0.1;
     return config;
 }
 
@@ -274,7 +298,9 @@ START_TEST(bits_do_not_depend_on_ranks) {
         int retries;
     } rows[] = {{"mse", MGN_F64, 48, 1, 8, &cascade, 0}, {"nll", MGN_F32, 30, 1, 8, &cascade, 3},
                 {"l1", MGN_F32, 48, 3, 16, &cascade, 0}, {"mse", MGN_F64, 0, 1, 8, &cascade, 0},
-                {"mse", MGN_F32, 500, 1, 8, &large, 2},  {"mse", MGN_F64, 5, 1, 8, &cascade, 0}};
+                {"mse", MGN_F32, 500, 1, 8, &large, 2},  {"mse", MGN_F64, 5, 1, 8, &cascade, 0},
+                {"kl", MGN_F32, 30, 1, 8, &cascade, 3},  {"kl", MGN_F64, 334, 2, 16, &cascade, 0},
+                {"kl", MGN_F64, 10, 1, 8, &cascade, 0},  {"mixture-kl", MGN_F64, 0, 1, 8, &cascade, 0}};
     static const int sizes[] = {2, 3, 4, 8};
     make_rows();
     for (size_t i = 0; i < MGN_COUNT(rows); i++) {
@@ -298,11 +324,14 @@ START_TEST(bits_do_not_depend_on_ranks) {
 }
 END_TEST
 
+/* A mean over rows, and a function of their moments. */
+static const char *const loss_of[] = {"mse", "kl", "mixture-kl"};
+
 /* Every row counts once: without movement the epoch's loss is that of the usual steps. */
 START_TEST(blocks_have_every_row) {
     make_rows();
     for (int64_t batch = 0; batch <= 50; batch += 25) {
-        mgn_train_config config = usual("mse");
+        mgn_train_config config = usual(loss_of[_i]);
         config.optimizer.lr = 1e-300;
         config.batch = batch;
         config.epochs = 1;
@@ -323,7 +352,7 @@ END_TEST
 /* One full batch is the same step, but for rounding, in whatever order the rows come. */
 START_TEST(blocks_learn_what_one_plan_learns) {
     make_rows();
-    mgn_train_config config = usual("mse");
+    mgn_train_config config = usual(loss_of[_i]);
     config.batch = 0;
     config.epochs = 20;
     task *blocks = make_tasks(1, &config, &cascade);
@@ -416,7 +445,7 @@ START_TEST(what_cannot_be_shared_is_refused) {
         const char *loss, *optimizer, *words;
         int64_t blocks;
         mgn_status status;
-    } rows[] = {{"kl", "adam", "kl is not for blocks", 8, MGN_ERR_UNSUPPORTED},
+    } rows[] = {{"sinkhorn", "adam", "sinkhorn is not for blocks", 8, MGN_ERR_UNSUPPORTED},
                 {"mse", "newton", "newton is not for blocks", 8, MGN_ERR_UNSUPPORTED},
                 {"mse", "adam", "need a number of blocks", 0, MGN_ERR_ARGUMENT},
                 {"mse", "adam", "power of two", 6, MGN_ERR_ARGUMENT},
@@ -436,8 +465,8 @@ int main(void) {
     TCase *all = tcase_create("all");
     tcase_add_test(all, sums_are_one_tree);
     tcase_add_test(all, bits_do_not_depend_on_ranks);
-    tcase_add_test(all, blocks_have_every_row);
-    tcase_add_test(all, blocks_learn_what_one_plan_learns);
+    tcase_add_loop_test(all, blocks_have_every_row, 0, 3);
+    tcase_add_loop_test(all, blocks_learn_what_one_plan_learns, 0, 3);
     tcase_add_test(all, stopped_and_resumed_elsewhere);
     tcase_add_test(all, one_failure_is_everybodys);
     tcase_add_test(all, what_cannot_be_shared_is_refused);

@@ -12,6 +12,7 @@
 #include "comm/comm.h"
 #include "core/parse.h"
 #include "experiments/experiments.h"
+#include "loss/moments.h"
 #include "model/model.h"
 
 enum {
@@ -74,8 +75,6 @@ static const char *choose_loss(const fit_job *j, const char **reason) {
                           : "the target is known by its points";
     return "sinkhorn";
 }
-
-static bool takes_moments(const char *loss) { return strcmp(loss, "kl") == 0 || strcmp(loss, "mixture-kl") == 0; }
 
 /* Fails for a loss with log det J in it where J need not be positive definite: it would be NaN at the start or soon. */
 static mgn_status check_jacobian(const fit_job *j, const char *loss) {
@@ -198,7 +197,7 @@ static mgn_status set_training(fit_job *j) {
     t->schedule.every = o->every;
     t->schedule.floor = o->floor;
     t->epochs = o->epochs ? o->epochs : is_semidual(j) ? SEMIDUAL_EPOCHS : USUAL_EPOCHS;
-    const int64_t usual = takes_moments(t->loss.kind)            ? MOMENTS_BATCH
+    const int64_t usual = mgn_loss_is_of_moments(t->loss.kind)            ? MOMENTS_BATCH
                           : mgn_loss_needs_samples(t->loss.kind) ? POINTS_BATCH
                                                                  : USUAL_BATCH;
     t->batch = second ? 0 : o->batch ? o->batch : usual;
@@ -212,7 +211,7 @@ static mgn_status set_training(fit_job *j) {
 /* The last batch of an epoch is made as large as the others where a covariance is estimated from it. */
 static void even_batches(fit_job *j) {
     mgn_train_config *t = &j->training;
-    if (t->batch == 0 || t->batch >= j->rows || !takes_moments(t->loss.kind)) return;
+    if (t->batch == 0 || t->batch >= j->rows || !mgn_loss_is_of_moments(t->loss.kind)) return;
     const int64_t batches = (j->rows + t->batch - 1) / t->batch;
     t->batch = (j->rows + batches - 1) / batches;
 }
@@ -292,7 +291,7 @@ static mgn_status measure(const fit_job *j, mgn_model *model, double *loss) {
     const mgn_samples samples = samples_of(j, j->shown_at, j->shown);
     if (is_semidual(j)) return measure_semidual(j, model, samples, loss);
     if (mgn_loss_needs_samples(j->training.loss.kind)) return measure_points(j, model, samples, loss);
-    if (samples.n < 2 && takes_moments(j->training.loss.kind)) {
+    if (samples.n < 2 && mgn_loss_is_of_moments(j->training.loss.kind)) {
         *loss = NAN;
         return MGN_OK;
     }

@@ -90,6 +90,10 @@ void *mgn_blocks_sum_place(mgn_blocks_sum *s, int64_t block) {
     return s->vectors + (size_t)((block - start_of(s, mgn_comm_rank(s->comm))) * s->length) * s->item;
 }
 
+mgn_dtype mgn_blocks_sum_real(const mgn_blocks_sum *s) { return s->real; }
+
+size_t mgn_blocks_sum_bytes(const mgn_blocks_sum *s) { return (size_t)s->length * s->item; }
+
 void mgn_blocks_sum_traffic(const mgn_blocks_sum *s, int64_t *bytes, int64_t *calls) {
     *bytes = s->bytes;
     *calls = s->calls;

@@ -27,6 +27,9 @@ void mgn_blocks_sum_destroy(mgn_blocks_sum *sum);
 void mgn_blocks_sum_range(const mgn_blocks_sum *sum, int64_t *first, int64_t *end);
 /* Where the vector of one of them goes. */
 void *mgn_blocks_sum_place(mgn_blocks_sum *sum, int64_t block);
+/* Type and bytes of a vector. */
+mgn_dtype mgn_blocks_sum_real(const mgn_blocks_sum *sum);
+size_t mgn_blocks_sum_bytes(const mgn_blocks_sum *sum);
 /* The sum of all, borrowed until the next; the vectors are used up. Not to be called unless all processes do. */
 mgn_status mgn_blocks_sum_add(mgn_blocks_sum *sum, const void **total);
 /* Bytes that this process has sent, and messages begun, by mgn_blocks_sum_add so far. */

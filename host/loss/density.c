@@ -4,6 +4,7 @@
 
 #include "core/core.h"
 #include "graph/graph.h"
+#include "loss/moments.h"
 
 static mgn_node *log_jacobian(mgn_node *x, mgn_node *y) { return mgn_spd_logdet(mgn_row_jacobian(y, x)); }
 
@@ -23,18 +24,23 @@ mgn_node *mgn_loss_target_nll(mgn_node *x, mgn_node *y, const mgn_target *target
     return mgn_neg(mgn_mean(mgn_add(log_density_to_learn(target, y, "nll"), log_jacobian(x, y)), -1));
 }
 
-mgn_node *mgn_loss_mixture_kl(mgn_node *y, const mgn_mixture *mixture) {
-    if (!y) return NULL;
+mgn_node *mgn_moments_mixture_kl(mgn_node *m, mgn_node *S, const mgn_mixture *mixture) {
+    if (!m || !S) return NULL;
     const int64_t d = mixture->d;
-    if (mgn_node_shape(y).dim[1] != d)
-        return mgn_graph_fail(mgn_node_graph(y), "mixture-kl: rows of %lld numbers were expected, %lld found",
-                              (long long)d, (long long)mgn_node_shape(y).dim[1]);
+    if (mgn_node_shape(m).dim[0] != d)
+        return mgn_graph_fail(mgn_node_graph(m), "mixture-kl: rows of %lld numbers were expected, %lld found",
+                              (long long)d, (long long)mgn_node_shape(m).dim[0]);
     mgn_node *least = NULL;
     for (int64_t j = 0; j < mixture->k; j++) {
-        mgn_node *kl = mgn_loss_kl(y, mixture->means + j * d, mixture->covariances + j * d * d);
+        mgn_node *kl = mgn_moments_kl(m, S, mixture->means + j * d, mixture->covariances + j * d * d);
         least = least ? mgn_minimum(least, kl) : kl;
     }
     return least;
+}
+
+mgn_node *mgn_loss_mixture_kl(mgn_node *y, const mgn_mixture *mixture) {
+    mgn_node *m, *S;
+    return mgn_row_moments(y, &m, &S) ? mgn_moments_mixture_kl(m, S, mixture) : NULL;
 }
 
 mgn_node *mgn_loss_monge_ampere(mgn_node *x, mgn_node *y, const mgn_target *source, const mgn_target *target,

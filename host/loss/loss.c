@@ -8,6 +8,7 @@
 
 #include "core/core.h"
 #include "graph/graph.h"
+#include "loss/moments.h"
 
 typedef struct loss_kind {
     const char *label;
@@ -80,22 +81,36 @@ mgn_node *mgn_loss_nll(mgn_node *x, mgn_node *y, const double *mean, const doubl
     return mgn_shift(mgn_mean(rows, -1), constant);
 }
 
-mgn_node *mgn_loss_kl(mgn_node *y, const double *mean, const double *covariance) {
+bool mgn_row_moments(mgn_node *y, mgn_node **m, mgn_node **S) {
+    if (!y) return false;
+    const int64_t n = y->shape.dim[0];
+    if (n < 2) {
+        mgn_graph_fail(y->graph, "kl: at least 2 rows are needed to estimate a covariance, %lld found", (long long)n);
+        return false;
+    }
+    *m = mgn_mean(y, 1);                                                    /* (d) */
+    mgn_node *c = mgn_sub(y, *m);                                           /* (n, d) */
+    *S = mgn_scale(mgn_matmul_t(c, true, c, false), 1.0 / (double)(n - 1)); /* (d, d) */
+    return *S != NULL;
+}
+
+mgn_node *mgn_moments_kl(mgn_node *m, mgn_node *S, const double *mean, const double *covariance) {
+    if (!m || !S) return NULL;
+    const int64_t d = m->shape.dim[0];
+    mgn_node *row = mgn_reshape(m, MGN_SHAPE(1, d));
     gaussian target;
-    if (!y || !make_gaussian(y, mean, covariance, &target)) return NULL;
-    int64_t n = y->shape.dim[0], d = y->shape.dim[1];
-    if (n < 2)
-        return mgn_graph_fail(y->graph, "kl: at least 2 rows are needed to estimate a covariance, %lld found",
-                              (long long)n);
-    mgn_node *m = mgn_mean(y, 1); /* (d) */
-    mgn_node *c = mgn_sub(y, m);  /* (n, d) */
-    mgn_node *S = mgn_add(mgn_scale(mgn_matmul_t(c, true, c, false), 1.0 / (double)(n - 1)),
-                          mgn_scale(mgn_identity(y->graph, d), 1e-6)); /* (d, d) */
+    if (!row || !make_gaussian(row, mean, covariance, &target)) return NULL;
+    S = mgn_add(S, mgn_scale(mgn_identity(m->graph, d), 1e-6));
     mgn_node *trace =
-        mgn_sum(target.precision ? mgn_mul(target.precision, S) : mgn_mul(mgn_identity(y->graph, d), S), -1);
-    mgn_node *shift = mgn_sum(squared_distance(mgn_reshape(m, MGN_SHAPE(1, d)), &target), -1);
+        mgn_sum(target.precision ? mgn_mul(target.precision, S) : mgn_mul(mgn_identity(m->graph, d), S), -1);
+    mgn_node *shift = mgn_sum(squared_distance(row, &target), -1);
     mgn_node *sum = mgn_sub(mgn_add(trace, shift), mgn_spd_logdet(S));
     return mgn_scale(mgn_shift(sum, target.logdet - (double)d), 0.5);
+}
+
+mgn_node *mgn_loss_kl(mgn_node *y, const double *mean, const double *covariance) {
+    mgn_node *m, *S;
+    return mgn_row_moments(y, &m, &S) ? mgn_moments_kl(m, S, mean, covariance) : NULL;
 }
 
 /* ---- the table ---- */
@@ -132,6 +147,15 @@ static mgn_node *build_mixture_kl(const mgn_loss_config *c, mgn_node *x, mgn_nod
     (void)target, (void)x;
     const mgn_mixture *mixture = mixture_of(c, y);
     return mixture ? mgn_loss_mixture_kl(y, mixture) : NULL;
+}
+
+bool mgn_loss_is_of_moments(const char *kind) { return strcmp(kind, "kl") == 0 || strcmp(kind, "mixture-kl") == 0; }
+
+mgn_node *mgn_loss_of_moments(const mgn_loss_config *config, mgn_node *m, mgn_node *S) {
+    if (!m || !S) return NULL;
+    if (strcmp(config->kind, "kl") == 0) return mgn_moments_kl(m, S, config->mean, config->covariance);
+    const mgn_mixture *mixture = mixture_of(config, m);
+    return mixture ? mgn_moments_mixture_kl(m, S, mixture) : NULL;
 }
 
 static mgn_node *build_mixture_nll(const mgn_loss_config *c, mgn_node *x, mgn_node *y, mgn_node *target) {

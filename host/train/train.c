@@ -124,7 +124,7 @@ static mgn_node *bound_input(mgn_graph *graph, step_inputs *in, const char *labe
 static void make_inputs(const trainer *t, mgn_graph *graph, step_inputs *in) {
     *in = (step_inputs){0};
     if (t->blocks) {
-        in->result = bound_input(graph, in, "gradient and loss", mgn_block_steps_result(t->blocks));
+        in->result = bound_input(graph, in, "gradient and loss", t->result);
     } else {
         in->x = bound_input(graph, in, "x", t->x);
         in->y = bound_input(graph, in, "y", t->y);
@@ -214,8 +214,34 @@ static mgn_status compile_step(trainer *t, int size, int role) {
     return status;
 }
 
+static mgn_status compile_blocks(trainer *t) {
+    const mgn_train_config *config = t->config;
+    const mgn_blocks_config blocks = {.model = t->model,
+                                      .loss = &t->losses,
+                                      .device = t->device,
+                                      .comm = config->comm,
+                                      .real = config->real,
+                                      .sums = config->real,
+                                      .x = t->x,
+                                      .y = t->y,
+                                      .parameters = t->parameters,
+                                      .blocks = config->blocks};
+    mgn_pass_rows kinds[MGN_SIZES] = {{0}};
+    for (int size = MGN_WHOLE; size < MGN_SIZES; size++)
+        if (mgn_trainer_has(t, size))
+            kinds[size] = (mgn_pass_rows){.device = t->device,
+                                          .real = config->real,
+                                          .x = t->x,
+                                          .y = t->y,
+                                          .population = mgn_trainer_population(t, size),
+                                          .rows = mgn_trainer_rows(t, size),
+                                          .blocks = config->blocks};
+    MGN_TRY(mgn_tensor_create(t->device, config->real, MGN_SHAPE(t->count + 1), &t->result));
+    return mgn_block_gradient_create(&blocks, kinds, MGN_SIZES, &t->blocks);
+}
+
 static mgn_status compile_all(trainer *t) {
-    if (t->config->blocks > 0) MGN_TRY(mgn_block_steps_create(t));
+    if (t->config->blocks > 0) MGN_TRY(compile_blocks(t));
     for (int size = MGN_WHOLE; size < MGN_SIZES; size++) {
         if (!mgn_trainer_has(t, size) || (t->blocks && size != MGN_WHOLE)) continue; /* of blocks all updates are one */
         MGN_TRY(compile_step(t, size, MGN_UPDATE));
@@ -255,14 +281,23 @@ static mgn_status take_look(trainer *t, int64_t steps, double start) {
     return batch < t->batches ? mgn_session_write_middle(&t->session, batch) : MGN_OK;
 }
 
+/* The seed of the permutation of the window that is on the device, whose blocks are positions in it. */
+static uint64_t seed_of_window(const trainer *t) {
+    const uint64_t windows = (uint64_t)t->session.state.point.epoch * (uint64_t)t->windows + (uint64_t)t->at;
+    return t->config->seed + windows * UINT64_C(0x9e3779b97f4a7c15);
+}
+
 /* Steps whose gradients are added up from blocks, one by one. */
 static mgn_status run_blocks(trainer *t, int size, int role, int64_t times) {
     for (int64_t done = 0; done < times; done++) {
         const double start = mgn_now();
+        const void *total;
         int64_t batch;
         MGN_TRY(count_batches(t, &batch));
-        MGN_TRY(mgn_block_steps_run(t, size, batch - t->at * t->each));
-        if (is_stopped(t)) return MGN_OK;
+        const int64_t first = (batch - t->at * t->each) * t->batch;
+        MGN_TRY(mgn_block_gradient_run(t->blocks, size, seed_of_window(t), first, &t->is_stopping, &total));
+        if (t->is_stopping) return MGN_OK;
+        MGN_TRY(mgn_tensor_write(t->result, t->config->real, total));
         MGN_TRY(mgn_plan_run(t->plans[MGN_WHOLE][role], 1));
         MGN_TRY(take_look(t, 1, start));
     }
@@ -455,24 +490,24 @@ static mgn_status check_blocks(const mgn_train_config *config) {
     if (config->comm && config->blocks == 0)
         return mgn_fail(MGN_ERR_ARGUMENT, "processes that learn together need a number of blocks, of which each has "
                                           "some; 16 will do");
-    const char *kind = config->loss.kind, *refused = !mgn_loss_is_mean(kind) ? kind : NULL;
+    const char *kind = config->loss.kind, *refused = !mgn_blocks_take(kind) ? kind : NULL;
     if (mgn_optimizer_is_second_order(config->optimizer.kind)) refused = config->optimizer.kind;
     if (config->blocks == 0 || !refused) return MGN_OK;
     return mgn_fail(
         MGN_ERR_UNSUPPORTED,
         "%s is not for blocks of a batch or several processes: they learn by optimizers of first order from "
-        "losses that are means over rows (mse, l1, nll, mixture-nll, monge-ampere)",
+        "losses that are means over rows (mse, l1, nll, mixture-nll, monge-ampere) or of moments (kl, mixture-kl)",
         refused);
 }
 
 static void destroy(trainer *t) {
     mgn_stream_destroy(t->stream);
-    mgn_block_steps_destroy(t->blocks);
+    mgn_block_gradient_destroy(t->blocks);
     for (int size = MGN_WHOLE; size < MGN_SIZES; size++)
         for (int role = MGN_UPDATE; role < MGN_ROLES; role++) mgn_plan_destroy(t->plans[size][role]);
-    mgn_tensor *tensors[] = {t->target_rows, t->target_state, t->x,       t->y,   t->parameters,
-                             t->vectors[0],  t->vectors[1],   t->scalars, t->sum, t->state,
-                             t->lr,          t->loss,         t->share};
+    mgn_tensor *tensors[] = {t->target_rows, t->target_state, t->x,       t->y,     t->parameters,
+                             t->vectors[0],  t->vectors[1],   t->scalars, t->sum,   t->state,
+                             t->lr,          t->loss,         t->share,   t->result};
     for (size_t i = 0; i < MGN_COUNT(tensors); i++) mgn_tensor_destroy(tensors[i]);
 }
 

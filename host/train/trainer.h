@@ -1,7 +1,8 @@
-/* A training by first-order steps, as train.c and what computes its gradients in blocks (blocks.c) see it. */
+/* A training by first-order steps. */
 #ifndef MGN_HOST_TRAINER_H
 #define MGN_HOST_TRAINER_H
 
+#include "train/blocks.h"
 #include "train/session.h"
 #include "train/stream.h"
 
@@ -9,9 +10,6 @@
  * adds up or one that also updates. */
 enum { MGN_WHOLE, MGN_LAST, MGN_TAIL, MGN_SIZES };
 enum { MGN_UPDATE, MGN_GATHER, MGN_ROLES };
-
-/* Gradients of blocks of rows, added up in an order of their own (blocks.c). */
-typedef struct mgn_block_steps mgn_block_steps;
 
 typedef struct mgn_trainer {
     mgn_model *model;
@@ -34,9 +32,10 @@ typedef struct mgn_trainer {
     mgn_tensor *state, *lr, *loss; /* random state, learning rate, sum of the epoch's losses */
     mgn_tensor *share;             /* one by the batches that this step accumulates; NULL without accumulation */
     mgn_plan *plans[MGN_SIZES][MGN_ROLES];
-    mgn_block_steps *blocks; /* NULL: a step is one plan */
-    bool is_stopping;        /* with others: they agreed to stop */
-    int64_t look;            /* steps to the next look */
+    mgn_block_gradient *blocks; /* NULL: a step is one plan */
+    mgn_tensor *result;         /* its gradient, and behind it the loss */
+    bool is_stopping;           /* with others: they agreed to stop */
+    int64_t look;               /* steps to the next look */
     char advice[64];
     mgn_session session;
 } mgn_trainer;
@@ -46,17 +45,5 @@ int64_t mgn_trainer_population(const mgn_trainer *trainer, int size);
 int64_t mgn_trainer_rows(const mgn_trainer *trainer, int size);
 /* Whether there are steps of this size at all. */
 bool mgn_trainer_has(const mgn_trainer *trainer, int size);
-
-/* ---- blocks.c ---- */
-
-/* Plans of the gradients of blocks; of `config` what mgn_train_config says. Errors: ARGUMENT, UNSUPPORTED (a loss that is no
- * mean over rows), those of compiling. */
-mgn_status mgn_block_steps_create(mgn_trainer *trainer);
-/* Takes NULL. */
-void mgn_block_steps_destroy(mgn_block_steps *blocks);
-/* Where mgn_block_steps_run leaves the gradient (p), and behind it the loss. */
-mgn_tensor *mgn_block_steps_result(const mgn_block_steps *blocks);
-/* The gradient of batch number `batch` of the window; or, where a process was interrupted, is_stopping. */
-mgn_status mgn_block_steps_run(mgn_trainer *trainer, int size, int64_t batch);
 
 #endif

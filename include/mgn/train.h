@@ -92,7 +92,7 @@ typedef struct mgn_train_config {
     const mgn_row_source *source;
     /** > 0: every batch is cut into so many blocks of rows, a power of two, whose gradients are added up in a fixed order. The
      *  result depends on their number, but not on how many processes share them. For optimizers of first order and losses
-     *  that are means over rows. 0: a step is one plan. */
+     *  that are means over rows or functions of their mean and covariance. 0: a step is one plan. */
     int64_t blocks;
     /** The processes that share the blocks; all call mgn_train with the same arguments, but that only rank 0 is to name a
      *  checkpoint and a log. Borrowed; NULL: this one alone. */

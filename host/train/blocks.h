@@ -1,0 +1,56 @@
+/* A loss and its gradient, added up from blocks of a batch (pass.h). Of losses that are means over rows a block's share is its
+ * part of the mean and of its gradient. Losses of moments (loss/moments.h) take two rounds: the moments are added up first, then
+ * the gradients of what the loss is to first order about them. */
+#ifndef MGN_HOST_BLOCKS_H
+#define MGN_HOST_BLOCKS_H
+
+#include <mgn/loss.h>
+#include <mgn/model.h>
+
+#include "train/pass.h"
+
+/* What a loss of blocks is made of; all borrowed, and the tensors and `loss` for as long as it is. */
+typedef struct mgn_blocks_config {
+    const mgn_model *model;
+    const mgn_loss_config *loss;
+    mgn_device *device;
+    mgn_comm *comm;
+    mgn_dtype real, sums;           /* what plans compute in, and what shares are added up in */
+    mgn_tensor *x, *y, *parameters; /* all rows; y: NULL where there are none */
+    int64_t blocks;
+} mgn_blocks_config;
+
+/* Whether a kind of loss has such shares. */
+bool mgn_blocks_take(const char *loss);
+
+/* ---- the moments of a batch, and the slopes of a loss of them (moments.c) ---- */
+
+typedef struct mgn_block_moments mgn_block_moments;
+
+/* Errors: ARGUMENT (a batch of 1 row), those of building and compiling. */
+mgn_status mgn_block_moments_create(const mgn_blocks_config *config, mgn_block_moments **moments);
+/* Takes NULL. */
+void mgn_block_moments_destroy(mgn_block_moments *moments);
+/* Batches of this kind, `pass` of which adds up the moments. */
+mgn_status mgn_block_moments_pass(const mgn_block_moments *moments, const mgn_pass_rows *rows, mgn_pass **pass);
+/* The moments of a batch, added up over all processes, and the loss of them and its slopes there. `is_stopping`: whether a process
+ * was interrupted; nothing is added up then. */
+mgn_status mgn_block_moments_run(mgn_block_moments *moments, mgn_pass *pass, uint64_t seed, int64_t first,
+                                 bool *is_stopping, double *loss);
+/* <slope, share of the moments> about them, a scalar: the gradients of all blocks' add up to that of the loss. */
+mgn_node *mgn_block_moments_share(const mgn_block_moments *moments, mgn_pass_block *block, mgn_node *y);
+
+/* ---- loss and gradient ---- */
+
+typedef struct mgn_block_gradient mgn_block_gradient;
+
+/* Of `count` kinds of batches. Errors: those of mgn_blocks_sum_create, building and compiling. */
+mgn_status mgn_block_gradient_create(const mgn_blocks_config *config, const mgn_pass_rows *kinds, int count,
+                                     mgn_block_gradient **gradient);
+/* Takes NULL. */
+void mgn_block_gradient_destroy(mgn_block_gradient *gradient);
+/* The gradient (p), and behind it the loss, of a batch of kind number `kind`; borrowed until the next. `is_stopping` as above. */
+mgn_status mgn_block_gradient_run(mgn_block_gradient *gradient, int kind, uint64_t seed, int64_t first,
+                                  bool *is_stopping, const void **total);
+
+#endif
