@@ -66,6 +66,6 @@ const char mgn_report_layout[] =
     "#summary td:has(.s1){display:none}#summary .w,#summary .none{grid-column:1/-1}#summary th{font-size:1rem}"
     "#summary td[data-l]:not(:empty)::before{content:attr(data-l);display:block;color:var(--soft);font-size:.75rem;"
     "font-weight:400}}\n"
-    "@media print{body{max-width:none;padding:0;font-size:10pt}.box{overflow:visible;border:0}th,td{white-space:normal}"
-    "section,figure,tr{break-inside:avoid}section{break-inside:auto}.up{display:none}a{color:inherit;"
-    "text-decoration:none}}\n";
+    "@media print{body{max-width:none;padding:0;font-size:10pt}pre{white-space:pre-wrap}.box{overflow:visible;border:0}"
+    "th,td{white-space:normal}section,figure,tr{break-inside:avoid}section{break-inside:auto}.up{display:none}"
+    "a{color:inherit;text-decoration:none}}\n";

@@ -33,7 +33,7 @@ typedef enum mgn_density {
  *    FILE                             the rows of a .npy or .csv table, the pixels of a picture in [0, 1]^3, or the
  *                                     pictures of an IDX file (also gzip), one a row in [0, 1]^(height width); a folder
  *                                     is images:FILE. The rows of a .npy above 64 MiB stay in the file
- *    A.npy,B.npy  part-*.npy  DIR  @LIST   several .npy files of the same width as one table, in this order, in the order
+ *    A.npy,B.npy  part-*.npy  DIR  `@LIST` several .npy files of the same width as one table, in this order, in the order
  *                                     of their names, all of a folder, or one a line of a text; above 64 MiB they too
  *                                     stay where they are
  *  A name wins over a file of that name; ./moons is the file. The caller destroys `target`.
