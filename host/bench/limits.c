@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "bench/sampling.h"
+#include "core/parallel.h"
 #include "graph/graph.h"
 
 enum { COPY_FLOATS = 1 << 22, COPY_CACHED_FLOATS = 4096, MULTIPLY_SIDE = 1024 };
@@ -27,21 +28,19 @@ typedef struct host_copy {
     int threads;
 } host_copy;
 
-static mgn_status run_host_copy(void *context, uint64_t times) {
+static void copy_part(void *context, int64_t part, int thread) {
+    (void)thread;
     const host_copy *copy = context;
+    const size_t parts = (size_t)copy->threads, each = copy->bytes / parts, begin = each * (size_t)part;
+    const size_t end = part + 1 == copy->threads ? copy->bytes : begin + each;
+    memcpy(copy->to + begin, copy->from + begin, end - begin);
+}
+
+static mgn_status run_host_copy(void *context, uint64_t times) {
+    host_copy *copy = context;
     for (uint64_t i = 0; i < times; i++) {
-        if (copy->threads == 1) {
-            memcpy(copy->to, copy->from, copy->bytes);
-            __asm__ volatile("" ::"r"(copy->to) : "memory"); /* nothing may merge two copies */
-            continue;
-        }
-#pragma omp parallel for schedule(static) num_threads(copy->threads)
-        for (int part = 0; part < copy->threads; part++) {
-            size_t begin = copy->bytes / (size_t)copy->threads * (size_t)part;
-            size_t end =
-                part + 1 == copy->threads ? copy->bytes : copy->bytes / (size_t)copy->threads * (size_t)(part + 1);
-            memcpy(copy->to + begin, copy->from + begin, end - begin);
-        }
+        mgn_parallel(copy->threads, copy->threads, copy_part, copy);
+        __asm__ volatile("" ::"r"(copy->to) : "memory"); /* nothing may merge two copies */
     }
     return MGN_OK;
 }

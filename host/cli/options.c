@@ -1,14 +1,13 @@
-#define _GNU_SOURCE /* sched_getaffinity */
 #include "options.h"
 
 #include <getopt.h>
-#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "comm/comm.h"
 #include "core/core.h"
+#include "core/parallel.h"
 #include "core/parse.h"
 #include "manual.h"
 
@@ -216,10 +215,8 @@ static mgn_status check_arguments(const cli_command *command, const cli_common *
 
 /* 0: all that this process may use. Launchers that bind processes to cores have shared them out already. */
 static int share_of_cores(const mgn_comm *comm) {
-    cpu_set_t allowed;
     const long all = sysconf(_SC_NPROCESSORS_ONLN);
-    if (!comm || comm->local_size < 2 || sched_getaffinity(0, sizeof allowed, &allowed) != 0) return 0;
-    if (CPU_COUNT(&allowed) < all) return 0;
+    if (!comm || comm->local_size < 2 || mgn_processors() < all) return 0;
     return (int)MGN_MAX(all / comm->local_size, 1);
 }
 

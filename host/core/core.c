@@ -1,6 +1,5 @@
 #include "core/core.h"
 
-#include <omp.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -9,6 +8,7 @@
 #include <sys/mman.h>
 #include <time.h>
 
+#include "core/parallel.h"
 #include "core/parse.h"
 
 static _Thread_local char last_error[1024] = "no error";
@@ -153,7 +153,7 @@ mgn_status mgn_environment_threads(int *count) {
 void mgn_set_threads(int count) {
     if (count <= 0) {
         if (mgn_environment_threads(&count) != MGN_OK) mgn_note("%s; all cores are used", mgn_last_error());
-        if (count <= 0) count = omp_get_num_procs();
+        if (count <= 0) count = mgn_processors();
     }
     atomic_store(&thread_count, MGN_MIN(count, MAX_THREADS));
 }

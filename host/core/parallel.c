@@ -1,8 +1,10 @@
+#define _GNU_SOURCE /* sched_getaffinity */
 #include "core/parallel.h"
 
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
+#include <unistd.h>
 
 enum { MOST_WORKERS = 255, SPINS = 2000 };
 
@@ -29,6 +31,13 @@ static struct {
 } pool = {.owner = PTHREAD_MUTEX_INITIALIZER, .lock = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER};
 
 static _Thread_local bool alone;
+
+int mgn_processors(void) {
+    cpu_set_t allowed;
+    if (sched_getaffinity(0, sizeof allowed, &allowed) == 0) return CPU_COUNT(&allowed);
+    /* More processors than the set has room for. */
+    return (int)MGN_MAX(sysconf(_SC_NPROCESSORS_ONLN), 1);
+}
 
 static void relax(void) {
 #if defined(__x86_64__)

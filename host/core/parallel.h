@@ -8,6 +8,9 @@
 
 #include "core/core.h"
 
+/* Processors that this process may use: those it is bound to. */
+int mgn_processors(void);
+
 /* `thread` is below the number of threads asked for; no two chunks run at once under the same one. */
 typedef void mgn_chunk_function(void *context, int64_t chunk, int thread);
 

@@ -4,7 +4,10 @@
 #include "image/codec.h"
 
 #include <math.h>
+#include <stdatomic.h>
 #include <string.h>
+
+#include "core/parallel.h"
 
 #define INLINE static inline __attribute__((always_inline))
 
@@ -64,9 +67,21 @@ static void row_to_rgb(const mgn_image *image, size_t y, float *rgb) {
     }
 }
 
+typedef struct rows_to_rgb {
+    const mgn_image *image;
+    size_t first_row;
+    float *rgb;
+} rows_to_rgb;
+
+static void one_row_to_rgb(void *context, int64_t row, int thread) {
+    (void)thread;
+    const rows_to_rgb *r = context;
+    row_to_rgb(r->image, r->first_row + (size_t)row, r->rgb + (size_t)row * r->image->width * 3);
+}
+
 void mgn_image_rows_to_rgb(const mgn_image *image, size_t first_row, size_t rows, float *rgb) {
-#pragma omp parallel for schedule(static) num_threads(threads_for(rows * image->width))
-    for (size_t y = 0; y < rows; y++) row_to_rgb(image, first_row + y, rgb + y * image->width * 3);
+    mgn_parallel(threads_for(rows * image->width), (int64_t)rows, one_row_to_rgb,
+                 &(rows_to_rgb){image, first_row, rgb});
 }
 
 void mgn_image_to_rgb(const mgn_image *image, float *rgb) { mgn_image_rows_to_rgb(image, 0, image->height, rgb); }
@@ -153,15 +168,26 @@ static mgn_status report_nan(const mgn_image *image, size_t first_row, size_t ro
     return MGN_OK;
 }
 
+typedef struct rows_from_rgb_job {
+    mgn_image *image;
+    size_t first_row;
+    const float *rgb;
+    atomic_bool bad;
+} rows_from_rgb_job;
+
+static void one_row_from_rgb(void *context, int64_t row, int thread) {
+    (void)thread;
+    rows_from_rgb_job *r = context;
+    const size_t row_values = r->image->width * 3;
+    const float *rgb = r->rgb + (size_t)row * row_values;
+    row_from_rgb(r->image, r->first_row + (size_t)row, rgb);
+    if (count_nan(rgb, row_values)) atomic_store(&r->bad, true);
+}
+
 static mgn_status rows_from_rgb(mgn_image *image, size_t first_row, size_t rows, const float *rgb) {
-    size_t bad = 0;
-    const size_t row_values = image->width * 3;
-#pragma omp parallel for schedule(static) reduction(+ : bad) num_threads(threads_for(rows * image->width))
-    for (size_t y = 0; y < rows; y++) {
-        row_from_rgb(image, first_row + y, rgb + y * row_values);
-        bad += count_nan(rgb + y * row_values, row_values);
-    }
-    return bad ? report_nan(image, first_row, rows, rgb) : MGN_OK;
+    rows_from_rgb_job job = {.image = image, .first_row = first_row, .rgb = rgb};
+    mgn_parallel(threads_for(rows * image->width), (int64_t)rows, one_row_from_rgb, &job);
+    return atomic_load(&job.bad) ? report_nan(image, first_row, rows, rgb) : MGN_OK;
 }
 
 mgn_status mgn_image_rows_from_rgb(mgn_image *image, size_t first_row, size_t rows, const float *rgb) {
@@ -246,21 +272,30 @@ INLINE void turn_tile(const unsigned char *from, unsigned char *to, size_t size,
         }
 }
 
+typedef struct turning {
+    const unsigned char *from;
+    unsigned char *to;
+    size_t size; /* bytes of a pixel */
+    walk w;
+    size_t width, height; /* of the upright picture */
+} turning;
+
 /* Square tiles, so that a transposition uses the whole of every cache line that it loads. */
-static void turn(const unsigned char *from, unsigned char *to, size_t size, walk w, size_t width, size_t height) {
-#pragma omp parallel for schedule(static) num_threads(threads_for(width *height))
-    for (size_t y = 0; y < height; y += TILE)
-        for (size_t x = 0; x < width; x += TILE) {
-            const size_t x1 = MGN_MIN(x + TILE, width), y1 = MGN_MIN(y + TILE, height);
-            switch (size) {
-            case 1: turn_tile(from, to, 1, w, width, x, x1, y, y1); break;
-            case 2: turn_tile(from, to, 2, w, width, x, x1, y, y1); break;
-            case 3: turn_tile(from, to, 3, w, width, x, x1, y, y1); break;
-            case 4: turn_tile(from, to, 4, w, width, x, x1, y, y1); break;
-            case 6: turn_tile(from, to, 6, w, width, x, x1, y, y1); break;
-            default: turn_tile(from, to, 8, w, width, x, x1, y, y1); break;
-            }
+static void turn_tiles(void *context, int64_t row, int thread) {
+    (void)thread;
+    const turning *t = context;
+    const size_t width = t->width, y = (size_t)row * TILE, y1 = MGN_MIN(y + TILE, t->height);
+    for (size_t x = 0; x < width; x += TILE) {
+        const size_t x1 = MGN_MIN(x + TILE, width);
+        switch (t->size) {
+        case 1: turn_tile(t->from, t->to, 1, t->w, width, x, x1, y, y1); break;
+        case 2: turn_tile(t->from, t->to, 2, t->w, width, x, x1, y, y1); break;
+        case 3: turn_tile(t->from, t->to, 3, t->w, width, x, x1, y, y1); break;
+        case 4: turn_tile(t->from, t->to, 4, t->w, width, x, x1, y, y1); break;
+        case 6: turn_tile(t->from, t->to, 6, t->w, width, x, x1, y, y1); break;
+        default: turn_tile(t->from, t->to, 8, t->w, width, x, x1, y, y1); break;
         }
+    }
 }
 
 static void swap_axes(mgn_image_metadata *metadata) {
@@ -281,8 +316,9 @@ mgn_status mgn_image_upright(mgn_image *image) {
     const size_t size = (size_t)image->channels * mgn_image_sample_bytes(image);
     unsigned char *pixels = mgn_alloc(width * height, size);
     if (!pixels) return MGN_ERR_MEMORY;
-    turn(image->pixels, pixels, size, walk_of(image->orientation, (ptrdiff_t)image->width, (ptrdiff_t)image->height),
-         width, height);
+    const walk w = walk_of(image->orientation, (ptrdiff_t)image->width, (ptrdiff_t)image->height);
+    mgn_parallel(threads_for(width * height), (int64_t)((height + TILE - 1) / TILE), turn_tiles,
+                 &(turning){image->pixels, pixels, size, w, width, height});
     mgn_free(image->pixels);
     image->pixels = pixels;
     image->width = width;
@@ -373,29 +409,36 @@ static mgn_status resized_layout(const mgn_image *source, size_t width, size_t h
     return MGN_OK;
 }
 
+typedef struct resizing {
+    const mgn_image *image;
+    mgn_image *target;
+    float *scratch; /* a row of the source for each thread */
+} resizing;
+
+static void resize_row(void *context, int64_t row, int thread) {
+    const resizing *r = context;
+    const mgn_image *image = r->image;
+    const size_t channels = (size_t)image->channels, y = (size_t)row, width = r->target->width;
+    const double across = (double)image->width / (double)width,
+                 down = (double)image->height / (double)r->target->height;
+    const float area = (float)(across * down);
+    float *columns = r->scratch + (size_t)thread * image->width * channels;
+    sum_rows(image, (double)y * down, fmin((double)(y + 1) * down, (double)image->height), columns);
+    for (size_t x = 0; x < width; x++)
+        mean_columns(columns, (double)x * across, fmin((double)(x + 1) * across, (double)image->width), area, r->target,
+                     (y * width + x) * channels);
+}
+
 mgn_status mgn_image_resize(const mgn_image *image, size_t width, size_t height, mgn_image **resized) {
     mgn_image *target = NULL;
     MGN_TRY(resized_layout(image, width, height, &target));
-    const size_t channels = (size_t)image->channels, row = image->width * channels;
     const int threads = threads_for(image->width * image->height);
-    float *scratch = mgn_alloc_aligned((size_t)threads * row, sizeof *scratch);
+    float *scratch = mgn_alloc_aligned((size_t)threads * image->width * (size_t)image->channels, sizeof *scratch);
     if (!scratch) {
         mgn_image_destroy(target);
         return MGN_ERR_MEMORY;
     }
-    const double across = (double)image->width / (double)width, down = (double)image->height / (double)height;
-    const float area = (float)(across * down);
-#pragma omp parallel for schedule(static) num_threads(threads)
-    for (int t = 0; t < threads; t++) {
-        float *columns = scratch + (size_t)t * row;
-        const size_t first = height * (size_t)t / (size_t)threads, last = height * ((size_t)t + 1) / (size_t)threads;
-        for (size_t y = first; y < last; y++) {
-            sum_rows(image, (double)y * down, fmin((double)(y + 1) * down, (double)image->height), columns);
-            for (size_t x = 0; x < width; x++)
-                mean_columns(columns, (double)x * across, fmin((double)(x + 1) * across, (double)image->width), area,
-                             target, (y * width + x) * channels);
-        }
-    }
+    mgn_parallel(threads, (int64_t)height, resize_row, &(resizing){image, target, scratch});
     mgn_free(scratch);
     *resized = target;
     return MGN_OK;

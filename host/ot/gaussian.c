@@ -10,6 +10,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "core/parallel.h"
+
 enum {
     BLOCK_ROWS = 256,
     FEW_COLUMNS = 32 /* above this the product is BLAS's job */
@@ -117,23 +119,31 @@ static void affine_block(const double *a, const double *b, const float *rows, in
     for (int64_t i = 0; i < count * d; i++) out[i] = (float)result[i];
 }
 
+typedef struct affine_job {
+    const double *a, *b;
+    const float *rows;
+    int64_t n, d;
+    double *blocks; /* of each thread */
+    float *out;
+} affine_job;
+
+static void affine_chunk(void *context, int64_t chunk, int thread) {
+    const affine_job *job = context;
+    const int64_t start = chunk * BLOCK_ROWS, d = job->d;
+    affine_block(job->a, job->b, job->rows + start * d, MGN_MIN(BLOCK_ROWS, job->n - start), d,
+                 job->blocks + thread * 2 * BLOCK_ROWS * d, job->out + start * d);
+}
+
 mgn_status mgn_affine_rows(const double *a, const double *b, const float *rows, int64_t n, int64_t d, float *out) {
     MGN_TRY(mgn_check_rows("affine map", rows, n, d));
     MGN_TRY(mgn_check_order("affine map", d));
     if (!a || !b || !out)
         return mgn_fail(MGN_ERR_ARGUMENT, "affine map: A, b and a place for the rows were expected, not NULL");
     const int threads = mgn_threads_for(n * d);
-    const size_t room = (size_t)(2 * BLOCK_ROWS * d);
-    double *blocks = mgn_alloc_aligned((size_t)threads * room, sizeof *blocks);
+    double *blocks = mgn_alloc_aligned((size_t)threads * (size_t)(2 * BLOCK_ROWS * d), sizeof *blocks);
     if (!blocks) return MGN_ERR_MEMORY;
-    const int64_t count = (n + BLOCK_ROWS - 1) / BLOCK_ROWS;
-#pragma omp parallel for num_threads(threads) schedule(static, 1)
-    for (int64_t t = 0; t < threads; t++)
-        for (int64_t i = t; i < count; i += threads) {
-            const int64_t start = i * BLOCK_ROWS;
-            affine_block(a, b, rows + start * d, MGN_MIN(BLOCK_ROWS, n - start), d, blocks + (size_t)t * room,
-                         out + start * d);
-        }
+    mgn_parallel(threads, (n + BLOCK_ROWS - 1) / BLOCK_ROWS, affine_chunk,
+                 &(affine_job){a, b, rows, n, d, blocks, out});
     mgn_free(blocks);
     return MGN_OK;
 }

@@ -3,6 +3,8 @@
 
 #include <math.h>
 
+#include "core/parallel.h"
+
 static double sum_squares(const float *a, const float *b, int64_t count) {
     double lane[MGN_SUM_LANES] = {0}, rest = 0;
     int64_t i = 0;
@@ -24,17 +26,28 @@ static double sum_magnitudes(const float *a, const float *b, int64_t count) {
     return mgn_add_lanes(lane) + rest;
 }
 
-static mgn_status sum_elements(const char *what, double (*part_sum)(const float *, const float *, int64_t),
-                               const float *a, const float *b, int64_t n, int64_t d, double *sum) {
+typedef double sum_function(const float *a, const float *b, int64_t count);
+
+typedef struct element_sums {
+    sum_function *sum;
+    const float *a, *b;
+    int64_t count, parts;
+    double *sums; /* of each part */
+} element_sums;
+
+static void sum_part(void *context, int64_t p, int thread) {
+    (void)thread;
+    const element_sums *e = context;
+    const int64_t first = mgn_part_start(e->count, p, e->parts), last = mgn_part_start(e->count, p + 1, e->parts);
+    e->sums[p] = e->sum(e->a + first, e->b + first, last - first);
+}
+
+static mgn_status sum_elements(const char *what, sum_function *function, const float *a, const float *b, int64_t n, int64_t d, double *sum) {
     MGN_TRY(mgn_check_rows(what, a, n, d));
     MGN_TRY(mgn_check_rows(what, b, n, d));
     const int64_t count = n * d, parts = MGN_MIN(count, MGN_SUM_PARTS);
     double sums[MGN_SUM_PARTS], total = 0;
-#pragma omp parallel for num_threads(mgn_threads_for(count)) schedule(dynamic)
-    for (int64_t p = 0; p < parts; p++) {
-        const int64_t first = mgn_part_start(count, p, parts), last = mgn_part_start(count, p + 1, parts);
-        sums[p] = part_sum(a + first, b + first, last - first);
-    }
+    mgn_parallel(mgn_threads_for(count), parts, sum_part, &(element_sums){function, a, b, count, parts, sums});
     for (int64_t p = 0; p < parts; p++) total += sums[p];
     if (isfinite(total)) {
         *sum = total;

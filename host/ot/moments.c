@@ -10,6 +10,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "core/parallel.h"
+
 enum {
     FEW_COLUMNS = 32, /* above this BLAS is faster than pairs of columns */
     BLOCK_ROWS = 256, /* x FEW_COLUMNS doubles stay within L2, x 3 within L1 */
@@ -70,13 +72,26 @@ static mgn_status refuse_row(const float *rows, int64_t n, int64_t d) {
     return mgn_fail(MGN_ERR_NUMERIC, "moments: the sums overflow");
 }
 
+/* Rows and what is summed of them; each chunk is one of `parts` parts. */
+typedef struct row_sums {
+    const float *rows;
+    int64_t n, d, parts;
+    const double *mean; /* NULL in the first pass */
+    double *sums;       /* of each part */
+} row_sums;
+
+static void sum_part(void *context, int64_t p, int thread) {
+    (void)thread;
+    const row_sums *r = context;
+    sum_differences(r->rows, mgn_part_start(r->n, p, r->parts), mgn_part_start(r->n, p + 1, r->parts), r->d, r->rows,
+                    r->sums + p * r->d);
+}
+
 static mgn_status find_mean(const float *rows, int64_t n, int64_t d, double *mean) {
     const int64_t parts = MGN_MIN(n, MGN_SUM_PARTS);
     double *sums = mgn_alloc_aligned((size_t)parts * (size_t)d, sizeof *sums);
     if (!sums) return MGN_ERR_MEMORY;
-#pragma omp parallel for num_threads(mgn_threads_for(n *d)) schedule(dynamic)
-    for (int64_t p = 0; p < parts; p++)
-        sum_differences(rows, mgn_part_start(n, p, parts), mgn_part_start(n, p + 1, parts), d, rows, sums + p * d);
+    mgn_parallel(mgn_threads_for(n * d), parts, sum_part, &(row_sums){rows, n, d, parts, NULL, sums});
     bool finite = true;
     for (int64_t j = 0; j < d; j++) {
         double sum = 0;
@@ -109,47 +124,66 @@ static void add_products(const float *rows, int64_t count, int64_t d, const doub
             products[j * d + k] += dot(block + j * BLOCK_ROWS, block + k * BLOCK_ROWS, count);
 }
 
+static void products_part(void *context, int64_t p, int thread) {
+    (void)thread;
+    const row_sums *r = context;
+    const int64_t blocks = (r->n + BLOCK_ROWS - 1) / BLOCK_ROWS, last = mgn_part_start(blocks, p + 1, r->parts);
+    for (int64_t b = mgn_part_start(blocks, p, r->parts); b < last; b++) {
+        const int64_t start = b * BLOCK_ROWS;
+        add_products(r->rows + start * r->d, MGN_MIN(BLOCK_ROWS, r->n - start), r->d, r->mean,
+                     r->sums + p * r->d * r->d);
+    }
+}
+
 static mgn_status products_of_few(const float *rows, int64_t n, int64_t d, const double *mean, double *products) {
     const int64_t blocks = (n + BLOCK_ROWS - 1) / BLOCK_ROWS, parts = MGN_MIN(blocks, MGN_SUM_PARTS);
     double *sums = mgn_alloc_aligned((size_t)(parts * d * d), sizeof *sums);
     if (!sums) return MGN_ERR_MEMORY;
-#pragma omp parallel for num_threads(mgn_threads_for(n *d)) schedule(dynamic)
-    for (int64_t p = 0; p < parts; p++) {
-        const int64_t last = mgn_part_start(blocks, p + 1, parts);
-        for (int64_t b = mgn_part_start(blocks, p, parts); b < last; b++) {
-            const int64_t start = b * BLOCK_ROWS;
-            add_products(rows + start * d, MGN_MIN(BLOCK_ROWS, n - start), d, mean, sums + p * d * d);
-        }
-    }
+    mgn_parallel(mgn_threads_for(n * d), parts, products_part, &(row_sums){rows, n, d, parts, mean, sums});
     for (int64_t i = 0; i < d * d; i++)
         for (int64_t p = 0; p < parts; p++) products[i] += sums[p * d * d + i];
     mgn_free(sums);
     return MGN_OK;
 }
 
+/* Some rows of many columns, their differences to the mean, and the products (d, d) that these are added to. */
+typedef struct wide_rows {
+    const float *rows;
+    int64_t count, d;
+    const double *mean;
+    double *block, *products;
+} wide_rows;
+
+static void subtract_mean(void *context, int64_t i, int thread) {
+    (void)thread;
+    const wide_rows *w = context;
+    const float *row = w->rows + i * w->d;
+    double *differences = w->block + i * w->d;
+    for (int64_t j = 0; j < w->d; j++) differences[j] = (double)row[j] - w->mean[j];
+}
+
 /* Lower triangle tile by tile: each element is the same BLAS call's work whichever thread makes it. */
-static void add_tiles(const double *block, int64_t count, int64_t d, double *products) {
-    const int64_t tiles = (d + TILE_COLUMNS - 1) / TILE_COLUMNS, pairs = tiles * (tiles + 1) / 2;
-#pragma omp parallel for num_threads(mgn_threads_for(count *d)) schedule(dynamic)
-    for (int64_t pair = 0; pair < pairs; pair++) {
-        int64_t row = 0, column = pair;
-        while (column > row) column -= ++row;
-        const int64_t i = row * TILE_COLUMNS, j = column * TILE_COLUMNS;
-        cblas_dgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (int)MGN_MIN(TILE_COLUMNS, d - i),
-                    (int)MGN_MIN(TILE_COLUMNS, d - j), (int)count, 1, block + i, (int)d, block + j, (int)d, 1,
-                    products + i * d + j, (int)d);
-    }
+static void add_tile(void *context, int64_t pair, int thread) {
+    (void)thread;
+    const wide_rows *w = context;
+    const int64_t d = w->d;
+    int64_t row = 0, column = pair;
+    while (column > row) column -= ++row;
+    const int64_t i = row * TILE_COLUMNS, j = column * TILE_COLUMNS;
+    cblas_dgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (int)MGN_MIN(TILE_COLUMNS, d - i),
+                (int)MGN_MIN(TILE_COLUMNS, d - j), (int)w->count, 1, w->block + i, (int)d, w->block + j, (int)d, 1,
+                w->products + i * d + j, (int)d);
 }
 
 static mgn_status products_of_many(const float *rows, int64_t n, int64_t d, const double *mean, double *products) {
+    const int64_t tiles = (d + TILE_COLUMNS - 1) / TILE_COLUMNS;
     double *block = mgn_alloc_aligned((size_t)TILE_ROWS * (size_t)d, sizeof *block);
     if (!block) return MGN_ERR_MEMORY;
     for (int64_t start = 0; start < n; start += TILE_ROWS) {
-        const int64_t count = MGN_MIN(TILE_ROWS, n - start);
-#pragma omp parallel for num_threads(mgn_threads_for(count *d)) schedule(static)
-        for (int64_t i = 0; i < count; i++)
-            for (int64_t j = 0; j < d; j++) block[i * d + j] = (double)rows[(start + i) * d + j] - mean[j];
-        add_tiles(block, count, d, products);
+        wide_rows w = {rows + start * d, MGN_MIN(TILE_ROWS, n - start), d, mean, block, products};
+        const int threads = mgn_threads_for(w.count * d);
+        mgn_parallel(threads, w.count, subtract_mean, &w);
+        mgn_parallel(threads, tiles * (tiles + 1) / 2, add_tile, &w);
     }
     mgn_free(block);
     return MGN_OK;
@@ -191,6 +225,13 @@ static double squared_distances(const float *rows, int64_t count, int64_t d, con
     return sum;
 }
 
+static void distances_part(void *context, int64_t p, int thread) {
+    (void)thread;
+    const row_sums *r = context;
+    const int64_t first = mgn_part_start(r->n, p, r->parts), last = mgn_part_start(r->n, p + 1, r->parts);
+    r->sums[p] = squared_distances(r->rows + first * r->d, last - first, r->d, r->mean);
+}
+
 mgn_status mgn_total_variance(const float *rows, int64_t n, int64_t d, double *variance) {
     MGN_TRY(mgn_check_rows("total variance", rows, n, d));
     if (!variance) return mgn_fail(MGN_ERR_ARGUMENT, "total variance: a place for the result was expected, not NULL");
@@ -200,11 +241,7 @@ mgn_status mgn_total_variance(const float *rows, int64_t n, int64_t d, double *v
     if (status == MGN_OK) {
         double sums[MGN_SUM_PARTS] = {0}, sum = 0;
         const int64_t parts = MGN_MIN(n, MGN_SUM_PARTS);
-#pragma omp parallel for num_threads(mgn_threads_for(n *d)) schedule(dynamic)
-        for (int64_t p = 0; p < parts; p++) {
-            const int64_t first = mgn_part_start(n, p, parts), last = mgn_part_start(n, p + 1, parts);
-            sums[p] = squared_distances(rows + first * d, last - first, d, mean);
-        }
+        mgn_parallel(mgn_threads_for(n * d), parts, distances_part, &(row_sums){rows, n, d, parts, mean, sums});
         for (int64_t p = 0; p < parts; p++) sum += sums[p];
         *variance = sum / (double)n;
     }

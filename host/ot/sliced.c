@@ -9,6 +9,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "core/parallel.h"
 #include "core/random.h"
 
 enum {
@@ -16,6 +17,7 @@ enum {
     RADIX_BINS = 1 << RADIX_BITS,
     RADIX_PASSES = 3, /* 33 bits cover the 32 of a float */
     PROJECT_BLOCK = 512,
+    CENTRED_ROWS = 1024, /* of a chunk */
     STREAM = 0x736c6963 /* sets these random numbers apart from others under the same seed */
 };
 
@@ -131,11 +133,25 @@ static double one_direction(const cloud *x, const cloud *y, int64_t d, const dou
 
 /* ---- all of them ---- */
 
-static void store_centred(const float *rows, int64_t n, int64_t d, const double *centre, cloud *c) {
-    c->n = n;
-#pragma omp parallel for num_threads(mgn_threads_for(n *d)) schedule(static)
-    for (int64_t i = 0; i < n; i++)
-        for (int64_t j = 0; j < d; j++) c->features[j * n + i] = (float)((double)rows[i * d + j] - centre[j]);
+typedef struct centring {
+    const float *rows;
+    int64_t d;
+    const double *centre;
+    const cloud *cloud;
+} centring;
+
+static void centre_rows(void *context, int64_t chunk, int thread) {
+    (void)thread;
+    const centring *c = context;
+    const int64_t n = c->cloud->n, d = c->d, last = MGN_MIN((chunk + 1) * CENTRED_ROWS, n);
+    for (int64_t i = chunk * CENTRED_ROWS; i < last; i++)
+        for (int64_t j = 0; j < d; j++)
+            c->cloud->features[j * n + i] = (float)((double)c->rows[i * d + j] - c->centre[j]);
+}
+
+static void store_centred(const float *rows, int64_t d, const double *centre, const cloud *c) {
+    mgn_parallel(mgn_threads_for(c->n * d), (c->n + CENTRED_ROWS - 1) / CENTRED_ROWS, centre_rows,
+                 &(centring){rows, d, centre, c});
 }
 
 /* The middle between both means: what the projections are taken from, so that a common offset costs no digits. */
@@ -147,16 +163,27 @@ static mgn_status find_centre(const float *x, int64_t n, const float *y, int64_t
     return MGN_OK;
 }
 
+typedef struct direction_job {
+    const cloud *x, *y;
+    int64_t d;
+    const double *u;
+    uint32_t *keys; /* room for the projections of each thread */
+    double *each;
+} direction_job;
+
+static void direction_chunk(void *context, int64_t k, int thread) {
+    const direction_job *job = context;
+    if (mgn_interrupted()) return;
+    uint32_t *keys = job->keys + 2 * (size_t)(job->x->n + job->y->n) * (size_t)thread;
+    job->each[k] = one_direction(job->x, job->y, job->d, job->u + k * job->d, keys);
+}
+
 static mgn_status average(const cloud *x, const cloud *y, int64_t d, const double *u, int64_t directions, double *each,
                           double *squared) {
     const int threads = (int)MGN_MIN((int64_t)mgn_threads_for((x->n + y->n) * directions), directions);
-    const size_t room = 2 * (size_t)(x->n + y->n);
-    uint32_t *keys = mgn_alloc_aligned((size_t)threads * room, sizeof *keys);
+    uint32_t *keys = mgn_alloc_aligned((size_t)threads * 2 * (size_t)(x->n + y->n), sizeof *keys);
     if (!keys) return MGN_ERR_MEMORY;
-#pragma omp parallel for num_threads(threads) schedule(static, 1)
-    for (int64_t t = 0; t < threads; t++)
-        for (int64_t k = t; k < directions && !mgn_interrupted(); k += threads)
-            each[k] = one_direction(x, y, d, u + k * d, keys + (size_t)t * room);
+    mgn_parallel(threads, directions, direction_chunk, &(direction_job){x, y, d, u, keys, each});
     mgn_free(keys);
     if (mgn_interrupted()) return mgn_fail(MGN_ERR_INTERRUPTED, "sliced distance: stopped on request");
     double sum = 0;
@@ -190,8 +217,8 @@ mgn_status mgn_sliced_w2(const float *x, int64_t n, const float *y, int64_t m, i
         status = find_centre(x, n, y, m, d, centre, centre + d);
         if (status == MGN_OK) {
             make_directions(seed, directions, d, u);
-            store_centred(x, n, d, centre, &a);
-            store_centred(y, m, d, centre, &b);
+            store_centred(x, d, centre, &a);
+            store_centred(y, d, centre, &b);
             status = average(&a, &b, d, u, directions, each, squared);
         }
     }

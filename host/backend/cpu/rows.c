@@ -3,7 +3,6 @@
  * results do not depend on the number of threads. */
 #include "backend/cpu/rows.h"
 
-#include <omp.h>
 #include <string.h>
 
 #include "backend/cpu/kernels.h"
@@ -208,7 +207,7 @@ static mgn_status allocate(mgn_cpu_rows *p, const mgn_row_program *program) {
     p->row_bytes = ((size_t)MGN_MAX(program->row_places, 1) * (size_t)p->block * p->real_size + 63) / 64 * 64;
     p->lane_bytes = (p->lane_bytes + 63) / 64 * 64;
     p->sum_bytes = (p->sum_bytes + 63) / 64 * 64;
-    p->threads = (int)MGN_MIN(p->chunks, MGN_MAX(mgn_threads(), omp_get_num_procs()));
+    p->threads = (int)MGN_MIN(p->chunks, MGN_MAX(mgn_threads(), mgn_processors()));
     p->row_memory = mgn_alloc_aligned((size_t)p->threads, p->row_bytes);
     p->ahead = mgn_alloc((size_t)p->threads, sizeof *p->ahead);
     p->lanes = mgn_alloc_aligned((size_t)p->threads, p->lane_bytes);

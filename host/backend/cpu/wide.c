@@ -2,7 +2,6 @@
  * chunks' sums are added in order, so results do not depend on the number of threads. */
 #include "backend/cpu/wide.h"
 
-#include <omp.h>
 #include <string.h>
 
 #include "backend/cpu/kernels.h"
@@ -184,7 +183,7 @@ static void cut(mgn_cpu_wide *w, const mgn_wide_program *program) {
 static mgn_status allocate(mgn_cpu_wide *w, int32_t slots) {
     const size_t size = w->real_size, lanes = (size_t)w->kernels->lanes;
     const int64_t tiles = (w->columns + w->tile_columns - 1) / w->tile_columns;
-    w->threads = (int)MGN_MIN(w->row_chunks * w->column_chunks, MGN_MAX(mgn_threads(), omp_get_num_procs()));
+    w->threads = (int)MGN_MIN(w->row_chunks * w->column_chunks, MGN_MAX(mgn_threads(), mgn_processors()));
     int64_t elements = slots * MGN_CPU_WIDE_VECTORS * w->kernels->lanes;
     for (int32_t i = slots; w->by_rows && i < w->place_count; i++) {
         mgn_cpu_wide_place *place = &w->places[i];
