@@ -7,6 +7,7 @@
 #include <mgn/target.h>
 
 #include "cli.h"
+#include "comm/blocks_sum.h"
 #include "core/core.h"
 #include "outputs.h"
 #include "rows.h"
@@ -23,13 +24,16 @@ typedef struct cloud {
 typedef struct job {
     cli_common common;
     mgn_sinkhorn_config config;
-    int64_t samples;
+    int64_t samples, blocks;
     const char *gradient_path;
     mgn_matrix gradient;
     cloud clouds[2];
     mgn_sinkhorn_result result;
     char device[32]; /* its spec */
 } job;
+
+/* Of several processes the first alone prints and writes. */
+static bool is_first(const job *j) { return mgn_comm_rank(j->common.comm) == 0; }
 
 /* The second cloud's samples are other ones than the first's. */
 static mgn_status load(const job *j, int which, cloud *c) {
@@ -49,11 +53,14 @@ static mgn_status compute(job *j) {
     snprintf(j->device, sizeof j->device, "%s", mgn_device_get_info(device)->spec);
     cli_watch_begin(&watch, "sinkhorn", 1);
     cli_watch_stage(&watch, "annealing");
-    mgn_status status = mgn_sinkhorn(device, a->values, NULL, a->rows, b->values, NULL, b->rows, a->columns, &j->config,
-                                     &j->result, j->gradient.values);
+    const mgn_status status =
+        j->blocks ? mgn_sinkhorn_shared(device, j->common.comm, j->blocks, a->values, NULL, a->rows, b->values, NULL,
+                                        b->rows, a->columns, &j->config, &j->result, j->gradient.values)
+                  : mgn_sinkhorn(device, a->values, NULL, a->rows, b->values, NULL, b->rows, a->columns, &j->config,
+                                 &j->result, j->gradient.values);
     cli_watch_end(&watch);
     mgn_device_close(device);
-    return status == MGN_OK && j->gradient_path ? mgn_table_write(j->gradient_path, &j->gradient) : status;
+    return status;
 }
 
 static mgn_status print(const job *j) {
@@ -80,6 +87,24 @@ static mgn_status print(const job *j) {
     return cli_print_json(object);
 }
 
+static mgn_status check_gradient(const job *j) {
+    const char *inputs[] = {j->clouds[0].spec, j->clouds[1].spec};
+    if (!j->gradient_path) return MGN_OK;
+    MGN_TRY(cli_check_apart(j->gradient_path, inputs, MGN_COUNT(inputs)));
+    return is_first(j) ? cli_check_writable(j->gradient_path) : MGN_OK;
+}
+
+static mgn_status run(job *j) {
+    if (j->common.comm && !j->blocks) j->blocks = MGN_USUAL_BLOCKS;
+    for (int i = 0; i < 2; i++) j->clouds[i].spec = j->common.arguments[i];
+    MGN_TRY(check_gradient(j));
+    for (int i = 0; i < 2; i++) MGN_TRY(load(j, i, &j->clouds[i]));
+    MGN_TRY(compute(j));
+    if (!is_first(j)) return MGN_OK;
+    if (j->gradient_path) MGN_TRY(mgn_table_write(j->gradient_path, &j->gradient));
+    return print(j);
+}
+
 mgn_status cmd_sinkhorn(const cli_command *command, int argc, char **argv) {
     job j = {.config = {.blur = 0.05, .scaling = 0.5}};
     const cli_option options[] = {
@@ -96,21 +121,15 @@ mgn_status cmd_sinkhorn(const cli_command *command, int argc, char **argv) {
          &j.samples, 1, 1e9},
         {"gradient", 'g', CLI_TEXT, "FILE", "also write the derivative by the points of A: .npy or .csv",
          &j.gradient_path, 0, 0},
+        {"blocks", 0, CLI_LONG, "N",
+         "compute the rows in N blocks (a power of two): processes started by mpirun share them, and the bits are "
+         "those "
+         "of one process with as many blocks (default: 16 under mpirun)",
+         &j.blocks, 1, MGN_MOST_BLOCKS},
     };
     MGN_TRY(cli_parse(command, argc, argv, options, MGN_COUNT(options), &j.common));
     if (j.common.help) return MGN_OK;
-    const char *inputs[] = {j.common.arguments[0], j.common.arguments[1]};
-    mgn_status status = MGN_OK;
-    if (j.gradient_path) {
-        MGN_TRY(cli_check_apart(j.gradient_path, inputs, MGN_COUNT(inputs)));
-        MGN_TRY(cli_check_writable(j.gradient_path));
-    }
-    for (int i = 0; i < 2 && status == MGN_OK; i++) {
-        j.clouds[i].spec = inputs[i];
-        status = load(&j, i, &j.clouds[i]);
-    }
-    if (status == MGN_OK) status = compute(&j);
-    if (status == MGN_OK) status = print(&j);
+    mgn_status status = run(&j);
     for (int i = 0; i < 2; i++) {
         mgn_target_destroy(j.clouds[i].target);
         mgn_matrix_free(&j.clouds[i].rows);

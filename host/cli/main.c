@@ -242,7 +242,8 @@ static mgn_status unknown_command(const char *word) {
 
 /* Those that were started together share what knows how to be shared. */
 static mgn_status run_command(const cli_command *command, int argc, char **argv, mgn_comm *comm) {
-    if (mgn_comm_size(comm) > 1 && command->run != cmd_fit)
+    const bool shares = command->run == cmd_fit || command->run == cmd_sinkhorn || command->run == cmd_gmm;
+    if (mgn_comm_size(comm) > 1 && !shares)
         return mgn_fail(MGN_ERR_ARGUMENT,
                         "mgn %s does not share its work among %d processes, mgn fit does; start it without mpirun",
                         command->label, mgn_comm_size(comm));

@@ -21,7 +21,9 @@ struct mgn_blocks_sum {
     int64_t bytes, calls;
 };
 
-static int64_t start_of(const mgn_blocks_sum *s, int rank) { return s->blocks * rank / mgn_comm_size(s->comm); }
+int64_t mgn_blocks_start(const mgn_comm *comm, int64_t blocks, int rank) { return blocks * rank / mgn_comm_size(comm); }
+
+static int64_t start_of(const mgn_blocks_sum *s, int rank) { return mgn_blocks_start(s->comm, s->blocks, rank); }
 
 static int owner_of(const mgn_blocks_sum *s, int64_t block) {
     int rank = 0;
@@ -44,14 +46,20 @@ static void list_nodes(mgn_blocks_sum *s, int64_t first, int64_t size) {
     list_nodes(s, first + size / 2, size / 2);
 }
 
-mgn_status mgn_blocks_sum_create(mgn_comm *comm, int64_t blocks, mgn_dtype real, int64_t length, mgn_blocks_sum **sum) {
+mgn_status mgn_blocks_check(const mgn_comm *comm, int64_t blocks) {
     const int size = mgn_comm_size(comm);
     if (blocks < 1 || blocks > MGN_MOST_BLOCKS || (blocks & (blocks - 1)))
         return mgn_fail(MGN_ERR_ARGUMENT, "a number of blocks that is a power of two up to %d was expected, not %lld",
                         MGN_MOST_BLOCKS, (long long)blocks);
     if (blocks < size)
-        return mgn_fail(MGN_ERR_ARGUMENT, "%lld blocks of a batch are too few for %d processes; ask for %d or more",
+        return mgn_fail(MGN_ERR_ARGUMENT, "%lld blocks are too few for %d processes; ask for %d or more",
                         (long long)blocks, size, size);
+    return MGN_OK;
+}
+
+mgn_status mgn_blocks_sum_create(mgn_comm *comm, int64_t blocks, mgn_dtype real, int64_t length, mgn_blocks_sum **sum) {
+    const int size = mgn_comm_size(comm);
+    MGN_TRY(mgn_blocks_check(comm, blocks));
     mgn_blocks_sum *s = mgn_alloc(1, sizeof *s);
     if (!s) return MGN_ERR_MEMORY;
     *s = (mgn_blocks_sum){.comm = comm, .real = real, .blocks = blocks, .length = length, .item = mgn_dtype_size(real)};

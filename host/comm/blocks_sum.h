@@ -17,6 +17,11 @@ enum { MGN_USUAL_BLOCKS = 16, MGN_MOST_BLOCKS = 1024 };
 
 typedef struct mgn_blocks_sum mgn_blocks_sum;
 
+/* ARGUMENT where `blocks` is no power of two up to MGN_MOST_BLOCKS, or is below the number of processes. */
+mgn_status mgn_blocks_check(const mgn_comm *comm, int64_t blocks);
+/* The first block of a process, and at rank + 1 the one behind its last. */
+int64_t mgn_blocks_start(const mgn_comm *comm, int64_t blocks, int rank);
+
 /* `blocks` vectors of `length` numbers (MGN_F32 or MGN_F64). Errors: ARGUMENT (no power of two up to MGN_MOST_BLOCKS, or fewer
  * than processes), MEMORY. */
 mgn_status mgn_blocks_sum_create(mgn_comm *comm, int64_t blocks, mgn_dtype real, int64_t length, mgn_blocks_sum **sum);

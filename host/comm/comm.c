@@ -73,3 +73,16 @@ mgn_status mgn_comm_broadcast(mgn_comm *comm, void *bytes, size_t size) {
     if (status != MGN_OK) comm->is_over = comm->is_broken = true;
     return status;
 }
+
+mgn_status mgn_comm_gather(mgn_comm *comm, const void *own, int64_t *sizes, void *all) {
+    if (!comm || comm->size == 1) {
+        memcpy(all, own, (size_t)sizes[0]);
+        return MGN_OK;
+    }
+    if (comm->is_over) return MGN_OK;
+    int64_t *offsets = sizes + comm->size;
+    for (int r = 0; r < comm->size; r++) offsets[r] = r ? offsets[r - 1] + sizes[r - 1] : 0;
+    const mgn_status status = comm->gather(comm->context, own, sizes, offsets, all);
+    if (status != MGN_OK) comm->is_over = comm->is_broken = true;
+    return status;
+}

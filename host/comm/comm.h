@@ -23,6 +23,9 @@ mgn_status mgn_comm_agree_any(mgn_comm *comm, mgn_status status, bool *flag);
 /* Fails on all unless all have the same digest; `what` begins the sentence. */
 mgn_status mgn_comm_same(mgn_comm *comm, uint64_t digest, const char *what);
 
+/* `all` gets the bytes of all ranks one after the other, sizes[r] of them from rank r. `sizes` has room for twice as many. */
+mgn_status mgn_comm_gather(mgn_comm *comm, const void *own, int64_t *sizes, void *all);
+
 /* All get rank 0's bytes. */
 mgn_status mgn_comm_broadcast(mgn_comm *comm, void *bytes, size_t size);
 

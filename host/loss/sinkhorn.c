@@ -72,21 +72,26 @@ static mgn_node *both_softmins(const softmins *s, mgn_node *f, mgn_node *h, doub
     return mgn_scale(mgn_softmins(x, y, f, h), -temperature);
 }
 
-/* |x_i - y_j|^2 / 2 by products. */
-static mgn_node *cost_matrix(mgn_node *x, mgn_node *y) {
+mgn_node *mgn_sinkhorn_cost_matrix(mgn_node *x, mgn_node *y) {
     int64_t n = x->shape.dim[0], m = y->shape.dim[0];
     mgn_node *rows = mgn_reshape(mgn_sum(mgn_square(x), 2), MGN_SHAPE(n, 1));
     mgn_node *columns = mgn_reshape(mgn_sum(mgn_square(y), 2), MGN_SHAPE(1, m));
     return mgn_sub(mgn_scale(mgn_add(rows, columns), 0.5), mgn_matmul_t(x, false, y, true));
 }
 
+bool mgn_sinkhorn_centres(int64_t d) { return d > STREAMED_COORDINATES; } /* products lose less near the origin */
+
+bool mgn_sinkhorn_keeps_costs(int64_t n, int64_t m, int64_t d) {
+    const int64_t most = d < MOST_COSTS / COSTS_A_COORDINATE ? d * COSTS_A_COORDINATE : MOST_COSTS;
+    return d > STREAMED_COORDINATES && m > 0 && n <= most / m;
+}
+
 /* x against y, differentiable in x. */
 static softmins make_softmins(mgn_node *x, mgn_node *y) {
-    bool is_self = x == y;
-    const int64_t d = x->shape.dim[1], most = d < MOST_COSTS / COSTS_A_COORDINATE ? d * COSTS_A_COORDINATE : MOST_COSTS;
-    bool keeps = d > STREAMED_COORDINATES && y->shape.dim[0] > 0 && x->shape.dim[0] <= most / y->shape.dim[0];
+    const bool is_self = x == y;
+    const bool keeps = mgn_sinkhorn_keeps_costs(x->shape.dim[0], y->shape.dim[0], x->shape.dim[1]);
     y = mgn_detach(y);
-    return (softmins){x, y, keeps ? cost_matrix(x, y) : NULL, is_self};
+    return (softmins){x, y, keeps ? mgn_sinkhorn_cost_matrix(x, y) : NULL, is_self};
 }
 
 /* The same with nothing to differentiate. */
@@ -114,9 +119,12 @@ static mgn_node *heights(const sinkhorn *s, int i, bool is_first) {
     return is_first ? h : mgn_add(h, mgn_scale(s->potential[columns_of[i]], 1 / s->temperature));
 }
 
-/* Damped where mass may be created. */
+double mgn_sinkhorn_damping(double temperature, double strength) {
+    return strength > 0 ? 1 / (1 + temperature / strength) : 1;
+}
+
 static mgn_node *damped(const sinkhorn *s, mgn_node *updated) {
-    double damping = s->strength > 0 ? 1 / (1 + s->temperature / s->strength) : 1;
+    const double damping = mgn_sinkhorn_damping(s->temperature, s->strength);
     return damping == 1 ? updated : mgn_scale(updated, damping);
 }
 
@@ -155,13 +163,11 @@ static mgn_node *weighted(mgn_node *weights, mgn_node *values) {
     return weights ? mgn_sum(mgn_mul(weights, values), -1) : mgn_mean(values, -1);
 }
 
-/* The cost of one cloud's potentials: balanced <w, f - f_self>; unbalanced (rho + e / 2) <w, exp(-f_self / rho) -
- * exp(-f / rho)>, whose derivative at the limit has the factor rho + e instead. */
-static mgn_node *cost_of(const sinkhorn *s, mgn_node *weights, mgn_node *f, mgn_node *self) {
-    if (s->strength == 0) return weighted(weights, mgn_sub(f, self));
-    mgn_node *created = mgn_sub(mgn_exp(mgn_scale(self, -1 / s->strength)), mgn_exp(mgn_scale(f, -1 / s->strength)));
+mgn_node *mgn_sinkhorn_cost(double temperature, double strength, mgn_node *weights, mgn_node *f, mgn_node *self) {
+    if (strength == 0) return weighted(weights, mgn_sub(f, self));
+    mgn_node *created = mgn_sub(mgn_exp(mgn_scale(self, -1 / strength)), mgn_exp(mgn_scale(f, -1 / strength)));
     mgn_node *cost = weighted(weights, created);
-    return mgn_sub(mgn_scale(cost, s->strength + s->temperature), mgn_scale(mgn_detach(cost), s->temperature / 2));
+    return mgn_sub(mgn_scale(cost, strength + temperature), mgn_scale(mgn_detach(cost), temperature / 2));
 }
 
 /* ---- the divergence ---- */
@@ -201,7 +207,7 @@ mgn_node *mgn_sinkhorn_divergence(const mgn_sinkhorn_config *given, mgn_node *x,
     int count = mgn_sinkhorn_schedule(&config, temperatures);
     y = mgn_detach(y);
     b = mgn_detach(b);
-    if (x->shape.dim[1] > STREAMED_COORDINATES) { /* products lose less near the origin */
+    if (mgn_sinkhorn_centres(x->shape.dim[1])) {
         mgn_node *centre = mgn_mean(y, 1);
         x = mgn_sub(x, centre);
         y = mgn_sub(y, centre);
@@ -217,5 +223,6 @@ mgn_node *mgn_sinkhorn_divergence(const mgn_sinkhorn_config *given, mgn_node *x,
     update_all(&s, false, last);
     last[X_FROM_Y] = update(&s, X_FROM_Y, &cross);
     last[X_FROM_X] = update(&s, X_FROM_X, &of_x);
-    return mgn_add(cost_of(&s, a, last[X_FROM_Y], last[X_FROM_X]), cost_of(&s, b, last[Y_FROM_X], last[Y_FROM_Y]));
+    return mgn_add(mgn_sinkhorn_cost(s.temperature, s.strength, a, last[X_FROM_Y], last[X_FROM_X]),
+                   mgn_sinkhorn_cost(s.temperature, s.strength, b, last[Y_FROM_X], last[Y_FROM_Y]));
 }

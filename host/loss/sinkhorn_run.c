@@ -37,20 +37,21 @@ static mgn_status check_weights(const float *weights, int64_t n, const char *nam
     return !weights || sum > 0 ? MGN_OK : mgn_fail(MGN_ERR_ARGUMENT, "sinkhorn: all weights of %s are 0", name);
 }
 
-static mgn_status check(const clouds *c) {
+mgn_status mgn_sinkhorn_check(const float *x, const float *a, int64_t n, const float *y, const float *b, int64_t m,
+                              int64_t d) {
     int64_t cells;
-    if (c->n < 1 || c->m < 1 || c->d < 1 || !c->x || !c->y)
+    if (n < 1 || m < 1 || d < 1 || !x || !y)
         return mgn_fail(MGN_ERR_ARGUMENT,
                         "sinkhorn: two clouds of at least one point were expected, %lld and %lld points of %lld "
                         "coordinates found",
-                        (long long)c->n, (long long)c->m, (long long)c->d);
-    if (__builtin_mul_overflow(MGN_MAX(c->n, c->m), c->d, &cells))
+                        (long long)n, (long long)m, (long long)d);
+    if (__builtin_mul_overflow(MGN_MAX(n, m), d, &cells))
         return mgn_fail(MGN_ERR_ARGUMENT, "sinkhorn: %lld points of %lld coordinates are too many",
-                        (long long)MGN_MAX(c->n, c->m), (long long)c->d);
-    MGN_TRY(check_points(c->x, c->n, c->d, "the first cloud"));
-    MGN_TRY(check_points(c->y, c->m, c->d, "the second cloud"));
-    MGN_TRY(check_weights(c->a, c->n, "the first cloud"));
-    return check_weights(c->b, c->m, "the second cloud");
+                        (long long)MGN_MAX(n, m), (long long)d);
+    MGN_TRY(check_points(x, n, d, "the first cloud"));
+    MGN_TRY(check_points(y, m, d, "the second cloud"));
+    MGN_TRY(check_weights(a, n, "the first cloud"));
+    return check_weights(b, m, "the second cloud");
 }
 
 double mgn_box_diagonal(const float *x, int64_t n, const float *y, int64_t m, int64_t d) {
@@ -70,6 +71,19 @@ double mgn_box_diagonal(const float *x, int64_t n, const float *y, int64_t m, in
             sum += ((double)high[k] - (double)low[k]) * ((double)high[k] - (double)low[k]);
     }
     return sqrt(sum);
+}
+
+mgn_status mgn_sinkhorn_plan(const mgn_sinkhorn_config *given, const float *x, int64_t n, const float *y, int64_t m,
+                             int64_t d, mgn_sinkhorn_config *config) {
+    MGN_TRY(mgn_sinkhorn_complete(given, config));
+    if (config->diameter > 0) return MGN_OK;
+    config->diameter = fmax(mgn_box_diagonal(x, n, y, m, d), config->blur);
+    return mgn_sinkhorn_complete(config, config); /* the number of steps */
+}
+
+mgn_status mgn_sinkhorn_refuse_value(double value) {
+    return mgn_fail(MGN_ERR_NUMERIC, "sinkhorn: the divergence came out as %g; are the coordinates out of scale?",
+                    value);
 }
 
 /* ---- the plan ---- */
@@ -107,9 +121,7 @@ static mgn_status run(mgn_plan *plan, const nodes *at, const clouds *c, mgn_sink
     MGN_TRY(mgn_tensor_read(mgn_plan_tensor(plan, at->value), MGN_F64, &result->value));
     result->seconds = mgn_now() - start;
     result->prepare_seconds = start - begun;
-    if (!isfinite(result->value))
-        return mgn_fail(MGN_ERR_NUMERIC, "sinkhorn: the divergence came out as %g; are the coordinates out of scale?",
-                        result->value);
+    if (!isfinite(result->value)) return mgn_sinkhorn_refuse_value(result->value);
     return gradient ? mgn_tensor_read(mgn_plan_tensor(plan, at->gradient), MGN_F32, gradient) : MGN_OK;
 }
 
@@ -122,12 +134,8 @@ mgn_status mgn_sinkhorn(mgn_device *device, const float *x, const float *a, int6
     mgn_plan *plan = NULL;
     nodes at;
     double begun = mgn_now(), temperatures[MGN_SINKHORN_STEPS];
-    MGN_TRY(check(&c));
-    MGN_TRY(mgn_sinkhorn_complete(given, &config));
-    if (config.diameter == 0) {
-        config.diameter = fmax(mgn_box_diagonal(x, n, y, m, d), config.blur);
-        MGN_TRY(mgn_sinkhorn_complete(&config, &config)); /* the number of steps */
-    }
+    MGN_TRY(mgn_sinkhorn_check(x, a, n, y, b, m, d));
+    MGN_TRY(mgn_sinkhorn_plan(given, x, n, y, m, d, &config));
     *result = (mgn_sinkhorn_result){.iterations = mgn_sinkhorn_schedule(&config, temperatures)};
     MGN_TRY(mgn_graph_create(&graph));
     mgn_status status = build(graph, &c, &config, gradient != NULL, &at);

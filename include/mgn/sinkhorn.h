@@ -10,6 +10,7 @@
 #ifndef MGN_SINKHORN_H
 #define MGN_SINKHORN_H
 
+#include <mgn/comm.h>
 #include <mgn/graph.h>
 
 #ifdef __cplusplus
@@ -45,6 +46,14 @@ typedef struct mgn_sinkhorn_result {
 MGN_API mgn_status mgn_sinkhorn(mgn_device *device, const float *x, const float *a, int64_t n, const float *y,
                                 const float *b, int64_t m, int64_t d, const mgn_sinkhorn_config *config,
                                 mgn_sinkhorn_result *result, float *gradient);
+
+/** The same by the processes of a group, which all have the same clouds and get the same result; NULL: by this one alone. Rows
+ *  are shared out in `blocks`, a power of two up to 1024: value and gradient depend on their number, but not on how many
+ *  processes there are, on the cpu backend. Errors besides: ARGUMENT (fewer blocks than processes; clouds or settings that
+ *  differ), INTERRUPTED (one of them was), and whatever failed on another one, with its sentence. */
+MGN_API mgn_status mgn_sinkhorn_shared(mgn_device *device, mgn_comm *comm, int64_t blocks, const float *x,
+                                       const float *a, int64_t n, const float *y, const float *b, int64_t m, int64_t d,
+                                       const mgn_sinkhorn_config *config, mgn_sinkhorn_result *result, float *gradient);
 
 /** The diagonal of the smallest box round x (n, d) and y (m, d): no two of the points are further apart. */
 MGN_API double mgn_box_diagonal(const float *x, int64_t n, const float *y, int64_t m, int64_t d);
