@@ -3,7 +3,6 @@
 #include "harness.h"
 
 #include <math.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,90 +13,18 @@
 
 #include "comm/blocks_sum.h"
 #include "core/core.h"
+#include "team.h"
 
-enum { ROWS = 1000, MOST_RANKS = 8, MOST_PARAMETERS = 3000, EPOCHS = 3 };
+enum { ROWS = 1000, MOST_PARAMETERS = 3000, EPOCHS = 3 };
 
 static float x[2 * ROWS], y[2 * ROWS];
 
 static void make_rows(void) { mgn_test_field(mgn_test_random_named("rows"), x, y, ROWS); }
 
-/* ---- a group of threads ---- */
-
-typedef struct team {
-    pthread_barrier_t barrier;
-    int size;
-    struct {
-        const void *bytes;
-        const int64_t *sizes, *offsets;
-    } posted[MOST_RANKS];
-} team;
-
-typedef struct member {
-    mgn_comm comm;
-    team *team;
-} member;
-
-static void meet(const member *m) { pthread_barrier_wait(&m->team->barrier); }
-
-/* All see what all posted, until the next meeting. */
-static void post(const member *m, const void *bytes, const int64_t *sizes, const int64_t *offsets) {
-    m->team->posted[m->comm.rank].bytes = bytes;
-    m->team->posted[m->comm.rank].sizes = sizes;
-    m->team->posted[m->comm.rank].offsets = offsets;
-    meet(m);
-}
-
-static mgn_status take_max(void *context, int32_t *values, int count) {
-    const member *m = context;
-    int32_t most[8];
-    ck_assert_int_le(count, 8);
-    post(m, values, NULL, NULL);
-    memcpy(most, values, (size_t)count * sizeof *most);
-    for (int r = 0; r < m->team->size; r++)
-        for (int i = 0; i < count; i++) {
-            const int32_t other = ((const int32_t *)m->team->posted[r].bytes)[i];
-            if (other > most[i]) most[i] = other;
-        }
-    meet(m);
-    memcpy(values, most, (size_t)count * sizeof *most);
-    return MGN_OK;
-}
-
-static mgn_status gather(void *context, const void *own, const int64_t *sizes, const int64_t *offsets, void *all) {
-    const member *m = context;
-    post(m, own, NULL, NULL);
-    for (int r = 0; r < m->team->size; r++)
-        if (sizes[r]) memcpy((char *)all + offsets[r], m->team->posted[r].bytes, (size_t)sizes[r]);
-    meet(m);
-    return MGN_OK;
-}
-
-static mgn_status exchange(void *context, const void *to, const int64_t *to_sizes, const int64_t *to_offsets,
-                           void *from, const int64_t *from_sizes, const int64_t *from_offsets) {
-    const member *m = context;
-    const int rank = m->comm.rank;
-    post(m, to, to_sizes, to_offsets);
-    for (int r = 0; r < m->team->size; r++) {
-        ck_assert_int_eq(m->team->posted[r].sizes[rank], from_sizes[r]);
-        const char *sent = (const char *)m->team->posted[r].bytes + m->team->posted[r].offsets[rank];
-        if (from_sizes[r]) memcpy((char *)from + from_offsets[r], sent, (size_t)from_sizes[r]);
-    }
-    meet(m);
-    return MGN_OK;
-}
-
-static mgn_status broadcast(void *context, void *bytes, int64_t size) {
-    const member *m = context;
-    post(m, bytes, NULL, NULL);
-    if (m->comm.rank > 0) memcpy(bytes, m->team->posted[0].bytes, (size_t)size);
-    meet(m);
-    return MGN_OK;
-}
-
 /* ---- trainings ---- */
 
 typedef struct task {
-    member member;
+    mgn_test_member member;
     mgn_train_config config;
     mgn_model_config shape;
     mgn_samples samples;
@@ -143,33 +70,13 @@ static task *make_tasks(int size, const mgn_train_config *config, const mgn_mode
     return tasks;
 }
 
-static void join_team(member *m, team *group, int rank) {
-    m->team = group;
-    m->comm = (mgn_comm){.rank = rank,
-                         .size = group->size,
-                         .local_size = group->size,
-                         .local_rank = rank,
-                         .context = m,
-                         .max = take_max,
-                         .gather = gather,
-                         .exchange = exchange,
-                         .broadcast = broadcast};
-}
-
 static void run_all(task *tasks, int size) {
-    team *group = calloc(1, sizeof *group);
-    pthread_t threads[MOST_RANKS];
-    ck_assert_ptr_nonnull(group);
-    group->size = size;
-    pthread_barrier_init(&group->barrier, NULL, (unsigned)size);
+    mgn_test_member *members[MGN_TEST_MOST_RANKS];
     for (int r = 0; r < size; r++) {
-        join_team(&tasks[r].member, group, r);
+        members[r] = &tasks[r].member;
         tasks[r].config.comm = &tasks[r].member.comm;
-        ck_assert_int_eq(pthread_create(&threads[r], NULL, run, &tasks[r]), 0);
     }
-    for (int r = 0; r < size; r++) pthread_join(threads[r], NULL);
-    pthread_barrier_destroy(&group->barrier);
-    free(group);
+    mgn_test_team_run(members, size, run, tasks, sizeof *tasks);
 }
 
 static const mgn_model_config cascade = {.kind = "cmgn", .d = 2, .h = 3, .layers = 2},
@@ -219,7 +126,7 @@ static void assert_same(const task *a, const task *b, const char *what, int size
 /* ---- sums ---- */
 
 typedef struct sum_task {
-    member member;
+    mgn_test_member member;
     mgn_comm *comm; /* NULL: alone */
     int64_t length, bytes, calls;
     float *total;
@@ -255,22 +162,18 @@ START_TEST(sums_are_one_tree) {
     } rows[] = {{5, 2, 4 * 5, 1},         {5, 3, -1, 1},     {5, 8, 4 * 5 * 7, 1},
                 {40000, 2, 4 * 40000, 2}, {40000, 3, -1, 2}, {40000, 8, 2 * 4 * 40000 / 8 * 7, 2}};
     for (size_t k = 0; k < MGN_COUNT(rows); k++) {
-        sum_task alone = {.length = rows[k].length}, *tasks = calloc(MOST_RANKS, sizeof *tasks);
-        team *group = calloc(1, sizeof *group);
-        pthread_t threads[MOST_RANKS];
-        ck_assert(tasks && group && (alone.total = calloc((size_t)rows[k].length, sizeof(float))));
+        sum_task alone = {.length = rows[k].length}, *tasks = calloc(MGN_TEST_MOST_RANKS, sizeof *tasks);
+        mgn_test_member *members[MGN_TEST_MOST_RANKS];
+        ck_assert(tasks && (alone.total = calloc((size_t)rows[k].length, sizeof(float))));
         add_up(&alone);
         ck_assert_int_eq(alone.bytes, 0);
-        group->size = rows[k].size;
-        pthread_barrier_init(&group->barrier, NULL, (unsigned)group->size);
         for (int r = 0; r < rows[k].size; r++) {
-            join_team(&tasks[r].member, group, r);
+            members[r] = &tasks[r].member;
             tasks[r].comm = &tasks[r].member.comm;
             tasks[r].length = rows[k].length;
             ck_assert_ptr_nonnull(tasks[r].total = calloc((size_t)rows[k].length, sizeof(float)));
-            ck_assert_int_eq(pthread_create(&threads[r], NULL, add_up, &tasks[r]), 0);
         }
-        for (int r = 0; r < rows[k].size; r++) pthread_join(threads[r], NULL);
+        mgn_test_team_run(members, rows[k].size, add_up, tasks, sizeof *tasks);
         for (int r = 0; r < rows[k].size; r++) {
             ck_assert_int_eq(tasks[r].status, MGN_OK);
             ck_assert(memcmp(tasks[r].total, alone.total, (size_t)rows[k].length * sizeof(float)) == 0);
@@ -278,8 +181,6 @@ START_TEST(sums_are_one_tree) {
             if (rows[k].bytes >= 0) ck_assert_int_eq(tasks[r].bytes, rows[k].bytes);
             free(tasks[r].total);
         }
-        pthread_barrier_destroy(&group->barrier);
-        free(group);
         free(tasks);
         free(alone.total);
     }
