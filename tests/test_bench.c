@@ -1,10 +1,8 @@
 /* The benchmark command: that its rows are there, whole, and honest about disturbed samples. No test here asserts how
  * long anything takes. */
-#include "harness.h"
+#include "json.h"
 
 #include <string.h>
-
-#include <cjson/cJSON.h>
 
 #include "bench/sampling.h"
 #include "core/core.h"
@@ -63,16 +61,9 @@ END_TEST
 /* ---- the command ---- */
 
 static cJSON *run_bench(const char *filter) {
-    mgn_test_process process = mgn_test_command("bench --device cpu -q --json --seconds 0.01 --filter '%s'", filter);
-    ck_assert_msg(process.code == 0, "bench %s: exit code %d: %s", filter, process.code, process.err);
-    const char *end = NULL;
-    cJSON *report = cJSON_ParseWithOpts(process.out, &end, false);
-    ck_assert_msg(cJSON_IsObject(report), "bench %s: not a JSON object: %s", filter, process.out);
-    while (*end == '\n') end++;
-    ck_assert_msg(!*end, "bench %s: more than one JSON object", filter);
+    cJSON *report = json_of(mgn_test_command("bench --device cpu -q --json --seconds 0.01 --filter '%s'", filter));
     ck_assert_str_eq(cJSON_GetStringValue(cJSON_GetObjectItem(report, "device")), "cpu");
     ck_assert_int_ge(cJSON_GetArraySize(cJSON_GetObjectItem(report, "results")), 1);
-    mgn_test_process_free(&process);
     return report;
 }
 

@@ -1,13 +1,11 @@
 /* The built command, as a user meets it: exit codes, one sentence on standard error, help, JSON, broken outputs.
  *
  * A bad input is one row of `refusals`: the command line, its exit code, and what the sentence must say. */
-#include "harness.h"
+#include "json.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cjson/cJSON.h>
 
 #include "core/core.h"
 
@@ -154,19 +152,9 @@ END_TEST
 
 /* ---- JSON and broken outputs ---- */
 
-static cJSON *parse_output(const mgn_test_process *process) {
-    ck_assert_msg(process->code == 0, "exit code %d: %s", process->code, process->err);
-    const char *end = NULL;
-    cJSON *object = cJSON_ParseWithOpts(process->out, &end, false);
-    ck_assert_msg(cJSON_IsObject(object), "not a JSON object: %s", process->out);
-    while (*end == '\n') end++;
-    ck_assert_msg(!*end, "more than one JSON object: %s", process->out);
-    return object;
-}
-
 START_TEST(devices_gives_json) {
-    mgn_test_process process = mgn_test_command("devices --json --threads 3");
-    cJSON *object = parse_output(&process), *list = cJSON_GetObjectItem(object, "devices");
+    cJSON *object = json_of(mgn_test_command("devices --json --threads 3")),
+          *list = cJSON_GetObjectItem(object, "devices");
     ck_assert_int_ge(cJSON_GetArraySize(list), 1);
     ck_assert_str_eq(cJSON_GetStringValue(cJSON_GetObjectItem(cJSON_GetArrayItem(list, 0), "spec")), "cpu");
     ck_assert_double_eq(cJSON_GetNumberValue(cJSON_GetObjectItem(object, "threads")), 3);
@@ -178,7 +166,6 @@ START_TEST(devices_gives_json) {
     }
     ck_assert_int_eq(defaults, 1);
     cJSON_Delete(object);
-    mgn_test_process_free(&process);
 }
 END_TEST
 

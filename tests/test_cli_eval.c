@@ -1,5 +1,6 @@
 /* `mgn eval`, `mgn sample`, `mgn apply` on tables and `mgn w2` as a user meets them, on a map that is known: the affine
  * one that whitens N((2, 1), ((1, -.8), (-.8, 1))), whose every figure has a closed form. Then what they refuse. */
+#include "json.h"
 #include "refusals.h"
 
 #include <math.h>
@@ -7,8 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-#include <cjson/cJSON.h>
 
 #include <mgn/data.h>
 #include <mgn/model.h>
@@ -68,22 +67,6 @@ static void save_all(float *x, float *y) {
     save_rows(in_folder("y.npy"), y, N, 2);
 }
 
-static cJSON *run_json(const char *command) {
-    mgn_test_process process = mgn_test_shell("cd %s && \"$MGN_BINARY\" %s --json -q --device cpu", folder, command);
-    ck_assert_msg(process.code == 0, "mgn %s: exit code %d: %s", command, process.code, process.err);
-    ck_assert_msg(!*process.err, "mgn %s -q says: %s", command, process.err);
-    cJSON *object = cJSON_Parse(process.out);
-    ck_assert_msg(cJSON_IsObject(object), "mgn %s: not a JSON object: %s", command, process.out);
-    mgn_test_process_free(&process);
-    return object;
-}
-
-static double number(const cJSON *object, const char *key) {
-    const cJSON *item = cJSON_GetObjectItem(object, key);
-    ck_assert_msg(cJSON_IsNumber(item), "no number '%s'", key);
-    return item->valuedouble;
-}
-
 /* log N((x, y); mean, covariance): the determinant is .36, the inverse ((1, .8), (.8, 1)) / .36. */
 static double log_density(double x, double y) {
     const double a = x - 2, b = y - 1;
@@ -102,7 +85,7 @@ START_TEST(eval_knows_the_closed_forms) {
         }
     }
     for (int i = 0; i < 2 * N; i++) variance += pow((double)y[i] - mean[i % 2], 2) / N;
-    cJSON *o = run_json("eval map --data x.npy --truth y.npy --cycle --like normal:2 --potential phi.csv");
+    cJSON *o = json_within(folder, "eval map --data x.npy --truth y.npy --cycle --like normal:2 --potential phi.csv");
     ck_assert(cJSON_IsTrue(cJSON_GetObjectItem(o, "monotone")));
     ck_assert_double_eq(number(o, "rows"), N);
     ck_assert_double_eq_tol(number(o, "jacobian_min"), 1 / sqrt(1.8), 1e-6);
@@ -134,7 +117,8 @@ START_TEST(eval_knows_the_closed_forms) {
     ck_assert_double_eq_tol((double)(phi.values[1] - phi.values[0]), value[1] - value[0], 1e-4);
     mgn_matrix_free(&phi);
     /* half of the rows against the same half of the truth, another variance, another density */
-    o = run_json("eval map --data x.npy --truth y.npy --variance 2 --points 250 --target gaussian:mean=1,0 --real f32");
+    o = json_within(
+        folder, "eval map --data x.npy --truth y.npy --variance 2 --points 250 --target gaussian:mean=1,0 --real f32");
     ck_assert_double_eq(number(o, "rows"), 250);
     ck_assert_double_eq(number(o, "variance"), 2);
     ck_assert_double_lt(number(o, "uvp"), 1e-8);
@@ -147,7 +131,7 @@ START_TEST(sample_pushes_and_pulls) {
     static float x[2 * N], y[2 * N];
     mgn_matrix rows;
     save_all(x, y);
-    cJSON *o = run_json("sample map 2000 -o pulled.npy --inverse --density --seed 5");
+    cJSON *o = json_within(folder, "sample map 2000 -o pulled.npy --inverse --density --seed 5");
     ck_assert_double_eq(number(o, "columns"), 3);
     cJSON_Delete(o);
     MGN_ASSERT_OK(mgn_table_read(in_folder("pulled.npy"), &rows));
@@ -162,7 +146,8 @@ START_TEST(sample_pushes_and_pulls) {
     ck_assert_double_eq_tol(mean[1], 1, 0.15);
     mgn_matrix_free(&rows);
     /* the map whitens its Gaussian: pushed forward, that has the density of N(0, I) */
-    cJSON_Delete(run_json("sample map 100 -o pushed.csv --density --source 'gaussian:mean=2,1;cov=1,-.8,-.8,1'"));
+    cJSON_Delete(
+        json_within(folder, "sample map 100 -o pushed.csv --density --source 'gaussian:mean=2,1;cov=1,-.8,-.8,1'"));
     MGN_ASSERT_OK(mgn_table_read(in_folder("pushed.csv"), &rows));
     for (int64_t i = 0; i < rows.rows; i++) {
         const float *row = rows.values + 3 * i;
@@ -171,7 +156,7 @@ START_TEST(sample_pushes_and_pulls) {
     }
     mgn_matrix_free(&rows);
     /* of a finite source as many rows as it has: the rows themselves, in order */
-    cJSON_Delete(run_json("sample map 500 -o all.npy --source x.npy"));
+    cJSON_Delete(json_within(folder, "sample map 500 -o all.npy --source x.npy"));
     MGN_ASSERT_OK(mgn_table_read(in_folder("all.npy"), &rows));
     for (int i = 0; i < 2 * N; i++) ck_assert_double_eq_tol((double)rows.values[i], (double)y[i], 1e-4);
     mgn_matrix_free(&rows);
@@ -181,8 +166,8 @@ END_TEST
 START_TEST(apply_maps_tables) {
     static float x[2 * N], y[2 * N];
     save_all(x, y);
-    cJSON_Delete(run_json("apply map x.npy -o mapped.csv"));
-    cJSON *o = run_json("apply map x.npy y.npy -o out");
+    cJSON_Delete(json_within(folder, "apply map x.npy -o mapped.csv"));
+    cJSON *o = json_within(folder, "apply map x.npy y.npy -o out");
     ck_assert_double_eq(number(cJSON_GetArrayItem(cJSON_GetObjectItem(o, "files"), 1), "rows"), N);
     cJSON_Delete(o);
     static const char *const results[] = {"mapped.csv", "out/x.npy"};
@@ -202,17 +187,17 @@ START_TEST(w2_measures_in_many_ways) {
     double paired = 0;
     for (int i = 0; i < 2 * N; i++) paired += pow((double)x[i] - (double)y[i], 2) / N;
     /* y is the image of x by a gradient of a convex function: no assignment is cheaper */
-    cJSON *o = run_json("w2 x.npy y.npy --exact --sliced 500 --bures --frechet 2");
+    cJSON *o = json_within(folder, "w2 x.npy y.npy --exact --sliced 500 --bures --frechet 2");
     ck_assert_double_eq_tol(number(o, "frechet_squared"), number(o, "bures_w2_squared"), 1e-9 * paired);
     ck_assert_double_eq_tol(number(o, "w2_squared"), paired, 1e-6 * paired);
     ck_assert_double_eq_tol(number(o, "bures_w2_squared"), paired, 1e-4 * paired);
     ck_assert_double_eq_tol(number(o, "sliced_w2_squared"), paired / 2, 0.2 * paired);
     cJSON_Delete(o);
-    o = run_json("w2 normal:2 'gaussian:mean=2,1;cov=1,-.8,-.8,1' --bures");
+    o = json_within(folder, "w2 normal:2 'gaussian:mean=2,1;cov=1,-.8,-.8,1' --bures");
     ck_assert_double_eq_tol(number(o, "bures_w2_squared"), 5 + 2 + 2 - 2 * (sqrt(1.8) + sqrt(0.2)), 1e-12);
     ck_assert_ptr_null(cJSON_GetObjectItem(o, "w2_squared"));
     cJSON_Delete(o);
-    o = run_json("w2 normal:2 normal:2 --points 300");
+    o = json_within(folder, "w2 normal:2 normal:2 --points 300");
     ck_assert_double_gt(number(o, "w2_squared"), 0); /* two different draws */
     cJSON_Delete(o);
 }

@@ -1,13 +1,12 @@
 /* `mgn fit` as a user meets it: maps with known optima are found, the same seed gives the same file, a stopped run keeps
  * what was learned, and bad input is one sentence that leaves nothing behind. */
+#include "json.h"
 #include "refusals.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cjson/cJSON.h>
 
 #include <mgn/data.h>
 #include <mgn/model.h>
@@ -47,28 +46,6 @@ static void make_inputs(void) {
     save_rows("same.npy", same, 4, 2);
 }
 
-static cJSON *run_json(const char *arguments) {
-    mgn_test_process process = mgn_test_shell("cd %s && \"$MGN_BINARY\" %s --json -q --device cpu", folder, arguments);
-    ck_assert_msg(process.code == 0, "mgn %s: exit code %d: %s", arguments, process.code, process.err);
-    ck_assert_msg(!*process.err, "mgn %s -q says: %s", arguments, process.err);
-    cJSON *object = cJSON_Parse(process.out);
-    ck_assert_msg(cJSON_IsObject(object), "mgn %s: not a JSON object: %s", arguments, process.out);
-    mgn_test_process_free(&process);
-    return object;
-}
-
-static double number(const cJSON *object, const char *key) {
-    const cJSON *item = cJSON_GetObjectItem(object, key);
-    ck_assert_msg(cJSON_IsNumber(item), "no number '%s'", key);
-    return item->valuedouble;
-}
-
-static const char *text(const cJSON *object, const char *key) {
-    const char *value = cJSON_GetStringValue(cJSON_GetObjectItem(object, key));
-    ck_assert_msg(value, "no text '%s'", key);
-    return value;
-}
-
 /* The start knows the data's scale and place: in other units, and far from 0, every kind learns the same. */
 START_TEST(units_and_place_change_nothing) {
     static const char *const kinds[] = {"icnn", "icgn", "cgradnet", "mgradnet", "cmgn", "mmgn", "dicnn"};
@@ -90,7 +67,7 @@ START_TEST(units_and_place_change_nothing) {
                  kinds[k]);
         snprintf(far, sizeof far, "fit --source far_x.npy --target far_y.npy --paired --model %s -o far --epochs 30",
                  kinds[k]);
-        cJSON *one = run_json(near), *other = run_json(far);
+        cJSON *one = json_within(folder, near), *other = json_within(folder, far);
         const double here = number(one, "loss"), there = number(other, "loss") * 1e6;
         ck_assert_msg(there < 2 * here + 0.3, "%s: loss %g, and %g in other units", kinds[k], here, there);
         cJSON_Delete(one);
@@ -101,7 +78,7 @@ END_TEST
 
 START_TEST(gaussian_to_gaussian_is_found) {
     make_inputs();
-    cJSON *o = run_json("fit --source " GAUSSIAN " --target normal:2 -o map --epochs 60 --seed 4");
+    cJSON *o = json_within(folder, "fit --source " GAUSSIAN " --target normal:2 -o map --epochs 60 --seed 4");
     ck_assert_str_eq(text(cJSON_GetObjectItem(o, "recipe"), "loss"), "nll");
     ck_assert_double_eq(number(cJSON_GetObjectItem(o, "recipe"), "rows"), 9000);
     ck_assert_double_eq_tol(number(o, "least_cost"), 5 + 2 + 2 - 2 * (sqrt(1.8) + sqrt(0.2)), 1e-9);
@@ -120,7 +97,7 @@ START_TEST(gaussian_to_gaussian_is_found) {
     ck_assert_double_eq(number(recipe, "epochs"), 60);
     cJSON_Delete(recipe);
     mgn_safetensors_free(&file);
-    o = run_json("eval map --data " GAUSSIAN);
+    o = json_within(folder, "eval map --data " GAUSSIAN);
     ck_assert(cJSON_IsTrue(cJSON_GetObjectItem(o, "monotone")));
     cJSON_Delete(o);
 }
@@ -128,8 +105,9 @@ END_TEST
 
 START_TEST(pairs_are_learned_to_the_end) {
     make_inputs();
-    cJSON *o = run_json("fit -s x.npy -t y.npy --paired -o map --model mmgn --width 2 --layers 2 --hold-out .25 "
-                        "--optimizer gauss-newton --epochs 200 --restarts 6 --seed 1");
+    cJSON *o =
+        json_within(folder, "fit -s x.npy -t y.npy --paired -o map --model mmgn --width 2 --layers 2 --hold-out .25 "
+                            "--optimizer gauss-newton --epochs 200 --restarts 6 --seed 1");
     const cJSON *recipe = cJSON_GetObjectItem(o, "recipe");
     ck_assert_str_eq(text(recipe, "loss"), "mse");
     ck_assert_str_eq(text(recipe, "real"), "float64");
@@ -140,12 +118,12 @@ START_TEST(pairs_are_learned_to_the_end) {
     const double best = number(o, "heldout_loss"), start = number(recipe, "kept");
     cJSON_Delete(o);
     /* the best of several starts is at least as good as the first alone, and the one that was kept says which it was */
-    o = run_json("fit -s x.npy -t y.npy --paired -o first --model mmgn --width 2 --layers 2 --hold-out .25 "
-                 "--optimizer gauss-newton --epochs 200 --seed 1");
+    o = json_within(folder, "fit -s x.npy -t y.npy --paired -o first --model mmgn --width 2 --layers 2 --hold-out .25 "
+                            "--optimizer gauss-newton --epochs 200 --seed 1");
     ck_assert_double_le(best, number(o, "heldout_loss"));
     ck_assert(start >= 1 && start <= 6);
     cJSON_Delete(o);
-    o = run_json("eval map --data x.npy --truth y.npy");
+    o = json_within(folder, "eval map --data x.npy --truth y.npy");
     ck_assert_double_lt(number(o, "uvp"), 1);
     cJSON_Delete(o);
 }
@@ -153,7 +131,7 @@ END_TEST
 
 START_TEST(points_without_a_density_are_matched) {
     make_inputs();
-    cJSON *o = run_json("fit -s x.npy -t y.npy -o map --loss kl --epochs 300 --lr .02 --hold-out 0");
+    cJSON *o = json_within(folder, "fit -s x.npy -t y.npy -o map --loss kl --epochs 300 --lr .02 --hold-out 0");
     ck_assert_double_lt(number(o, "loss"), 0.02);
     ck_assert_double_lt(number(o, "sliced_w2"), number(o, "sliced_w2_before") / 4);
     ck_assert_double_eq(number(cJSON_GetObjectItem(o, "recipe"), "batch"), 4096);
@@ -163,8 +141,8 @@ END_TEST
 
 START_TEST(points_are_met_by_sinkhorn) {
     make_inputs();
-    cJSON *o =
-        run_json("fit -s normal:2 -t y.npy -o map --samples 600 --batch 200 --epochs 40 --lr .02 --blur .2 --seed 3");
+    cJSON *o = json_within(
+        folder, "fit -s normal:2 -t y.npy -o map --samples 600 --batch 200 --epochs 40 --lr .02 --blur .2 --seed 3");
     ck_assert_str_eq(text(cJSON_GetObjectItem(o, "recipe"), "loss"), "sinkhorn");
     ck_assert_double_eq(number(cJSON_GetObjectItem(o, "recipe"), "blur"), 0.2);
     ck_assert_double_lt(number(o, "sliced_w2"), number(o, "sliced_w2_before") / 2);
@@ -181,7 +159,7 @@ START_TEST(the_same_seed_gives_the_same_file) {
         snprintf(command, sizeof command,
                  "fit -s banana -t normal:2 --samples 500 --epochs 3 -o %s --seed %d --threads %d", names[k],
                  k == 2 ? 8 : 7, k + 1);
-        cJSON_Delete(run_json(command));
+        cJSON_Delete(json_within(folder, command));
     }
     size_t sizes[3];
     char *bytes[3];
@@ -208,7 +186,7 @@ START_TEST(an_interruption_keeps_what_was_learned) {
     ck_assert_double_lt(number(o, "sliced_w2"), number(o, "sliced_w2_before") / 2);
     cJSON_Delete(o);
     mgn_test_process_free(&process);
-    o = run_json("eval map --data " GAUSSIAN);
+    o = json_within(folder, "eval map --data " GAUSSIAN);
     ck_assert_double_gt(number(o, "log_likelihood"), -3);
     cJSON_Delete(o);
 }
@@ -217,12 +195,13 @@ END_TEST
 /* log det J is for Jacobians that are positive definite whatever the parameters are. */
 START_TEST(a_density_is_for_monotone_models) {
     make_inputs();
-    cJSON *o = run_json("fit -s " GAUSSIAN " -t normal:2 -o map --model icgn --epochs 10 --samples 1000");
+    cJSON *o = json_within(folder, "fit -s " GAUSSIAN " -t normal:2 -o map --model icgn --epochs 10 --samples 1000");
     ck_assert_double_eq(number(o, "layers"), 1);
     ck_assert_str_eq(text(cJSON_GetObjectItem(o, "recipe"), "loss"), "nll");
     ck_assert_double_lt(number(o, "heldout_loss"), 10);
     cJSON_Delete(o);
-    o = run_json("fit -s " GAUSSIAN " -t normal:2 -o map --model mgradnet --signed --epochs 2 --samples 300");
+    o = json_within(folder,
+                    "fit -s " GAUSSIAN " -t normal:2 -o map --model mgradnet --signed --epochs 2 --samples 300");
     ck_assert_str_eq(text(cJSON_GetObjectItem(o, "recipe"), "loss"), "sinkhorn");
     cJSON_Delete(o);
 }
@@ -230,13 +209,14 @@ END_TEST
 
 START_TEST(rows_are_pictures_where_they_are_called_so) {
     make_inputs();
-    cJSON *o = run_json("fit -s x.npy -t y.npy --paired -o map --model conv-cmgn --shape 1x2 --kernel 2 --padding 1 "
-                        "--width 4 --epochs 40 --lr .02");
+    cJSON *o = json_within(folder,
+                           "fit -s x.npy -t y.npy --paired -o map --model conv-cmgn --shape 1x2 --kernel 2 --padding 1 "
+                           "--width 4 --epochs 40 --lr .02");
     ck_assert_str_eq(text(o, "model"), "conv-cmgn");
     ck_assert_double_eq(number(o, "parameters"), 4 * 4 + 2 * 4 + 4 + 1);
     ck_assert_double_lt(number(o, "heldout_loss"), 0.5);
     cJSON_Delete(o);
-    o = run_json("eval map --data x.npy");
+    o = json_within(folder, "eval map --data x.npy");
     ck_assert_double_ge(number(o, "jacobian_min"), -1e-6);
     cJSON_Delete(o);
 }
@@ -245,11 +225,11 @@ END_TEST
 /* A table of its own, and a stop that keeps the best. */
 START_TEST(rows_of_a_file_are_held_out) {
     make_inputs();
-    cJSON *o = run_json("fit -s x.npy -t y.npy --paired -o a --hold-out 0 --epochs 3");
+    cJSON *o = json_within(folder, "fit -s x.npy -t y.npy --paired -o a --hold-out 0 --epochs 3");
     ck_assert_double_eq(number(cJSON_GetObjectItem(o, "recipe"), "holdout"), 0);
     cJSON_Delete(o);
-    o = run_json(
-        "fit -s x.npy -t normal:2 -o a --hold-out y.npy --epochs 400 --lr .2 --schedule constant --patience 3");
+    o = json_within(
+        folder, "fit -s x.npy -t normal:2 -o a --hold-out y.npy --epochs 400 --lr .2 --schedule constant --patience 3");
     ck_assert_double_eq(number(cJSON_GetObjectItem(o, "recipe"), "holdout"), N);
     ck_assert_double_eq(number(cJSON_GetObjectItem(o, "recipe"), "rows"), N);
     ck_assert_double_eq(number(o, "epochs"), number(o, "best_epoch") + 3);

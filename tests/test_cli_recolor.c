@@ -1,10 +1,9 @@
 /* `mgn recolor` and `mgn apply` as a user meets them: the files, the numbers, and an interruption. */
+#include "json.h"
 #include "pictures.h"
 
 #include <stdio.h>
 #include <sys/stat.h>
-
-#include <cjson/cJSON.h>
 
 #include <mgn/model.h>
 
@@ -28,26 +27,6 @@ static bool exists(const char *path) {
     return stat(path, &about) == 0;
 }
 
-static cJSON *json_of(mgn_test_process *process) {
-    ck_assert_msg(process->code == 0, "exit code %d: %s", process->code, process->err);
-    cJSON *object = cJSON_Parse(process->out);
-    ck_assert_msg(cJSON_IsObject(object), "not a JSON object: %s", process->out);
-    mgn_test_process_free(process);
-    return object;
-}
-
-static double number(const cJSON *object, const char *key) {
-    const cJSON *item = cJSON_GetObjectItem(object, key);
-    ck_assert_msg(cJSON_IsNumber(item), "no number '%s'", key);
-    return item->valuedouble;
-}
-
-static const char *text(const cJSON *object, const char *key) {
-    const cJSON *item = cJSON_GetObjectItem(object, key);
-    ck_assert_msg(cJSON_IsString(item), "no text '%s'", key);
-    return item->valuestring;
-}
-
 START_TEST(recolor_writes_all_and_says_what_it_did) {
     const char *out = mgn_test_path("out.png"), *map = mgn_test_path("map.safetensors"),
                *sheet = mgn_test_path("sheet.png");
@@ -56,7 +35,7 @@ START_TEST(recolor_writes_all_and_says_what_it_did) {
         mgn_test_command("recolor %s --like %s -o %s --save %s --sheet %s --device cpu --json -q --seed 3", day, sunset,
                          out, map, sheet);
     ck_assert_str_eq(process.err, "");
-    cJSON *object = json_of(&process);
+    cJSON *object = json_of(process);
     ck_assert_str_eq(text(object, "model"), "cgradnet");
     ck_assert_str_eq(text(object, "target"), "palette");
     ck_assert_str_eq(text(object, "device"), "cpu");
@@ -86,7 +65,7 @@ START_TEST(recolor_takes_the_palette_itself) {
     mgn_test_process process =
         mgn_test_command("recolor %s --like %s -o %s --device cpu --json -q --target sinkhorn --epochs 2", day, sunset,
                          mgn_test_path("itself.png"));
-    cJSON *object = json_of(&process);
+    cJSON *object = json_of(process);
     ck_assert_str_eq(text(object, "target"), "sinkhorn");
     ck_assert_double_lt(number(object, "w2_after"), number(object, "w2_before") * 0.8);
     cJSON_Delete(object);
@@ -134,7 +113,7 @@ START_TEST(apply_repeats_what_recolor_did) {
     ck_assert_msg(process.code == 0, "%s", process.err);
     mgn_test_process_free(&process);
     process = mgn_test_command("apply %s %s %s -o %s --device cpu -q --json", map, day, sunset, directory);
-    cJSON *object = json_of(&process), *files = cJSON_GetObjectItem(object, "files");
+    cJSON *object = json_of(process), *files = cJSON_GetObjectItem(object, "files");
     ck_assert_int_eq(cJSON_GetArraySize(files), 2);
     ck_assert_str_eq(text(cJSON_GetArrayItem(files, 0), "input"), day);
     ck_assert_str_eq(text(cJSON_GetArrayItem(files, 1), "output"), mgn_test_path("new/results/sunset.jpg"));
@@ -188,7 +167,7 @@ START_TEST(opencl_serves_the_commands) {
     make_inputs();
     mgn_test_process process = mgn_test_command(
         "recolor %s --like %s -o %s --save %s --device %s -q --json --epochs 30", day, sunset, out, map, spec);
-    cJSON *object = json_of(&process);
+    cJSON *object = json_of(process);
     ck_assert_str_eq(text(object, "device"), spec);
     ck_assert_double_lt(number(object, "w2_after"), number(object, "w2_before"));
     cJSON_Delete(object);

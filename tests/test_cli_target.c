@@ -1,11 +1,10 @@
 /* `mgn gmm`, and mixtures as targets of `mgn recolor`: what they print and write, that the picture comes closer to the
  * target's palette than two moments bring it, without tearing its gradients, and their bad input. */
+#include "json.h"
 #include "pictures.h"
 
 #include <stdio.h>
 #include <sys/stat.h>
-
-#include <cjson/cJSON.h>
 
 #include <mgn/mixture.h>
 #include <mgn/ot.h>
@@ -23,20 +22,6 @@ static void make_inputs(void) {
     sunset = paths[1];
     write_small("assets/day_picos_mountains.jpg", day, 120, 80);
     write_small("assets/sunset_hilltop.jpg", sunset, 120, 90);
-}
-
-static cJSON *json_of(mgn_test_process process) {
-    ck_assert_msg(process.code == 0, "exit code %d: %s", process.code, process.err);
-    cJSON *object = cJSON_Parse(process.out);
-    ck_assert_msg(cJSON_IsObject(object), "not a JSON object: %s", process.out);
-    mgn_test_process_free(&process);
-    return object;
-}
-
-static double number(const cJSON *object, const char *key) {
-    const cJSON *item = cJSON_GetObjectItem(object, key);
-    ck_assert_msg(cJSON_IsNumber(item), "no number '%s'", key);
-    return item->valuedouble;
 }
 
 /* ---- mgn gmm ---- */

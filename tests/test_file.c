@@ -1,9 +1,9 @@
 /* Reading whole files and writing them atomically: what is refused, and what is left behind by a failure. */
+#include "folders.h"
 #include "harness.h"
 
 #include "core/file.h"
 
-#include <dirent.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,16 +11,6 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-static size_t entries_of(const char *directory) {
-    DIR *opened = opendir(directory);
-    ck_assert_ptr_nonnull(opened);
-    size_t count = 0;
-    for (const struct dirent *entry; (entry = readdir(opened)) != NULL;)
-        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0) count++;
-    closedir(opened);
-    return count;
-}
 
 START_TEST(file_read_refuses_with_a_sentence) {
     unsigned char *bytes = NULL;

@@ -1,11 +1,11 @@
 /* Picture files: round trips of both formats with their metadata, and what happens on truncated, damaged, huge and
  * missing input, and on a full disk. Files that mgn itself does not write (palettes, CMYK, interlacing) are made here
  * with the codec libraries directly. */
+#include "folders.h"
 #include "pictures.h"
 
 #include "core/file.h"
 
-#include <dirent.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -530,16 +530,6 @@ START_TEST(wrong_files_and_names_have_sentences) {
 END_TEST
 
 /* ---- full disk ---- */
-
-static size_t entries_of(const char *directory) {
-    DIR *opened = opendir(directory);
-    ck_assert_ptr_nonnull(opened);
-    size_t count = 0;
-    for (const struct dirent *entry; (entry = readdir(opened)) != NULL;)
-        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0) count++;
-    closedir(opened);
-    return count;
-}
 
 /* A limit on the file size stands for a full disk: the write fails in the middle. */
 START_TEST(failed_write_leaves_the_old_file) {

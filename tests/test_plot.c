@@ -1,5 +1,6 @@
 /* Plots: what each kind draws, read back from the SVG and the PNG; texts and numbers that are meant to break it; and a
  * gnuplot that is missing, fails, lies or hangs. */
+#include "folders.h"
 #include "harness.h"
 
 #include <mgn/image.h>
@@ -8,7 +9,6 @@
 #include "plot/gnuplot.h"
 #include "plot/plot.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
@@ -338,16 +338,6 @@ START_TEST(any_numbers_give_a_picture) {
 END_TEST
 
 /* ---- failures ---- */
-
-static size_t entries_of(const char *directory) {
-    DIR *opened = opendir(directory);
-    ck_assert_ptr_nonnull(opened);
-    size_t count = 0;
-    for (const struct dirent *entry; (entry = readdir(opened)) != NULL;)
-        count += entry->d_name[0] != '.' || entry->d_name[1] == 'm';
-    closedir(opened);
-    return count;
-}
 
 static mgn_plot *small_plot(void) {
     static const double values[] = {1, 2};
