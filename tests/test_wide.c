@@ -4,7 +4,7 @@
 
 #include "graph/graph.h"
 
-enum { ROWS = 70, D = 130, H = 150, LAYERS = 4, STEPS = 3, COUNT = H * D + LAYERS * H + D * D + D };
+enum { ROWS = 70, D = 130, H = 150, LAYERS = 9, STEPS = 3, COUNT = H * D + LAYERS * H + D * D + D };
 
 /* A training step of a C-MGN by hand: u = x W^T, z_l = u + s(z_(l-1)) + b_l, y = s(z) W + x V^T V + b, Adam's update. */
 typedef struct step {
