@@ -123,9 +123,17 @@ static bool falls(void *context, int64_t iteration, double f, double step) {
     return l->stop_after == 0 || iteration < l->stop_after;
 }
 
+static mgn_objective objective_of(size_t m, function *f) {
+    return (mgn_objective){.count = f->n,
+                           .context = f,
+                           .value = find_value,
+                           .gradient = find_gradient,
+                           .product = find_product,
+                           .matrix = minimisers[m].uses_matrix ? find_matrix : NULL};
+}
+
 static mgn_descent minimise(size_t m, function *f, int64_t iterations, double *p) {
-    const mgn_objective objective = {
-        f->n, f, find_value, find_gradient, find_product, minimisers[m].uses_matrix ? find_matrix : NULL};
+    const mgn_objective objective = objective_of(m, f);
     log_of_values l = {.last = INFINITY};
     mgn_descent descent = {.iterations = iterations, .tolerance = 1e-9, .report = falls, .context = &l};
     MGN_ASSERT_OK(minimisers[m].minimise(&objective, &descent, p));
@@ -180,8 +188,7 @@ END_TEST
 START_TEST(impossible_starts_are_refused) {
     function f = {.n = 2, .value = barrier};
     for (size_t m = 0; m < MGN_COUNT(minimisers); m++) {
-        const mgn_objective objective = {f.n,           &f,           find_value,
-                                         find_gradient, find_product, minimisers[m].uses_matrix ? find_matrix : NULL};
+        const mgn_objective objective = objective_of(m, &f);
         double p[MOST] = {-1, 2};
         mgn_descent descent = {.iterations = 5};
         MGN_ASSERT_FAILS(minimisers[m].minimise(&objective, &descent, p), MGN_ERR_NUMERIC, "at the start values");

@@ -151,7 +151,7 @@ static const cli_command commands[] = {
      "depend "
      "on their number: 1, 2 and 4 processes make the same map, bit for bit, on the cpu backend. All must find the same "
      "files; the first alone prints and writes. For the losses mse, l1, nll, kl, mixture-nll, mixture-kl and "
-     "monge-ampere, and adam, adamw and sgd; --resume may go on with another number of processes. When one fails all end, with its sentence.\n"
+     "monge-ampere, and all optimizers (newton not of kl and mixture-kl); --resume may go on with another number of processes. When one fails all end, with its sentence.\n"
      "\n"
      "--checkpoint keeps the whole state of training in a file that is replaced as one piece: whatever stops the "
      "process, a whole one stands there (a killed process may leave a .mgn-*.tmp beside it). The same command with "

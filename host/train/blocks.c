@@ -92,13 +92,10 @@ static void add_to_first(mgn_block_gradient *g, double loss) {
 mgn_status mgn_block_gradient_run(mgn_block_gradient *g, int kind, uint64_t seed, int64_t first, bool *is_stopping,
                                   const void **total) {
     double loss = 0;
-    *is_stopping = false;
-    if (g->moments) MGN_TRY(mgn_block_moments_run(g->moments, g->rounds[kind], seed, first, is_stopping, &loss));
-    if (*is_stopping) return MGN_OK;
-    *is_stopping = mgn_interrupted();
+    if (g->moments) MGN_TRY(mgn_block_moments_run(g->moments, g->rounds[kind], seed, first, &loss));
     const mgn_status status = mgn_pass_run(g->passes[kind], seed, first, g->sum);
     if (g->moments) add_to_first(g, loss);
+    *is_stopping = mgn_interrupted();
     MGN_TRY(mgn_comm_agree_any(g->config.comm, status, is_stopping));
-    if (*is_stopping) return MGN_OK;
     return mgn_blocks_sum_add(g->sum, total);
 }

@@ -33,10 +33,9 @@ mgn_status mgn_block_moments_create(const mgn_blocks_config *config, mgn_block_m
 void mgn_block_moments_destroy(mgn_block_moments *moments);
 /* Batches of this kind, `pass` of which adds up the moments. */
 mgn_status mgn_block_moments_pass(const mgn_block_moments *moments, const mgn_pass_rows *rows, mgn_pass **pass);
-/* The moments of a batch, added up over all processes, and the loss of them and its slopes there. `is_stopping`: whether a process
- * was interrupted; nothing is added up then. */
+/* The moments of a batch, added up over all processes, and the loss of them and its slopes there. */
 mgn_status mgn_block_moments_run(mgn_block_moments *moments, mgn_pass *pass, uint64_t seed, int64_t first,
-                                 bool *is_stopping, double *loss);
+                                 double *loss);
 /* <slope, share of the moments> about them, a scalar: the gradients of all blocks' add up to that of the loss. */
 mgn_node *mgn_block_moments_share(const mgn_block_moments *moments, mgn_pass_block *block, mgn_node *y);
 
@@ -49,7 +48,8 @@ mgn_status mgn_block_gradient_create(const mgn_blocks_config *config, const mgn_
                                      mgn_block_gradient **gradient);
 /* Takes NULL. */
 void mgn_block_gradient_destroy(mgn_block_gradient *gradient);
-/* The gradient (p), and behind it the loss, of a batch of kind number `kind`; borrowed until the next. `is_stopping` as above. */
+/* The gradient (p), and behind it the loss, of a batch of kind number `kind`; borrowed until the next. `is_stopping`: whether one
+ * of the processes was interrupted. */
 mgn_status mgn_block_gradient_run(mgn_block_gradient *gradient, int kind, uint64_t seed, int64_t first,
                                   bool *is_stopping, const void **total);
 

@@ -44,7 +44,7 @@ static mgn_status solve_by_products(damped *l, const double *p, bool *is_solved)
     for (int64_t i = 0; i < l->n; i++) l->residual[i] = l->direction[i] = -l->gradient[i];
     *is_solved = true;
     for (int64_t k = 0; k < MGN_MIN(2 * l->n, MOST_PRODUCTS) && rr > enough; k++) {
-        if (mgn_interrupted()) break; /* a shorter step is one too */
+        if (mgn_is_stopping(l->objective)) break; /* a shorter step is one too */
         MGN_TRY(l->objective->product(l->objective->context, p, l->direction, l->product));
         mgn_add_scaled(l->product, l->mu * l->scale, l->direction, l->n);
         const double curvature = mgn_dot(l->direction, l->product, l->n), before = rr;
@@ -59,8 +59,11 @@ static mgn_status solve_by_products(damped *l, const double *p, bool *is_solved)
 }
 
 static mgn_status solve(damped *l, const double *p, bool *is_solved) {
+    const mgn_objective *o = l->objective;
     if (!l->matrix) return solve_by_products(l, p, is_solved);
-    *is_solved = solve_by_factor(l);
+    if (!solve_by_factor(l)) l->step[0] = NAN;
+    if (o->share) MGN_TRY(o->share(o->context, l->step, l->n));
+    *is_solved = !isnan(l->step[0]);
     return MGN_OK;
 }
 
@@ -123,7 +126,7 @@ static mgn_status iterate(damped *l, mgn_descent *descent, double *p) {
         if (descent->state)
             memcpy(descent->state, (double[]){l->mu, l->growth, descent->is_converged},
                    MGN_DAMPED_MEMORY * sizeof l->mu);
-        MGN_TRY(mgn_descent_step(descent, f, length));
+        MGN_TRY(mgn_descent_step(l->objective, descent, f, length));
     }
     return MGN_OK;
 }

@@ -19,11 +19,15 @@ void mgn_add_scaled(double *y, double factor, const double *x, int64_t count) {
     for (int64_t i = 0; i < count; i++) y[i] += factor * x[i];
 }
 
-mgn_status mgn_descent_step(mgn_descent *descent, double f, double step) {
+bool mgn_is_stopping(const mgn_objective *objective) {
+    return objective->is_stopping ? objective->is_stopping(objective->context) : mgn_interrupted();
+}
+
+mgn_status mgn_descent_step(const mgn_objective *objective, mgn_descent *descent, double f, double step) {
     descent->f = f;
     descent->done++;
     const bool go_on = !descent->report || descent->report(descent->context, descent->done, f, step);
-    if (go_on && !mgn_interrupted()) return MGN_OK;
+    if (go_on && !mgn_is_stopping(objective)) return MGN_OK;
     return mgn_fail(MGN_ERR_INTERRUPTED, "stopped after epoch %lld of %lld", (long long)descent->done,
                     (long long)descent->iterations);
 }

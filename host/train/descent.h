@@ -18,6 +18,11 @@ typedef struct mgn_objective {
     mgn_status (*product)(void *context, const double *p, const double *v, double *out);
     /* As `gradient`, and the curvature matrix (count, count), symmetric and positive semidefinite. NULL: products only. */
     mgn_status (*matrix)(void *context, const double *p, double *f, double *gradient, double *matrix);
+    /* Whether to stop; where several processes minimise together, whether they agreed on it in the last call of one of the
+     * above: they take the same way, and none of them alone looks at what it is told. NULL: what it was told. */
+    bool (*is_stopping)(const void *context);
+    /* All of them get rank 0's numbers, where those come out of what may differ between makes of processors. NULL: one process. */
+    mgn_status (*share)(void *context, double *numbers, int64_t count);
 } mgn_objective;
 
 /* After an iteration, which ended at a point of value `f` after a step of length `step` (0: it was refused). False stops. */
@@ -57,7 +62,8 @@ double mgn_dot(const double *a, const double *b, int64_t count);
 double mgn_largest(const double *a, int64_t count);
 /* y += factor x */
 void mgn_add_scaled(double *y, double factor, const double *x, int64_t count);
+bool mgn_is_stopping(const mgn_objective *objective);
 /* Counts an iteration; whether to go on. Sets the status INTERRUPTED's sentence when it was asked to stop. */
-mgn_status mgn_descent_step(mgn_descent *descent, double f, double step);
+mgn_status mgn_descent_step(const mgn_objective *objective, mgn_descent *descent, double f, double step);
 
 #endif

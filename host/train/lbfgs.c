@@ -99,7 +99,7 @@ static mgn_status search(lbfgs *l, const double *p, const point *first, double a
     point low = *first, high = {0}, now;
     bool is_bracketed = false;
     *found = *first;
-    for (int trial = 0; trial < MOST_TRIALS && !mgn_interrupted(); trial++) {
+    for (int trial = 0; trial < MOST_TRIALS && !mgn_is_stopping(l->objective); trial++) {
         MGN_TRY(look(l, p, at, &now));
         const bool falls = now.f <= first->f + sufficient * now.at * first->slope && now.f < first->f;
         if (falls && now.f < found->f) {
@@ -171,7 +171,7 @@ static mgn_status iterate(lbfgs *l, mgn_descent *descent, double *p) {
         }
         const double length = sqrt(mgn_dot(l->direction, l->direction, l->n));
         MGN_TRY(search(l, p, &start, l->stored ? 1 : fmin(1, 1 / length), &found));
-        if (found.at == 0 && l->stored == 0 && !mgn_interrupted()) {
+        if (found.at == 0 && l->stored == 0 && !mgn_is_stopping(l->objective)) {
             descent->is_converged = true;
             return MGN_OK;
         }
@@ -184,7 +184,7 @@ static mgn_status iterate(lbfgs *l, mgn_descent *descent, double *p) {
             f = found.f;
         }
         if (descent->state) save(l, descent->state);
-        MGN_TRY(mgn_descent_step(descent, f, found.at * length));
+        MGN_TRY(mgn_descent_step(l->objective, descent, f, found.at * length));
     }
     return MGN_OK;
 }

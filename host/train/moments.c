@@ -146,12 +146,9 @@ static void find_moments(mgn_block_moments *b, const double *total, double n) {
         for (int64_t j = 0; j < b->d; j++) S[i * b->d + j] = (T[i * b->d + j] - total[i] * total[j] / n) / (n - 1);
 }
 
-mgn_status mgn_block_moments_run(mgn_block_moments *b, mgn_pass *pass, uint64_t seed, int64_t first, bool *is_stopping,
-                                 double *loss) {
+mgn_status mgn_block_moments_run(mgn_block_moments *b, mgn_pass *pass, uint64_t seed, int64_t first, double *loss) {
     const void *total;
-    *is_stopping = mgn_interrupted();
-    MGN_TRY(mgn_comm_agree_any(b->config.comm, run_own(b, pass, seed, first), is_stopping));
-    if (*is_stopping) return MGN_OK;
+    MGN_TRY(mgn_comm_agree(b->config.comm, run_own(b, pass, seed, first)));
     MGN_TRY(mgn_blocks_sum_add(b->sum, &total));
     find_moments(b, total, (double)mgn_pass_batch_rows(pass));
     MGN_TRY(mgn_tensor_write(b->m, MGN_F64, b->values));

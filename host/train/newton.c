@@ -35,7 +35,7 @@ static mgn_status solve(newton *t, const double *p, double *predicted) {
     memcpy(t->residual, t->gradient, bytes);
     for (int64_t i = 0; i < t->n; i++) t->direction[i] = -t->gradient[i];
     for (int64_t k = 0; k < MGN_MIN(2 * t->n + 10, MOST_PRODUCTS) && rr > enough; k++) {
-        if (mgn_interrupted()) break; /* a shorter step is one too */
+        if (mgn_is_stopping(t->objective)) break; /* a shorter step is one too */
         MGN_TRY(t->objective->product(t->objective->context, p, t->direction, t->product));
         const double curvature = mgn_dot(t->direction, t->product, t->n);
         if (!isfinite(curvature)) break;
@@ -80,11 +80,11 @@ static mgn_status iterate(newton *t, mgn_descent *descent, double *p) {
         descent->is_converged = mgn_largest(t->gradient, t->n) <= descent->tolerance;
         if (descent->is_converged) return MGN_OK;
         MGN_TRY(solve(t, p, &predicted));
-        descent->is_converged = (!(predicted > 1e-16 * fabs(f)) || t->radius < 1e-14) && !mgn_interrupted();
+        descent->is_converged = (!(predicted > 1e-16 * fabs(f)) || t->radius < 1e-14) && !mgn_is_stopping(t->objective);
         if (descent->is_converged) return MGN_OK;
         MGN_TRY(advance(t, p, &f, predicted, &length));
         if (descent->state) *descent->state = t->radius;
-        MGN_TRY(mgn_descent_step(descent, f, length));
+        MGN_TRY(mgn_descent_step(t->objective, descent, f, length));
     }
     return MGN_OK;
 }

@@ -13,15 +13,11 @@
 #include <math.h>
 #include <string.h>
 
-#include "graph/batch.h"
+#include "train/shared.h"
 #include "train/session.h"
 
-/* Curvature is a matrix up to so many parameters, and so many numbers in the Jacobian of all rows. */
-enum { MOST_MATRIX_PARAMETERS = 600, MOST_FUSED_PARAMETERS = 16 };
-static const int64_t most_jacobian = (int64_t)1 << 26;
-
-/* Half-width of the part of |r| that Gauss-Newton takes for curved. */
-static const double l1_width = 1e-7;
+/* Up to so many parameters the Jacobians of all rows stay inside the fused program. */
+enum { MOST_FUSED_PARAMETERS = 16 };
 
 enum { VALUE, GRADIENT, PRODUCT, MATRIX, SQUARE, PLANS };
 
@@ -46,11 +42,14 @@ struct mgn_solver {
     mgn_loss_config loss;
     double decay; /* adds decay |p|^2 / 2 to the loss */
     const method *method;
+    mgn_curvature curvature;
     int64_t n, d, count, memory;
     double tolerance;
     mgn_tensor *x, *y, *parameters, *direction;
     mgn_tensor *loss_out[PLANS], *vector_out[PLANS], *matrix_out; /* results of the plans */
     mgn_plan *plans[PLANS];
+    mgn_comm *comm;
+    mgn_shared *shared; /* does what the plans do where the loss is cut into blocks; else NULL */
     mgn_objective objective;
 };
 
@@ -69,50 +68,17 @@ static mgn_node *bound_input(mgn_graph *graph, inputs *in, const char *label, mg
     return node;
 }
 
-static mgn_node *forward(const void *context, mgn_node *flat, mgn_node *x) {
-    return mgn_model_forward(((const mgn_solver *)context)->model, flat, x);
-}
-
-/* The loss's second derivatives by the entries of y (n, d), each by itself: losses of residuals have no others. |r| has
- * none but at 0; there the curvature of the parabola that touches |r| on both sides stands for it (iteratively reweighted
- * least squares). */
-static mgn_status residual_curvature(const mgn_solver *s, mgn_node *loss, mgn_node *y, mgn_node *target,
-                                     mgn_node **weights) {
-    mgn_node *slope, *ones = mgn_broadcast(mgn_constant(mgn_node_graph(y), 1), MGN_SHAPE(s->n, s->d));
-    MGN_TRY(mgn_grad(loss, &y, 1, &slope));
-    MGN_TRY(mgn_jvp(&slope, 1, &y, &ones, 1, weights));
-    if (strcmp(s->loss.kind, "l1") != 0) return MGN_OK;
-    mgn_node *width = mgn_sqrt(mgn_shift(mgn_square(mgn_sub(y, target)), l1_width * l1_width));
-    *weights = mgn_add(*weights, mgn_div(mgn_constant(mgn_node_graph(y), 1 / (double)(s->n * s->d)), width));
-    return MGN_OK;
-}
-
-static mgn_status build_product(const mgn_solver *s, const inputs *in, mgn_node *loss, mgn_node *y,
-                                mgn_node **product) {
-    mgn_node *gradient, *tangent, *weights;
-    if (!s->method->is_gauss_newton) {
-        MGN_TRY(mgn_grad(loss, &in->flat, 1, &gradient));
-        return mgn_jvp(&gradient, 1, &in->flat, &in->v, 1, product);
-    }
-    MGN_TRY(residual_curvature(s, loss, y, in->y, &weights));
-    MGN_TRY(mgn_jvp(&y, 1, &in->flat, &in->v, 1, &tangent));
-    mgn_node *cotangent = mgn_mul(weights, tangent);
-    return mgn_vjp(&y, &cotangent, 1, &in->flat, 1, product);
-}
-
 /* J^T W J inside the plan where it is small; otherwise W^(1/2) J, which a plan of its own multiplies. */
-static mgn_status build_matrix(const mgn_solver *s, const inputs *in, mgn_node *loss, mgn_node *y, mgn_node **matrix) {
-    mgn_node *jacobian, *weights;
-    MGN_TRY(mgn_shared_jacobian(forward, s, in->flat, in->x, &jacobian)); /* (n, d, p) */
-    MGN_TRY(residual_curvature(s, loss, y, in->y, &weights));
-    mgn_node *scaled = mgn_mul(jacobian, mgn_reshape(mgn_sqrt(weights), MGN_SHAPE(s->n, s->d, 1)));
-    *matrix = s->count <= MOST_FUSED_PARAMETERS ? NULL : scaled;
+static mgn_status build_matrix(const mgn_solver *s, const mgn_curvature_nodes *at, mgn_node **matrix) {
+    mgn_node *root;
+    MGN_TRY(mgn_curvature_root(&s->curvature, at, &root));
+    *matrix = s->count <= MOST_FUSED_PARAMETERS ? NULL : root;
     for (int64_t j = 0; j < s->d && s->count <= MOST_FUSED_PARAMETERS; j++) {
-        mgn_node *row = mgn_reshape(mgn_slice(scaled, 1, j, 1), MGN_SHAPE(s->n, s->count));
+        mgn_node *row = mgn_reshape(mgn_slice(root, 1, j, 1), MGN_SHAPE(s->n, s->count));
         mgn_node *part = mgn_matmul_t(row, true, row, false);
         *matrix = *matrix ? mgn_add(*matrix, part) : part;
     }
-    return mgn_graph_status(mgn_node_graph(y));
+    return mgn_graph_status(mgn_node_graph(root));
 }
 
 /* What a plan computes: outputs[0] the loss, [1] a vector, [2] a matrix. */
@@ -124,9 +90,10 @@ static mgn_status build(const mgn_solver *s, mgn_graph *graph, inputs *in, int k
     mgn_node *y = mgn_model_forward(s->model, in->flat, in->x);
     mgn_node *loss = mgn_loss(&s->loss, in->x, y, in->y);
     MGN_TRY(mgn_graph_status(graph));
-    if (kind == PRODUCT) return build_product(s, in, loss, y, &outputs[1]);
+    const mgn_curvature_nodes at = {.x = in->x, .target = in->y, .flat = in->flat, .y = y, .loss = loss};
+    if (kind == PRODUCT) return mgn_curvature_product(&s->curvature, &at, in->v, &outputs[1]);
     outputs[0] = loss;
-    if (kind == MATRIX) MGN_TRY(build_matrix(s, in, loss, y, &outputs[2]));
+    if (kind == MATRIX) MGN_TRY(build_matrix(s, &at, &outputs[2]));
     return kind == VALUE ? MGN_OK : mgn_grad(loss, &in->flat, 1, &outputs[1]);
 }
 
@@ -158,10 +125,7 @@ static mgn_status compile(mgn_solver *s, int kind) {
 /* Plans for the whole curvature, where it is small enough and the model has a form for it. */
 static mgn_status compile_matrix(mgn_solver *s, bool *has_matrix) {
     *has_matrix = false;
-    int64_t numbers = 0;
-    if (!s->method->is_gauss_newton || s->count > MOST_MATRIX_PARAMETERS ||
-        __builtin_mul_overflow(s->n * s->d, s->count, &numbers) || numbers > most_jacobian)
-        return MGN_OK;
+    if (!mgn_curvature_has_root(&s->curvature, s->n, s->d, s->count)) return MGN_OK;
     mgn_status status = compile(s, MATRIX);
     if (status == MGN_ERR_UNSUPPORTED) return MGN_OK;
     if (status == MGN_OK && s->count > MOST_FUSED_PARAMETERS) status = compile(s, SQUARE);
@@ -171,50 +135,71 @@ static mgn_status compile_matrix(mgn_solver *s, bool *has_matrix) {
 
 /* ---- the objective ---- */
 
+static void add_decay(const mgn_solver *s, const double *p, double *f) {
+    *f += 0.5 * s->decay * mgn_dot(p, p, s->count);
+}
+
 static mgn_status run(mgn_solver *s, const double *p, int kind) {
     MGN_TRY(mgn_tensor_write(s->parameters, MGN_F64, p));
-    return mgn_plan_run(s->plans[kind], 1);
+    return s->shared ? MGN_OK : mgn_plan_run(s->plans[kind], 1);
 }
 
-static mgn_status read_loss(mgn_solver *s, const double *p, int kind, double *f) {
+static mgn_status read_both(mgn_solver *s, int kind, double *f, double *gradient) {
     MGN_TRY(mgn_tensor_read(s->loss_out[kind], MGN_F64, f));
-    *f += 0.5 * s->decay * mgn_dot(p, p, s->count);
-    return MGN_OK;
-}
-
-static mgn_status read_gradient(mgn_solver *s, const double *p, int kind, double *gradient) {
-    MGN_TRY(mgn_tensor_read(s->vector_out[kind], MGN_F64, gradient));
-    mgn_add_scaled(gradient, s->decay, p, s->count);
-    return MGN_OK;
+    return mgn_tensor_read(s->vector_out[kind], MGN_F64, gradient);
 }
 
 static mgn_status find_value(void *context, const double *p, double *f) {
-    MGN_TRY(run(context, p, VALUE));
-    return read_loss(context, p, VALUE, f);
+    mgn_solver *s = context;
+    MGN_TRY(run(s, p, VALUE));
+    MGN_TRY(s->shared ? mgn_shared_value(s->shared, f) : mgn_tensor_read(s->loss_out[VALUE], MGN_F64, f));
+    add_decay(s, p, f);
+    return MGN_OK;
 }
 
 static mgn_status find_gradient(void *context, const double *p, double *f, double *gradient) {
-    MGN_TRY(run(context, p, GRADIENT));
-    MGN_TRY(read_loss(context, p, GRADIENT, f));
-    return read_gradient(context, p, GRADIENT, gradient);
+    mgn_solver *s = context;
+    MGN_TRY(run(s, p, GRADIENT));
+    MGN_TRY(s->shared ? mgn_shared_gradient(s->shared, f, gradient) : read_both(s, GRADIENT, f, gradient));
+    add_decay(s, p, f);
+    mgn_add_scaled(gradient, s->decay, p, s->count);
+    return MGN_OK;
 }
 
 static mgn_status find_product(void *context, const double *p, const double *v, double *out) {
     mgn_solver *s = context;
     MGN_TRY(mgn_tensor_write(s->direction, MGN_F64, v));
     MGN_TRY(run(s, p, PRODUCT));
-    return read_gradient(s, v, PRODUCT, out);
+    MGN_TRY(s->shared ? mgn_shared_product(s->shared, out) : mgn_tensor_read(s->vector_out[PRODUCT], MGN_F64, out));
+    mgn_add_scaled(out, s->decay, v, s->count);
+    return MGN_OK;
+}
+
+static mgn_status read_matrix(mgn_solver *s, double *f, double *gradient, double *matrix) {
+    MGN_TRY(read_both(s, MATRIX, f, gradient));
+    if (s->plans[SQUARE]) MGN_TRY(mgn_plan_run(s->plans[SQUARE], 1));
+    return mgn_tensor_read(s->matrix_out, MGN_F64, matrix);
 }
 
 static mgn_status find_matrix(void *context, const double *p, double *f, double *gradient, double *matrix) {
     mgn_solver *s = context;
     MGN_TRY(run(s, p, MATRIX));
-    MGN_TRY(read_loss(s, p, MATRIX, f));
-    MGN_TRY(read_gradient(s, p, MATRIX, gradient));
-    if (s->plans[SQUARE]) MGN_TRY(mgn_plan_run(s->plans[SQUARE], 1));
-    MGN_TRY(mgn_tensor_read(s->matrix_out, MGN_F64, matrix));
+    MGN_TRY(s->shared ? mgn_shared_matrix(s->shared, f, gradient, matrix) : read_matrix(s, f, gradient, matrix));
+    add_decay(s, p, f);
+    mgn_add_scaled(gradient, s->decay, p, s->count);
     for (int64_t i = 0; i < s->count; i++) matrix[i * (s->count + 1)] += s->decay;
     return MGN_OK;
+}
+
+static bool is_stopping(const void *context) {
+    const mgn_solver *s = context;
+    return s->comm ? mgn_shared_is_stopping(s->shared) : mgn_interrupted();
+}
+
+static mgn_status share(void *context, double *numbers, int64_t count) {
+    const mgn_solver *s = context;
+    MGN_TRY(mgn_comm_agree(s->comm, MGN_OK));
+    return mgn_comm_broadcast(s->comm, numbers, (size_t)count * sizeof *numbers);
 }
 
 /* ---- life ---- */
@@ -228,21 +213,46 @@ void mgn_solver_destroy(mgn_solver *solver) {
     mgn_free(solver);
 }
 
-static mgn_status prepare(mgn_solver *s, const mgn_samples *samples) {
+static mgn_status compile_shared(mgn_solver *s, const mgn_train_config *config, bool *has_matrix) {
+    const mgn_shared_config shared = {.blocks = {.model = s->model,
+                                                 .loss = &s->loss,
+                                                 .device = s->device,
+                                                 .comm = config->comm,
+                                                 .real = s->real,
+                                                 .sums = MGN_F64,
+                                                 .x = s->x,
+                                                 .y = s->y,
+                                                 .parameters = s->parameters,
+                                                 .blocks = config->blocks},
+                                      .curvature = s->curvature,
+                                      .direction = s->direction,
+                                      .n = s->n,
+                                      .seed = config->seed};
+    s->comm = config->comm;
+    return mgn_shared_create(&shared, s->method->has_products, has_matrix, &s->shared);
+}
+
+static mgn_status compile_all(mgn_solver *s, bool *has_matrix) {
+    MGN_TRY(compile_matrix(s, has_matrix));
+    if (!*has_matrix) MGN_TRY(compile(s, GRADIENT));
+    if (s->method->has_products) MGN_TRY(compile(s, VALUE));
+    return s->method->has_products && !*has_matrix ? compile(s, PRODUCT) : MGN_OK;
+}
+
+static mgn_status prepare(mgn_solver *s, const mgn_samples *samples, const mgn_train_config *config) {
     bool has_matrix = false;
     MGN_TRY(mgn_upload_samples(s->device, s->real, samples, s->d, &s->x, &s->y));
     MGN_TRY(mgn_tensor_create(s->device, s->real, MGN_SHAPE(s->count), &s->parameters));
     MGN_TRY(mgn_tensor_create(s->device, s->real, MGN_SHAPE(s->count), &s->direction));
-    MGN_TRY(compile_matrix(s, &has_matrix));
-    if (!has_matrix) MGN_TRY(compile(s, GRADIENT));
-    if (s->method->has_products) MGN_TRY(compile(s, VALUE));
-    if (s->method->has_products && !has_matrix) MGN_TRY(compile(s, PRODUCT));
+    MGN_TRY(config->blocks > 0 ? compile_shared(s, config, &has_matrix) : compile_all(s, &has_matrix));
     s->objective = (mgn_objective){.count = s->count,
                                    .context = s,
                                    .value = find_value,
                                    .gradient = find_gradient,
                                    .product = find_product,
-                                   .matrix = has_matrix ? find_matrix : NULL};
+                                   .matrix = has_matrix ? find_matrix : NULL,
+                                   .is_stopping = is_stopping,
+                                   .share = s->comm ? share : NULL};
     return MGN_OK;
 }
 
@@ -284,7 +294,8 @@ mgn_status mgn_solver_create(const mgn_model *model, mgn_device *device, const m
     s->memory = config->optimizer.memory;
     s->tolerance = config->optimizer.tolerance;
     mgn_status status = mgn_model_clone(model, &s->model);
-    if (status == MGN_OK) status = prepare(s, samples);
+    s->curvature = (mgn_curvature){s->model, &s->loss, found->is_gauss_newton};
+    if (status == MGN_OK) status = prepare(s, samples, config);
     if (status == MGN_OK)
         *solver = s;
     else
@@ -318,13 +329,12 @@ static double loss_of(const watch *w, double f) {
     return f - 0.5 * w->session.config->optimizer.weight_decay * mgn_dot(w->values, w->values, w->solver->count);
 }
 
-/* An iteration that was interrupted may have been cut
- * short, and is no part of the checkpoint. */
+/* An iteration that was interrupted may have been cut short, and is no part of the checkpoint. */
 static bool report(void *context, int64_t iteration, double f, double step) {
     watch *w = context;
     mgn_session *s = &w->session;
     (void)iteration;
-    if (mgn_interrupted()) return false;
+    if (is_stopping(w->solver)) return false;
     if (s->held) w->status = mgn_tensor_write(w->solver->parameters, MGN_F64, w->values);
     if (w->status == MGN_OK) w->status = mgn_session_epoch(s, loss_of(w, f), step);
     return w->status == MGN_OK && mgn_session_goes_on(s);
@@ -342,6 +352,7 @@ static mgn_status run_session(watch *w, double *memory) {
     mgn_state_add_array(&s->state, "parameters", MGN_F64, w->solver->count, w->values);
     mgn_state_add_array(&s->state, "optimizer.state", MGN_F64, memory_of(w->solver), memory);
     mgn_status status = mgn_session_begin(s, &config->loss, w->solver->parameters);
+    if (status == MGN_OK) status = mgn_session_join(s);
     if (status == MGN_OK && mgn_session_goes_on(s)) {
         mgn_descent descent = {.iterations = config->epochs,
                                .state = memory,
@@ -350,12 +361,12 @@ static mgn_status run_session(watch *w, double *memory) {
                                .done = (int64_t)s->state.point.epoch};
         status = mgn_solver_run(w->solver, &descent, w->values);
         if (w->status != MGN_OK && w->status != MGN_ERR_INTERRUPTED) status = w->status;
-        if (status == MGN_ERR_INTERRUPTED && w->status == MGN_OK && !mgn_interrupted())
+        if (status == MGN_ERR_INTERRUPTED && w->status == MGN_OK && !is_stopping(w->solver))
             status = MGN_OK; /* early stop */
         if (descent.done == 0 && status == MGN_OK)
             s->state.point.loss = loss_of(w, descent.f); /* at a minimum already */
     }
-    return mgn_session_close(s, status, w->values);
+    return mgn_session_close(s, mgn_comm_agree(config->comm, status), w->values);
 }
 
 mgn_status mgn_train_second_order(mgn_model *model, mgn_device *device, const mgn_samples *samples,
@@ -368,7 +379,7 @@ mgn_status mgn_train_second_order(mgn_model *model, mgn_device *device, const mg
     MGN_TRY(mgn_solver_create(model, device, samples, config, &w.solver));
     mgn_session_open(&w.session, model, device, samples, config, result);
     result->compile_seconds = mgn_now() - start;
-    const bool is_kept = config->control.checkpoint || config->control.resume;
+    const bool is_kept = config->control.checkpoint || config->control.resume || config->comm; /* by one of them */
     double *memory = is_kept ? mgn_alloc((size_t)memory_of(w.solver), sizeof *memory) : NULL;
     const mgn_status status = memory || !is_kept ? run_session(&w, memory) : MGN_ERR_MEMORY;
     mgn_free(memory);

@@ -199,6 +199,15 @@ mgn_status mgn_session_begin(mgn_session *s, const mgn_loss_config *losses, mgn_
     return MGN_OK;
 }
 
+mgn_status mgn_session_join(mgn_session *s) {
+    mgn_comm *comm = s->config->comm;
+    uint64_t digest = 0;
+    if (!comm) return MGN_OK;
+    MGN_TRY(mgn_recipe_digest(s->model, s->config, s->samples, &digest));
+    MGN_TRY(mgn_comm_same(comm, digest, "the rows or the options"));
+    return mgn_state_share(&s->state, comm);
+}
+
 /* ---- epochs ---- */
 
 bool mgn_session_goes_on(const mgn_session *s) {

@@ -44,6 +44,9 @@ void mgn_session_open(mgn_session *session, const mgn_model *model, mgn_device *
 /* `losses` and `parameters` as of mgn_held_out_create. Errors: those of mgn_train. */
 mgn_status mgn_session_begin(mgn_session *session, const mgn_loss_config *losses, mgn_tensor *parameters);
 
+/* That all processes learn from the same rows, in the same way, and begin with the same bits; nothing without a group. */
+mgn_status mgn_session_join(mgn_session *session);
+
 bool mgn_session_goes_on(const mgn_session *session);
 double mgn_session_lr(const mgn_session *session);
 

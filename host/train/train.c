@@ -490,14 +490,12 @@ static mgn_status check_blocks(const mgn_train_config *config) {
     if (config->comm && config->blocks == 0)
         return mgn_fail(MGN_ERR_ARGUMENT, "processes that learn together need a number of blocks, of which each has "
                                           "some; 16 will do");
-    const char *kind = config->loss.kind, *refused = !mgn_blocks_take(kind) ? kind : NULL;
-    if (mgn_optimizer_is_second_order(config->optimizer.kind)) refused = config->optimizer.kind;
-    if (config->blocks == 0 || !refused) return MGN_OK;
-    return mgn_fail(
-        MGN_ERR_UNSUPPORTED,
-        "%s is not for blocks of a batch or several processes: they learn by optimizers of first order from "
-        "losses that are means over rows (mse, l1, nll, mixture-nll, monge-ampere) or of moments (kl, mixture-kl)",
-        refused);
+    const char *kind = config->loss.kind;
+    if (config->blocks == 0 || mgn_blocks_take(kind)) return MGN_OK;
+    return mgn_fail(MGN_ERR_UNSUPPORTED,
+                    "%s is not for blocks of a batch or several processes: they learn from losses that are means over "
+                    "rows (mse, l1, nll, mixture-nll, monge-ampere) or of moments (kl, mixture-kl)",
+                    kind);
 }
 
 static void destroy(trainer *t) {
@@ -509,15 +507,6 @@ static void destroy(trainer *t) {
                              t->vectors[0],  t->vectors[1],   t->scalars, t->sum,   t->state,
                              t->lr,          t->loss,         t->share,   t->result};
     for (size_t i = 0; i < MGN_COUNT(tensors); i++) mgn_tensor_destroy(tensors[i]);
-}
-
-/* That all processes learn from the same rows, in the same way, and begin with the same bits. */
-static mgn_status check_others(trainer *t) {
-    mgn_comm *comm = t->config->comm;
-    uint64_t digest = 0;
-    MGN_TRY(mgn_recipe_digest(t->model, t->config, &t->first, &digest));
-    MGN_TRY(mgn_comm_same(comm, digest, "the rows or the options"));
-    return mgn_state_share(&t->session.state, comm);
 }
 
 static mgn_status train(trainer *t, const mgn_samples *samples, mgn_train_result *result) {
@@ -548,7 +537,7 @@ static mgn_status train(trainer *t, const mgn_samples *samples, mgn_train_result
     session->accumulate = t->accumulate;
     session->advice = advice(t);
     mgn_status status = mgn_session_begin(session, &t->losses, t->parameters);
-    if (status == MGN_OK && t->config->comm) status = check_others(t);
+    if (status == MGN_OK) status = mgn_session_join(session);
     result->compile_seconds = mgn_now() - start;
     if (mgn_session_is_timed(session)) t->look = 1;
     while (status == MGN_OK && mgn_session_goes_on(session)) status = mgn_comm_agree(t->config->comm, run_epoch(t));
@@ -559,7 +548,7 @@ mgn_status mgn_train(mgn_model *model, mgn_device *device, const mgn_samples *sa
                      mgn_train_result *result) {
     trainer t = {.model = model, .device = device, .config = config};
     mgn_train_result own = {0};
-    mgn_status status = train(&t, samples, &own);
+    const mgn_status status = mgn_comm_agree(config->comm, train(&t, samples, &own));
     if (result) *result = own;
     destroy(&t);
     return status;

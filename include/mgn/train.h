@@ -90,9 +90,10 @@ typedef struct mgn_train_config {
     /** Rows that are read as they are wanted, instead of those of `samples`, which may be NULL then; borrowed. Optimizers of
      *  first order. */
     const mgn_row_source *source;
-    /** > 0: every batch is cut into so many blocks of rows, a power of two, whose gradients are added up in a fixed order. The
-     *  result depends on their number, but not on how many processes share them. For optimizers of first order and losses
-     *  that are means over rows or functions of their mean and covariance. 0: a step is one plan. */
+    /** > 0: every batch is cut into so many blocks of rows, a power of two, whose gradients (and
+     *  curvature) are added up in a fixed order. The result depends on their number, but not on how many processes share
+     *  them. For losses that are means over rows, or functions of their mean and covariance (these not for newton). 0: a step
+     *  is one plan. */
     int64_t blocks;
     /** The processes that share the blocks; all call mgn_train with the same arguments, but that only rank 0 is to name a
      *  checkpoint and a log. Borrowed; NULL: this one alone. */
