@@ -188,7 +188,7 @@ START_TEST(binaries_are_cached) {
     sum_with_fresh_handle();
     find_cached(folder, path, sizeof path);
     ck_assert_str_eq(path, "");
-    unsetenv("MGN_CACHE");
+    setenv("MGN_CACHE", "all", 1); /* PoCL's as well, which keeps programs itself */
     sum_with_fresh_handle();
     find_cached(folder, path, sizeof path);
     ck_assert_str_ne(path, "");
@@ -210,6 +210,7 @@ START_TEST(binaries_are_cached) {
         free(again);
     }
     free(good);
+    unsetenv("MGN_CACHE");
     if (old) setenv("XDG_CACHE_HOME", old, 1);
     if (!old) unsetenv("XDG_CACHE_HOME");
     free(old);

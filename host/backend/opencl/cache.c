@@ -1,6 +1,7 @@
 /* Program binaries, and the parameters that `mgn tune` found (tuning.c), kept between processes.
  *
- * Activation: on by default; MGN_CACHE=off turns it off. The folder is $XDG_CACHE_HOME/mgn, else ~/.cache/mgn; it may
+ * Activation: on by default; MGN_CACHE=off turns it off. Binaries of drivers that keep programs themselves (kernels.c) are
+ * kept with MGN_CACHE=all only. The folder is $XDG_CACHE_HOME/mgn, else ~/.cache/mgn; it may
  * be deleted at any time. Without a folder that can be written, every process compiles anew and nothing else changes.
  *
  * Key: a text with everything that the compiler's output depends on: this library's version, the platform's version,

@@ -76,6 +76,15 @@ static cl_program load_program(mgn_cl_device *device, const char *key, const cha
     return NULL;
 }
 
+/* Whether binaries are kept here. PoCL has a cache of its own, of source too, and would compile every kernel a second time
+ * to hand out a binary: that took half of a cold start. */
+static bool keeps_binaries(const mgn_cl_device *device, const char *key) {
+    const char *setting = mgn_environment("MGN_CACHE");
+    char path[PATH_MAX];
+    if (!mgn_cl_cache_path(key, path)) return false;
+    return (setting && strcmp(setting, "all") == 0) || !strstr(device->platform_version, "PoCL");
+}
+
 static void store_program(cl_program program, const char *key) {
     size_t bytes = 0;
     if (clGetProgramInfo(program, CL_PROGRAM_BINARY_SIZES, sizeof bytes, &bytes, NULL) != CL_SUCCESS || bytes == 0)
@@ -125,7 +134,7 @@ static mgn_status compile_program(mgn_cl_device *device, const char *family, con
         return status;
     }
     /* Most of what the tuner compiles is never used again. */
-    if (!device->forced) store_program(built, key);
+    if (!device->forced && keeps_binaries(device, key)) store_program(built, key);
     mgn_cl_note_build(device, mgn_now() - begin);
     *program = built;
     return MGN_OK;
