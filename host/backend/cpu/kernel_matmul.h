@@ -310,6 +310,7 @@ static void chunk_matmul(const mgn_cpu_task *task, int64_t chunk) {
     case MGN_CPU_MATMUL_BLAS: matmul_blas(task, chunk); break;
     case MGN_CPU_MATMUL_SPLIT: matmul_split(task, chunk); break;
     case MGN_CPU_MATMUL_SELF: matmul_self(task, chunk); break;
+    case MGN_CPU_MATMUL_PANELS: matmul_panels(task, chunk); break;
     }
 }
 

@@ -13,6 +13,7 @@
 
 #include "backend/cpu/kernel_elementwise.h"
 #include "backend/cpu/kernel_reduce.h"
+#include "backend/cpu/kernel_panels.h"
 #include "backend/cpu/kernel_matmul.h"
 #include "backend/cpu/kernel_spd.h"
 #include "backend/cpu/kernel_cloud.h"
@@ -42,6 +43,7 @@
 
 const mgn_cpu_kernels MGN_CPU_TABLE = {.rows = &row_kernels,
                                        .wide = &wide_kernels,
+                                       .panel_lanes = PANEL_LANES,
                                        .op = {
 #define MGN_UNARY(op, ...) [MGN_OP_##op] = {MGN_OP_##op == MGN_OP_copy ? chunk_move : chunk_##op, NULL},
 #define MGN_BINARY(op, ...) [MGN_OP_##op] = {chunk_##op, NULL},

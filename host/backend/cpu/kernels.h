@@ -24,6 +24,7 @@ enum {
     MGN_CPU_SELF_TERMS = 128,  /* of a matrix's product with its own transpose from which on half of it is computed */
     MGN_CPU_CONV_BYTES = 64,   /* the widest vectors of convolutions */
     MGN_CPU_CONV_TERMS = 256,  /* of them that are added up before their lanes are joined, in double */
+    MGN_CPU_PANEL_TERMS = 256, /* of products by panels that are packed at a time */
 };
 
 /* An elementwise call with its axes sorted by the output's stride and merged where all operands allow it. Operand 0
@@ -47,8 +48,18 @@ typedef enum mgn_cpu_matmul_kind {
     MGN_CPU_MATMUL_GRAM,  /* small result of long columns */
     MGN_CPU_MATMUL_BLAS,  /* tiles of the result, one BLAS call each */
     MGN_CPU_MATMUL_SPLIT, /* small result of long columns, too large for own loops: BLAS calls over parts of k */
-    MGN_CPU_MATMUL_SELF   /* a a^T or a^T a: tiles on and above the diagonal, the others are their mirror images */
+    MGN_CPU_MATMUL_SELF,  /* a a^T or a^T a: tiles on and above the diagonal, the others are their mirror images */
+    MGN_CPU_MATMUL_PANELS /* medium sizes, also the sum of two products: kernel_panels.h */
 } mgn_cpu_matmul_kind;
+
+/* A product of a sum of products: op(a) (m, k), op(b) (k, n). */
+typedef struct mgn_cpu_term {
+    const void *a, *b;
+    int64_t k;
+    bool transpose_a, transpose_b;
+} mgn_cpu_term;
+
+enum { MGN_CPU_MOST_TERMS = 2 };
 
 /* A source image in zeros, its pixels sorted by phase of the stride: (planes, phases_y, phases_x, rows, pitch). */
 typedef struct mgn_cpu_conv_grid {
@@ -91,8 +102,10 @@ struct mgn_cpu_task {
     bool wide;      /* point clouds: by products */
     bool symmetric; /* point clouds: a cloud against itself, half the pairs are enough */
     mgn_attributes attributes;
-    mgn_cpu_layout layout; /* elementwise */
-    mgn_cpu_conv conv;     /* convolutions */
+    mgn_cpu_layout layout;                  /* elementwise */
+    mgn_cpu_conv conv;                      /* convolutions */
+    mgn_cpu_term terms[MGN_CPU_MOST_TERMS]; /* products by panels */
+    int term_count;
 };
 
 /* One variant's kernels; entries of layout ops are empty. */
@@ -100,6 +113,7 @@ typedef struct mgn_cpu_kernels {
     mgn_cpu_kernel op[MGN_OP_COUNT];
     const mgn_cpu_row_kernels *rows;
     const mgn_cpu_wide_kernels *wide;
+    int64_t panel_lanes; /* elements of a vector of products by panels; 0: there are none */
 } mgn_cpu_kernels;
 
 extern const mgn_cpu_kernels mgn_cpu_kernels_f32_baseline, mgn_cpu_kernels_f64_baseline;
@@ -124,6 +138,11 @@ typedef struct mgn_cpu_device {
 
 /* prepare.c: checks a call and fills its task, all but the scratch pointer. */
 mgn_status mgn_cpu_prepare(const mgn_cpu_device *device, const mgn_call *call, mgn_cpu_task *task);
+
+/* panels.c. Whether the product, prepared for BLAS, goes by panels instead, of vectors of so many elements; if so, cuts it. */
+bool mgn_cpu_cut_panels(mgn_cpu_task *task, int64_t lanes, int cores);
+/* Whether the task, a product that adds, became one more term of the one before it. */
+bool mgn_cpu_join_products(mgn_cpu_task *before, const mgn_cpu_task *task);
 
 /* program.c */
 mgn_status mgn_cpu_program_create(mgn_device *device, const mgn_call *calls, size_t count, mgn_program **program);

@@ -260,7 +260,8 @@ static void choose_matmul(mgn_cpu_task *task, int cores, int64_t batch, int64_t 
     }
 }
 
-static mgn_status prepare_matmul(const mgn_call *call, mgn_cpu_task *task, mgn_dtype dtype, int cores) {
+static mgn_status prepare_matmul(const mgn_call *call, mgn_cpu_task *task, mgn_dtype dtype, int cores,
+                                 int64_t panel_lanes) {
     int64_t batch = call->attributes.matmul.batch, m = call->attributes.matmul.m, n = call->attributes.matmul.n;
     int64_t k = call->attributes.matmul.k, sa = call->attributes.matmul.stride_a, sb = call->attributes.matmul.stride_b;
     int64_t size_a = area(m, k, 1), size_b = area(k, n, 1), size = area(batch, m, n);
@@ -281,6 +282,8 @@ static mgn_status prepare_matmul(const mgn_call *call, mgn_cpu_task *task, mgn_d
                          call->attributes.matmul.transpose_a != call->attributes.matmul.transpose_b;
     if (task->kind == MGN_CPU_MATMUL_BLAS && is_self && task->parallel && batch == 1 && !call->attributes.matmul.adds)
         cut_self(task, n);
+    else if (task->kind == MGN_CPU_MATMUL_BLAS && task->parallel && batch == 1)
+        mgn_cpu_cut_panels(task, panel_lanes, cores);
     size_t places = (size_t)batch * (size_t)task->parts * (size_t)(m * n);
     if (task->kind == MGN_CPU_MATMUL_GRAM && task->parts > 1) task->scratch_bytes = places * 2 * sizeof(double);
     if (task->kind == MGN_CPU_MATMUL_SPLIT) task->scratch_bytes = places * mgn_dtype_size(dtype);
@@ -560,12 +563,15 @@ mgn_status mgn_cpu_prepare(const mgn_cpu_device *device, const mgn_call *call, m
     memset(task, 0, sizeof *task);
     task->attributes = call->attributes;
     task->count = mgn_shape_count(call->out.shape);
-    task->kernel = (dtype == MGN_F64 ? device->f64 : device->f32)->op[call->op];
+    const mgn_cpu_kernels *kernels = dtype == MGN_F64 ? device->f64 : device->f32;
+    task->kernel = kernels->op[call->op];
     mgn_status status = MGN_OK;
     switch (call->op) {
     case MGN_OP_sum:
     case MGN_OP_max: status = prepare_reduce(call, task, dtype); break;
-    case MGN_OP_matmul: status = prepare_matmul(call, task, dtype, device->base.info.compute_units); break;
+    case MGN_OP_matmul:
+        status = prepare_matmul(call, task, dtype, device->base.info.compute_units, kernels->panel_lanes);
+        break;
     case MGN_OP_spd_logdet:
     case MGN_OP_spd_inverse:
     case MGN_OP_spd_solve: status = prepare_spd(call, task, dtype); break;
@@ -594,5 +600,7 @@ mgn_status mgn_cpu_prepare(const mgn_cpu_device *device, const mgn_call *call, m
         const mgn_operand *in = &call->in[i];
         if (in->memory) task->in[i] = in->memory->data + (size_t)in->offset * mgn_dtype_size(in->dtype);
     }
+    task->terms[0].a = task->in[0];
+    task->terms[0].b = task->in[1];
     return MGN_OK;
 }

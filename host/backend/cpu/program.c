@@ -23,11 +23,11 @@ mgn_status mgn_cpu_program_create(mgn_device *device, const mgn_call *calls, siz
     for (size_t i = 0; i < count; i++) {
         mgn_cpu_task *task = &p->tasks[p->count];
         MGN_TRY_GOTO(mgn_cpu_prepare((const mgn_cpu_device *)device, &calls[i], task), fail);
-        if (task->chunks == 0) continue;
-        scratch = MGN_MAX(scratch, task->scratch_bytes);
+        if (task->chunks == 0 || (p->count > 0 && mgn_cpu_join_products(task - 1, task))) continue;
         p->count++;
     }
     status = MGN_ERR_MEMORY;
+    for (size_t i = 0; i < p->count; i++) scratch = MGN_MAX(scratch, p->tasks[i].scratch_bytes);
     p->scratch = mgn_alloc_aligned(scratch, 1);
     if (!p->scratch) goto fail;
     for (size_t i = 0; i < p->count; i++) {
