@@ -126,8 +126,9 @@ mgn_status mgn_image_read_palette(const char *path, int64_t most, uint64_t seed,
 
 /* ---- stream.c ---- */
 
-/* Changes `pixels` RGB pixels of 8 bits in place. Called from either of two threads, in any order of bands. */
-typedef mgn_status mgn_band_function(void *context, unsigned char *rgb, size_t pixels);
+/* Writes to `to` what becomes of `pixels` RGB pixels of 8 bits; `to` may be `from`. Called from either of two threads, in
+ * any order of bands. */
+typedef mgn_status mgn_band_function(void *context, const unsigned char *from, size_t pixels, unsigned char *to);
 
 /* Reads `source`, changes its pixels and writes what is to become `target` (up to the commit), band by band on two threads.
  * Only for 8-bit colour JPEG to JPEG: with anything else nothing is written and `written` is NULL. Each thread has its own context; where the second is NULL

@@ -12,10 +12,11 @@ enum { BANDS = 4, ROWS_PER_BAND = 64 };
 
 typedef enum band_state { DECODED, TAKEN, CHANGED } band_state;
 
-/* Bands go round a ring; `made` counts those decoded, `used` those encoded. Whoever fails sets `status` and wakes the
+/* Where the pixels come from is a decoder or a picture in memory, whose bands count as decoded at once. Bands go round a ring; `made` counts those decoded, `used` those encoded. Whoever fails sets `status` and wakes the
  * other. */
 typedef struct stream {
-    mgn_decoder *decoder;
+    mgn_decoder *decoder;         /* or NULL and */
+    const unsigned char *picture; /* all pixels */
     mgn_encoder *encoder;
     mgn_image *header; /* size, layout and metadata; no pixels */
     mgn_band_function *change;
@@ -47,14 +48,16 @@ static void stop(stream *s, mgn_status status) {
 static mgn_status change_band(stream *s, size_t band, bool decoding) {
     const bool shared = !s->contexts[1];
     if (shared) pthread_mutex_lock(&s->changing);
-    mgn_status status =
-        s->change(s->contexts[decoding && !shared], s->bands[band % BANDS], rows_of(s, band) * s->header->width);
+    unsigned char *to = s->bands[band % BANDS];
+    const unsigned char *from = s->picture ? s->picture + band * ROWS_PER_BAND * mgn_image_row_bytes(s->header) : to;
+    mgn_status status = s->change(s->contexts[decoding && !shared], from, rows_of(s, band) * s->header->width, to);
     if (shared) pthread_mutex_unlock(&s->changing);
     return status;
 }
 
 static mgn_status decode_band(stream *s, size_t band) {
     if (mgn_interrupted()) return mgn_fail(MGN_ERR_INTERRUPTED, "interrupted");
+    if (s->picture) return MGN_OK;
     MGN_TRY(s->decoder->rows(s->decoder, rows_of(s, band), s->bands[band % BANDS]));
     return band + 1 == s->count ? s->decoder->finish(s->decoder, s->header) : MGN_OK;
 }
@@ -159,29 +162,6 @@ static mgn_status run_to(stream *s, const char *target, const mgn_image_write_op
     return status;
 }
 
-/* A picture in memory as a decoder. */
-typedef struct memory_decoder {
-    mgn_decoder face;
-    const mgn_image *image;
-    size_t row;
-} memory_decoder;
-
-static mgn_status copy_rows(mgn_decoder *decoder, size_t count, unsigned char *pixels) {
-    memory_decoder *d = (memory_decoder *)decoder;
-    const size_t row_bytes = mgn_image_row_bytes(d->image);
-    memcpy(pixels, (const unsigned char *)d->image->pixels + d->row * row_bytes, count * row_bytes);
-    d->row += count;
-    return MGN_OK;
-}
-
-static mgn_status finish_copying(mgn_decoder *decoder, mgn_image *image) {
-    (void)decoder;
-    (void)image;
-    return MGN_OK;
-}
-
-static void close_nothing(mgn_decoder *decoder) { (void)decoder; }
-
 /* Only what needs no second look at its pixels: 8-bit colour that becomes a JPEG. */
 static bool can_stream(const mgn_image *header, const char *target) {
     mgn_image_format format;
@@ -239,14 +219,12 @@ mgn_status mgn_image_stream_from(const mgn_image *source, const char *target, co
                                  mgn_band_function *change, void *const contexts[2], mgn_output_file **written) {
     mgn_image_write_options options;
     mgn_image header = *source;
-    memory_decoder decoder = {.face = {.rows = copy_rows, .finish = finish_copying, .close = close_nothing},
-                              .image = source};
     stream s;
     *written = NULL;
     MGN_TRY(mgn_image_check_options(given, &options));
     if (!can_stream(source, target)) return MGN_OK;
     set_up(&s, change, contexts, &header);
-    s.decoder = &decoder.face;
+    s.picture = source->pixels;
     const mgn_status status = run_to(&s, target, &options, written);
     tear_down(&s);
     return status;

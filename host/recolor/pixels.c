@@ -26,7 +26,7 @@
 #include "ot/ot.h"
 #include "recolor/recolor.h"
 
-enum { ROWS = 4096, LARGE_BATCH = 1024, SMALL_BATCH = 256, COPIES = 2, MOST_UNITS = 24 };
+enum { ROWS = 4096, SORTED = 1024, LARGE_BATCH = 1024, SMALL_BATCH = 256, COPIES = 2, MOST_UNITS = 24 };
 enum { DIRECTIONS = 32, PLACES = 5, SHARPNESSES = 2, PER_DIRECTION = 1 + PLACES * SHARPNESSES };
 enum { UNITS = DIRECTIONS * PER_DIRECTION, BLOCKS = 8, NOISE_STREAM = 0x6e6f6973 };
 
@@ -49,7 +49,8 @@ typedef struct problem {
     mgn_status matched[ROWS / SMALL_BATCH]; /* what became of each batch */
     double A[9], noise;
     dictionary units;
-    double *z, *gram;   /* (rows, UNITS) values of the units, a part of the Gram matrix per block */
+    float *z, *parts;   /* (rows, UNITS) values of the units; the Gram matrix of each of BLOCKS */
+    double *gram;       /* (UNITS, UNITS) */
     block_sums *sums;   /* (BLOCKS) */
     double *moment, *a; /* (UNITS) */
     double mean_z[UNITS], mean_y[3];
@@ -124,12 +125,13 @@ static int by_value(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-/* Places are quantiles of the palette along the direction: bends where colours are. */
+/* Places are quantiles of the palette along the direction: bends where colours are. The first rows are a sample of all,
+ * which are in random order. */
 static void fill_direction(void *context, int64_t k, int thread) {
     problem *p = context;
     dictionary *units = &p->units;
-    const int64_t rows = p->x.rows;
-    double w[3], sum = 0, along[ROWS];
+    const int64_t rows = MGN_MIN(p->x.rows, SORTED);
+    double w[3], sum = 0, along[SORTED];
     (void)thread;
     mgn_half_sphere_direction(k, DIRECTIONS, w);
     for (int64_t i = 0; i < rows; i++) {
@@ -149,29 +151,60 @@ static void fill_direction(void *context, int64_t k, int thread) {
 
 /* ---- the normal equations ---- */
 
-/* A unit's value, scaled to the slope 1: the coefficients then compare. */
-static double unit_value(const dictionary *units, int unit, const float *x) {
-    const double *w = units->w[unit], B = units->B[unit];
-    const double z = B * (w[0] * (double)x[0] + w[1] * (double)x[1] + w[2] * (double)x[2] + units->c[unit]);
-    return 2 / B - 4 / B / (1 + exp(z)); /* 2 / B tanh(z / 2) */
+/* Units as 2 / B tanh(B / 2 (w x + c)): scaled to the slope 1, so that the coefficients compare. */
+typedef struct unit_table {
+    float w[3][UNITS], c[UNITS], height[UNITS];
+} unit_table;
+
+static void fill_table(const dictionary *units, unit_table *table) {
+    for (int k = 0; k < UNITS; k++) {
+        const double B = units->B[k];
+        for (int j = 0; j < 3; j++) table->w[j][k] = (float)(B / 2 * units->w[k][j]);
+        table->c[k] = (float)(B / 2 * units->c[k]);
+        table->height[k] = (float)(2 / B);
+    }
+}
+
+/* tanh(x) as a quotient of polynomials, off by a few roundings of a float; unlike the library's it is vectorised. */
+static inline float quick_tanh(float x) {
+    const float most = 7.9053111f, u = x < -most ? -most : x > most ? most : x, v = u * u;
+    float p = -2.76076847742355e-16f * v + 2.00018790482477e-13f;
+    p = p * v - 8.60467152213735e-11f;
+    p = p * v + 5.12229709037114e-08f;
+    p = p * v + 1.48572235717979e-05f;
+    p = p * v + 6.37261928875436e-04f;
+    p = p * v + 4.89352455891786e-03f;
+    float q = 1.19825839466702e-06f * v + 1.18534705686654e-04f;
+    q = q * v + 2.26843463243900e-03f;
+    q = q * v + 4.89352518554385e-03f;
+    return u * p / q;
+}
+
+static void fill_row(const unit_table *t, const float x[3], float *z) {
+    const float r = x[0], g = x[1], b = x[2];
+#pragma omp simd
+    for (int k = 0; k < UNITS; k++)
+        z[k] = t->height[k] * quick_tanh(t->w[0][k] * r + t->w[1][k] * g + t->w[2][k] * b + t->c[k]);
 }
 
 /* Sums over a block's rows. */
 struct block_sums {
-    double z[UNITS], y[3], products[UNITS][3];
+    double z[UNITS], y[3];
+    float products[UNITS][3];
 };
 
 static void fill_block(void *context, int64_t block, int thread) {
     problem *p = context;
     block_sums *sums = &p->sums[block];
+    unit_table table;
     (void)thread;
+    fill_table(&p->units, &table);
     const int64_t first = mgn_part_start(p->from.rows, block, BLOCKS),
                   end = mgn_part_start(p->from.rows, block + 1, BLOCKS);
     for (int64_t i = first; i < end; i++) {
-        for (int k = 0; k < UNITS; k++) {
-            p->z[i * UNITS + k] = unit_value(&p->units, k, p->from.values + 3 * i);
-            sums->z[k] += p->z[i * UNITS + k];
-        }
+        float *z = p->z + i * UNITS;
+        fill_row(&table, p->from.values + 3 * i, z);
+        for (int k = 0; k < UNITS; k++) sums->z[k] += (double)z[k];
         for (int64_t j = 0; j < 3; j++) sums->y[j] += (double)p->to.values[3 * i + j];
     }
 }
@@ -179,20 +212,20 @@ static void fill_block(void *context, int64_t block, int thread) {
 /* Upper triangles of (Z - mean)^T (Z - mean) over a block's rows, and the products with their images. */
 static void add_block(void *context, int64_t block, int thread) {
     problem *p = context;
-    block_sums *sums = &p->sums[block];
     (void)thread;
     const int64_t first = mgn_part_start(p->from.rows, block, BLOCKS),
                   end = mgn_part_start(p->from.rows, block + 1, BLOCKS);
-    for (int64_t i = first; i < end; i++) {
-        double y[3];
-        for (int64_t j = 0; j < 3; j++) y[j] = (double)p->to.values[3 * i + j] - p->mean_y[j];
-        for (int k = 0; k < UNITS; k++) {
-            const double z = p->z[i * UNITS + k] -= p->mean_z[k];
-            for (int j = 0; j < 3; j++) sums->products[k][j] += z * y[j];
-        }
+    float mean_z[UNITS], *z = p->z + first * UNITS, *y = p->to.values + 3 * first;
+    for (int k = 0; k < UNITS; k++) mean_z[k] = (float)p->mean_z[k];
+    for (int64_t i = 0; i < end - first; i++) {
+        for (int64_t j = 0; j < 3; j++) y[3 * i + j] -= (float)p->mean_y[j];
+        for (int64_t k = 0; k < UNITS; k++) z[i * UNITS + k] -= mean_z[k];
     }
-    cblas_dsyrk(CblasRowMajor, CblasUpper, CblasTrans, UNITS, (int)(end - first), 1, p->z + first * UNITS, UNITS, 0,
-                p->gram + block * UNITS * UNITS, UNITS);
+    const int rows = (int)(end - first);
+    cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, UNITS, 3, rows, 1, z, UNITS, y, 3, 0,
+                p->sums[block].products[0], 3);
+    cblas_ssyrk(CblasRowMajor, CblasUpper, CblasTrans, UNITS, rows, 1, z, UNITS, 0, p->parts + block * UNITS * UNITS,
+                UNITS);
 }
 
 static void find_means(problem *p) {
@@ -207,7 +240,7 @@ static void find_moments(problem *p) {
     for (int k = 0; k < UNITS; k++) {
         p->moment[k] = 0;
         for (int block = 0; block < BLOCKS; block++)
-            for (int j = 0; j < 3; j++) p->moment[k] += p->units.w[k][j] * p->sums[block].products[k][j];
+            for (int j = 0; j < 3; j++) p->moment[k] += p->units.w[k][j] * (double)p->sums[block].products[k][j];
     }
 }
 
@@ -217,7 +250,7 @@ static void find_gram(problem *p) {
     for (int i = 0; i < UNITS; i++)
         for (int j = i; j < UNITS; j++) {
             double sum = 0;
-            for (int64_t block = 0; block < BLOCKS; block++) sum += p->gram[(block * UNITS + i) * UNITS + j];
+            for (int64_t block = 0; block < BLOCKS; block++) sum += (double)p->parts[(block * UNITS + i) * UNITS + j];
             const double *u = p->units.w[i], *v = p->units.w[j];
             sum *= u[0] * v[0] + u[1] * v[1] + u[2] * v[2];
             p->gram[i * UNITS + j] = p->gram[j * UNITS + i] = sum;
@@ -228,11 +261,12 @@ static void find_gram(problem *p) {
 
 static mgn_status solve(problem *p) {
     p->z = mgn_alloc((size_t)p->from.rows, UNITS * sizeof *p->z);
-    p->gram = mgn_alloc((size_t)BLOCKS * UNITS, UNITS * sizeof *p->gram);
+    p->parts = mgn_alloc((size_t)BLOCKS * UNITS, UNITS * sizeof *p->parts);
+    p->gram = mgn_alloc(UNITS, UNITS * sizeof *p->gram);
     p->sums = mgn_alloc(BLOCKS, sizeof *p->sums);
     p->moment = mgn_alloc(UNITS, sizeof *p->moment);
     p->a = mgn_alloc(UNITS, sizeof *p->a);
-    if (!p->z || !p->gram || !p->sums || !p->moment || !p->a) return MGN_ERR_MEMORY;
+    if (!p->z || !p->parts || !p->gram || !p->sums || !p->moment || !p->a) return MGN_ERR_MEMORY;
     const int threads = mgn_threads();
     mgn_parallel(threads, BLOCKS, fill_block, p);
     find_means(p);
@@ -269,14 +303,19 @@ static mgn_status make_model(const problem *p, mgn_model **model) {
     return MGN_OK;
 }
 
-/* Mean square distance of the units' sum to the pairs' images: what least squares made least. */
+/* Mean square distance of the units' sum to the pairs' images, both less their means: what least squares made least. */
 static double residual(const problem *p) {
+    int used[MOST_UNITS], count = 0;
     double sum = 0;
+    for (int k = 0; k < UNITS; k++)
+        if (p->a[k] > 0) used[count++] = k;
     for (int64_t i = 0; i < p->from.rows; i++) {
         double r[3];
-        for (size_t j = 0; j < 3; j++) r[j] = p->mean_y[j] - (double)p->to.values[3 * i + (int64_t)j];
-        for (int k = 0; k < UNITS; k++)
-            for (size_t j = 0; p->a[k] > 0 && j < 3; j++) r[j] += p->a[k] * p->z[i * UNITS + k] * p->units.w[k][j];
+        for (size_t j = 0; j < 3; j++) r[j] = -(double)p->to.values[3 * i + (int64_t)j];
+        for (int unit = 0; unit < count; unit++) {
+            const int k = used[unit];
+            for (size_t j = 0; j < 3; j++) r[j] += p->a[k] * (double)p->z[i * UNITS + k] * p->units.w[k][j];
+        }
         sum += r[0] * r[0] + r[1] * r[1] + r[2] * r[2];
     }
     return sum / (double)p->from.rows;
@@ -312,6 +351,7 @@ mgn_status mgn_recolor_learn_pixels(const mgn_matrix *source, const mgn_matrix *
     mgn_matrix *const matrices[] = {&p->x, &p->y, &p->from, &p->to};
     for (size_t i = 0; i < MGN_COUNT(matrices); i++) mgn_matrix_free(matrices[i]);
     mgn_free(p->z);
+    mgn_free(p->parts);
     mgn_free(p->gram);
     mgn_free(p->sums);
     mgn_free(p->moment);

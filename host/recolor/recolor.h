@@ -8,6 +8,22 @@
 #include "core/core.h"
 #include "core/file.h"
 
+/* What changes colours, a map or a table: n pixels of floats, and of bytes (rounded and clipped); y may be x. */
+typedef mgn_status mgn_floats_function(void *context, const float *x, int64_t n, float *y);
+typedef mgn_status mgn_bytes_function(void *context, const uint8_t *x, int64_t n, uint8_t *y);
+typedef struct mgn_colouring {
+    mgn_floats_function *floats;
+    mgn_bytes_function *bytes;
+    void
+        *contexts[2]; /* of two threads; the second NULL: one thread at a time asks, and best for many pixels at once */
+} mgn_colouring;
+
+/* Answers with what `bytes` answers, which it asks for each colour rarely more than once (memo.c). One thread's. */
+typedef struct mgn_colour_memo mgn_colour_memo;
+mgn_status mgn_colour_memo_create(mgn_bytes_function *bytes, void *context, mgn_colour_memo **memo);
+mgn_status mgn_colour_memo_apply(mgn_colour_memo *memo, const unsigned char *from, size_t pixels, unsigned char *to);
+void mgn_colour_memo_destroy(mgn_colour_memo *memo);
+
 /* A palette's Gaussian. */
 typedef struct mgn_colour_gaussian {
     double mean[3], covariance[9];
@@ -65,6 +81,12 @@ mgn_status mgn_recolor_gather(const char *const *paths, size_t count, uint64_t s
 mgn_status mgn_mask_read(const char *path, const mgn_image *image, mgn_image **mask);
 mgn_status mgn_mask_palette(const mgn_image *image, const mgn_image *mask, uint64_t seed, mgn_matrix *palette);
 mgn_status mgn_mask_blend(const mgn_image *before, const mgn_image *mask, mgn_image *after);
+
+/* mgn_recolor_apply and mgn_recolor_file, the latter up to the commit, for whatever changes colours. */
+mgn_status mgn_colouring_apply(const mgn_colouring *colouring, const mgn_image *source, mgn_image **result);
+mgn_status mgn_colouring_prepare(const mgn_colouring *colouring, const char *source, const char *target,
+                                 const mgn_image_write_options *options, size_t *width, size_t *height,
+                                 mgn_output_file **written);
 
 /* mgn_recolor_file up to the commit. */
 mgn_status mgn_recolor_prepare(mgn_map *map, const char *source, const char *target,

@@ -10,6 +10,9 @@
 
 enum { DIRECTIONS = 32, BINS = 4096, BLOCK = 512, CLOUDS = 3 };
 
+/* Of more colours than this every second, third ... counts: palettes are spread evenly over pictures. */
+enum { MOST_COLOURS = 1 << 15 };
+
 typedef struct slices {
     const mgn_matrix *clouds[CLOUDS]; /* source, mapped, target */
     double before[DIRECTIONS], after[DIRECTIONS];
@@ -23,18 +26,23 @@ void mgn_half_sphere_direction(int64_t k, int64_t count, double w[3]) {
     w[2] = height;
 }
 
+/* How many colours of a cloud count, and the distance from one to the next. */
+static int64_t stride_of(const mgn_matrix *cloud) { return (cloud->rows + MOST_COLOURS - 1) / MOST_COLOURS; }
+static int64_t count_of(const mgn_matrix *cloud) { return (cloud->rows - 1) / stride_of(cloud) + 1; }
+
 /* How many colours fall into each bin along w; the cube's corners lie at `low` and low + width. */
 static void count_colours(const mgn_matrix *cloud, const double w[3], double low, double width, uint32_t *bins) {
     const float scale = (float)(BINS / width), a = (float)w[0] * scale, b = (float)w[1] * scale,
                 c = (float)w[2] * scale;
     const float shift = (float)-low * scale;
+    const int64_t step = 3 * stride_of(cloud), colours = count_of(cloud);
     memset(bins, 0, BINS * sizeof *bins);
-    for (int64_t start = 0; start < cloud->rows; start += BLOCK) {
-        const int64_t count = MGN_MIN(BLOCK, cloud->rows - start);
-        const float *x = cloud->values + 3 * start;
+    for (int64_t start = 0; start < colours; start += BLOCK) {
+        const int64_t count = MGN_MIN(BLOCK, colours - start);
+        const float *x = cloud->values + step * start;
         int32_t bin[BLOCK];
         for (int64_t i = 0; i < count; i++) {
-            const float at = a * x[3 * i] + b * x[3 * i + 1] + c * x[3 * i + 2] + shift;
+            const float at = a * x[step * i] + b * x[step * i + 1] + c * x[step * i + 2] + shift;
             bin[i] = (int32_t)MGN_MIN(MGN_MAX(at, 0.0f), BINS - 1.0f);
         }
         for (int64_t i = 0; i < count; i++) bins[bin[i]]++;
@@ -82,8 +90,8 @@ static void one_direction(void *context, int64_t k, int thread) {
     }
     for (int i = 0; i < CLOUDS; i++) count_colours(s->clouds[i], w, low, high - low, bins[i]);
     const double unit = (high - low) / BINS, n = unit * unit;
-    s->before[k] = n * integrate(bins[0], s->clouds[0]->rows, bins[2], s->clouds[2]->rows);
-    s->after[k] = n * integrate(bins[1], s->clouds[1]->rows, bins[2], s->clouds[2]->rows);
+    s->before[k] = n * integrate(bins[0], count_of(s->clouds[0]), bins[2], count_of(s->clouds[2]));
+    s->after[k] = n * integrate(bins[1], count_of(s->clouds[1]), bins[2], count_of(s->clouds[2]));
 }
 
 mgn_status mgn_palette_slices(const mgn_matrix *source, const mgn_matrix *mapped, const mgn_matrix *target,

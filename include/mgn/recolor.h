@@ -58,7 +58,8 @@ typedef struct mgn_recolor_quality {
     double loss;      /**< KL of the mapped source palette's Gaussian to the target's, in nats */
     double cost;      /**< E |x - g(x)|^2 over the source palette: the map itself, not clipped to [0, 1] */
     double bures;     /**< the least cost of a map that reaches the target's mean and covariance exactly */
-    double w2_before; /**< squared sliced Wasserstein distance of the two palettes, over evenly spread directions */
+    double w2_before; /**< squared sliced Wasserstein distance of the two palettes, over evenly spread directions, by at
+                           most 32768 colours of each */
     double w2_after;  /**< the same after the map, colours clipped to [0, 1] as in a picture */
     int64_t pixels;   /**< source pixels that loss and cost were measured on */
 } mgn_recolor_quality;
