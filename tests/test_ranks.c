@@ -109,7 +109,9 @@ static mgn_train_config usual(const char *loss) {
                                .blocks = 8};
     snprintf(config.loss.kind, sizeof config.loss.kind, "%s", loss);
     static const double mean[2] = {0.5, -1}, covariance[4] = {1, 0.3, 0.3, 0.5};
-    if (strcmp(loss, "mixture-kl") == 0) config.loss.target = two_hills();
+    if (strcmp(loss, "mixture-kl") == 0 || strcmp(loss, "sinkhorn") == 0) config.loss.target = two_hills();
+    config.loss.sinkhorn = (mgn_sinkhorn_config){.blur = 0.5};
+    if (strcmp(loss, "sinkhorn") == 0) config.loss.cost_weight = 0.1, config.batch = 200;
     if (strcmp(loss, "kl") != 0) return config;
     config.loss.mean = mean;
     config.loss.covariance = covariance;
@@ -197,11 +199,12 @@ START_TEST(bits_do_not_depend_on_ranks) {
         int64_t batch, accumulate, blocks;
         const mgn_model_config *shape;
         int retries;
-    } rows[] = {{"mse", MGN_F64, 48, 1, 8, &cascade, 0}, {"nll", MGN_F32, 30, 1, 8, &cascade, 3},
-                {"l1", MGN_F32, 48, 3, 16, &cascade, 0}, {"mse", MGN_F64, 0, 1, 8, &cascade, 0},
-                {"mse", MGN_F32, 500, 1, 8, &large, 2},  {"mse", MGN_F64, 5, 1, 8, &cascade, 0},
-                {"kl", MGN_F32, 30, 1, 8, &cascade, 3},  {"kl", MGN_F64, 334, 2, 16, &cascade, 0},
-                {"kl", MGN_F64, 10, 1, 8, &cascade, 0},  {"mixture-kl", MGN_F64, 0, 1, 8, &cascade, 0}};
+    } rows[] = {{"mse", MGN_F64, 48, 1, 8, &cascade, 0},       {"nll", MGN_F32, 30, 1, 8, &cascade, 3},
+                {"l1", MGN_F32, 48, 3, 16, &cascade, 0},       {"mse", MGN_F64, 0, 1, 8, &cascade, 0},
+                {"mse", MGN_F32, 500, 1, 8, &large, 2},        {"mse", MGN_F64, 5, 1, 8, &cascade, 0},
+                {"kl", MGN_F32, 30, 1, 8, &cascade, 3},        {"kl", MGN_F64, 334, 2, 16, &cascade, 0},
+                {"kl", MGN_F64, 10, 1, 8, &cascade, 0},        {"mixture-kl", MGN_F64, 0, 1, 8, &cascade, 0},
+                {"sinkhorn", MGN_F32, 334, 1, 8, &cascade, 3}, {"sinkhorn", MGN_F64, 130, 2, 16, &cascade, 0}};
     static const int sizes[] = {2, 3, 4, 8};
     make_rows();
     for (size_t i = 0; i < MGN_COUNT(rows); i++) {
@@ -307,7 +310,7 @@ START_TEST(second_order_resumes_elsewhere) {
 END_TEST
 
 /* A mean over rows, and a function of their moments. */
-static const char *const loss_of[] = {"mse", "kl", "mixture-kl"};
+static const char *const loss_of[] = {"mse", "kl", "mixture-kl", "sinkhorn"};
 
 /* Every row counts once: without movement the epoch's loss is that of the usual steps. */
 START_TEST(blocks_have_every_row) {
@@ -336,7 +339,7 @@ START_TEST(blocks_learn_what_one_plan_learns) {
     make_rows();
     mgn_train_config config = usual(loss_of[_i]);
     config.batch = 0;
-    config.epochs = 20;
+    config.epochs = strcmp(loss_of[_i], "sinkhorn") == 0 ? 2 : 20;
     task *blocks = make_tasks(1, &config, &cascade);
     run(blocks);
     config.blocks = 0;
@@ -351,7 +354,7 @@ END_TEST
 /* Rank 2 of 4 asks for a stop; three others go on from there. */
 START_TEST(stopped_and_resumed_elsewhere) {
     make_rows();
-    mgn_train_config config = usual("mse");
+    mgn_train_config config = usual(loss_of[_i]);
     task *alone = make_tasks(1, &config, &cascade);
     run(alone);
     config.control.checkpoint = mgn_test_path("state.safetensors");
@@ -427,7 +430,8 @@ START_TEST(what_cannot_be_shared_is_refused) {
         const char *loss, *optimizer, *words;
         int64_t blocks;
         mgn_status status;
-    } rows[] = {{"sinkhorn", "adam", "sinkhorn is not for blocks", 8, MGN_ERR_UNSUPPORTED},
+    } rows[] = {{"semidual", "adam", "semidual is not for blocks", 8, MGN_ERR_UNSUPPORTED},
+                {"sinkhorn", "lbfgs", "sinkhorn is not for lbfgs from blocks", 8, MGN_ERR_UNSUPPORTED},
                 {"kl", "newton", "the curvature of the loss kl", 8, MGN_ERR_UNSUPPORTED},
                 {"mse", "adam", "need a number of blocks", 0, MGN_ERR_ARGUMENT},
                 {"mse", "adam", "power of two", 6, MGN_ERR_ARGUMENT},
@@ -448,12 +452,12 @@ int main(void) {
     TCase *all = tcase_create("all");
     tcase_add_test(all, sums_are_one_tree);
     tcase_add_test(all, bits_do_not_depend_on_ranks);
-    tcase_add_loop_test(all, blocks_have_every_row, 0, 3);
-    tcase_add_loop_test(all, blocks_learn_what_one_plan_learns, 0, 3);
+    tcase_add_loop_test(all, blocks_have_every_row, 0, MGN_COUNT(loss_of));
+    tcase_add_loop_test(all, blocks_learn_what_one_plan_learns, 0, MGN_COUNT(loss_of));
     tcase_add_loop_test(all, second_order_does_not_depend_on_ranks, 0, MGN_COUNT(methods));
     tcase_add_loop_test(all, second_order_of_blocks_is_that_of_one_plan, 0, MGN_COUNT(methods));
     tcase_add_loop_test(all, second_order_resumes_elsewhere, 0, 4);
-    tcase_add_test(all, stopped_and_resumed_elsewhere);
+    tcase_add_loop_test(all, stopped_and_resumed_elsewhere, 0, MGN_COUNT(loss_of));
     tcase_add_test(all, one_failure_is_everybodys);
     tcase_add_test(all, what_cannot_be_shared_is_refused);
     tcase_set_timeout(all, 60);

@@ -55,6 +55,9 @@ static const cli_command commands[] = {
      "or distributions to draw samples from, such as normal:2, gmm:FILE and banana. Memory grows with the number of "
      "points, time with that of the pairs.\n"
      "\n"
+     "Processes started by mpirun or srun share the rows of both clouds, and find the same value and derivative, bit "
+     "for bit, on the cpu backend, however many they are (--blocks); the first alone prints and writes.\n"
+     "\n"
      "The JSON object has value, seconds (of computing), prepare_seconds, iterations and the settings.",
      "mgn sinkhorn a.npy b.npy\n"
      "mgn sinkhorn a.csv normal:2 --blur 0.01 --scaling 0.9 --json\n",
@@ -151,7 +154,7 @@ static const cli_command commands[] = {
      "depend "
      "on their number: 1, 2 and 4 processes make the same map, bit for bit, on the cpu backend. All must find the same "
      "files; the first alone prints and writes. For the losses mse, l1, nll, kl, mixture-nll, mixture-kl and "
-     "monge-ampere, and all optimizers (newton not of kl and mixture-kl); --resume may go on with another number of processes. When one fails all end, with its sentence.\n"
+     "monge-ampere, and all optimizers (newton not of kl and mixture-kl), and sinkhorn with those of first order; --resume may go on with another number of processes. When one fails all end, with its sentence.\n"
      "\n"
      "--checkpoint keeps the whole state of training in a file that is replaced as one piece: whatever stops the "
      "process, a whole one stands there (a killed process may leave a .mgn-*.tmp beside it). The same command with "

@@ -43,7 +43,8 @@ struct mgn_shared_sinkhorn {
     mgn_sinkhorn_config config;
     int64_t blocks, first, end, d; /* own blocks: first .. end - 1 */
     double strength, last;         /* reach^2; the last temperature */
-    mgn_tensor *scale, *inverse;   /* of a temperature: 1 / sqrt(e), 1 / e */
+    bool may_stop;
+    mgn_tensor *scale, *inverse; /* of a temperature: 1 / sqrt(e), 1 / e */
     side sides[SIDES];
     double *own, *all, *line; /* what is sent, and gathered; heights */
     int64_t *sizes;           /* of messages, and where they go */
@@ -299,7 +300,7 @@ static mgn_status put_heights(shared *s, double temperature, bool is_first) {
 
 /* All go on to exchange what they have, or all end. */
 static mgn_status meet(const shared *s, mgn_status status) {
-    bool is_stopped = mgn_interrupted();
+    bool is_stopped = s->may_stop && mgn_interrupted();
     MGN_TRY(mgn_comm_agree_any(s->comm, status, &is_stopped));
     return is_stopped ? mgn_fail(MGN_ERR_INTERRUPTED, "sinkhorn was stopped") : MGN_OK;
 }
@@ -396,10 +397,11 @@ static mgn_status finish(shared *s, double *value, double *gradient) {
     return mgn_comm_gather(s->comm, own, s->sizes, gradient);
 }
 
-mgn_status mgn_shared_sinkhorn_run(mgn_shared_sinkhorn *s, const mgn_shared_clouds *clouds, double *value,
-                                   double *gradient) {
+mgn_status mgn_shared_sinkhorn_run(mgn_shared_sinkhorn *s, const mgn_shared_clouds *clouds, bool may_stop,
+                                   double *value, double *gradient) {
     double temperatures[MGN_SINKHORN_STEPS];
     const int count = mgn_sinkhorn_schedule(&s->config, temperatures);
+    s->may_stop = may_stop;
     MGN_TRY(mgn_comm_agree(s->comm, put(s, clouds)));
     MGN_TRY(update(s, temperatures[0], true));
     for (int step = 0; step < count; step++) MGN_TRY(update(s, temperatures[step], false));
@@ -462,7 +464,7 @@ mgn_status mgn_sinkhorn_shared(mgn_device *device, mgn_comm *comm, int64_t block
     const double start = mgn_now();
     mgn_sinkhorn_result made = {.prepare_seconds = start - begun};
     const mgn_shared_clouds clouds = {c.x, c.a, c.y, c.b};
-    if (status == MGN_OK) status = mgn_shared_sinkhorn_run(s, &clouds, &made.value, c.gradient);
+    if (status == MGN_OK) status = mgn_shared_sinkhorn_run(s, &clouds, true, &made.value, c.gradient);
     made.seconds = mgn_now() - start;
     if (status == MGN_OK && !isfinite(made.value)) status = mgn_sinkhorn_refuse_value(made.value);
     if (status == MGN_OK) {

@@ -22,8 +22,8 @@ mgn_status mgn_shared_sinkhorn_create(mgn_device *device, mgn_comm *comm, int64_
 void mgn_shared_sinkhorn_destroy(mgn_shared_sinkhorn *shared);
 
 /* The divergence of the same clouds on all processes, and, unless `gradient` is NULL, its derivative by the rows of x (n, d).
- * Every process gets all of both. INTERRUPTED on all where one was. To be called by all or none. */
-mgn_status mgn_shared_sinkhorn_run(mgn_shared_sinkhorn *shared, const mgn_shared_clouds *clouds, double *value,
-                                   double *gradient);
+ * Every process gets all of both. With `may_stop`, INTERRUPTED on all where one was. To be called by all or none. */
+mgn_status mgn_shared_sinkhorn_run(mgn_shared_sinkhorn *shared, const mgn_shared_clouds *clouds, bool may_stop,
+                                   double *value, double *gradient);
 
 #endif

@@ -1,6 +1,6 @@
 /* A loss and its gradient, added up from blocks of a batch (pass.h). Of losses that are means over rows a block's share is its
  * part of the mean and of its gradient. Losses of moments (loss/moments.h) take two rounds: the moments are added up first, then
- * the gradients of what the loss is to first order about them. */
+ * the gradients of what the loss is to first order about them; the Sinkhorn divergence likewise, of the mapped points. */
 #ifndef MGN_HOST_BLOCKS_H
 #define MGN_HOST_BLOCKS_H
 
@@ -18,6 +18,9 @@ typedef struct mgn_blocks_config {
     mgn_dtype real, sums;           /* what plans compute in, and what shares are added up in */
     mgn_tensor *x, *y, *parameters; /* all rows; y: NULL where there are none */
     int64_t blocks;
+    mgn_tensor *target_rows,
+        *target_state;    /* of losses between sets of samples: all rows, where the target is finite; */
+    int64_t target_batch; /* its random state; and how many are drawn a step */
 } mgn_blocks_config;
 
 /* Whether a kind of loss has such shares. */
@@ -38,6 +41,29 @@ mgn_status mgn_block_moments_run(mgn_block_moments *moments, mgn_pass *pass, uin
                                  double *loss);
 /* <slope, share of the moments> about them, a scalar: the gradients of all blocks' add up to that of the loss. */
 mgn_node *mgn_block_moments_share(const mgn_block_moments *moments, mgn_pass_block *block, mgn_node *y);
+
+/* ---- the Sinkhorn divergence of a batch, and its slope by the mapped points (clouds.c) ---- */
+
+typedef struct mgn_block_clouds mgn_block_clouds;
+typedef struct mgn_block_cloud mgn_block_cloud; /* a kind of batches */
+
+/* For batches of these kinds. Errors: those of building and compiling. */
+mgn_status mgn_block_clouds_create(const mgn_blocks_config *config, const mgn_pass_rows *kinds, int count,
+                                   mgn_block_clouds **clouds);
+/* Takes NULL. */
+void mgn_block_clouds_destroy(mgn_block_clouds *clouds);
+mgn_status mgn_block_cloud_create(const mgn_block_clouds *clouds, const mgn_pass_rows *rows, mgn_block_cloud **cloud);
+/* Takes NULL. */
+void mgn_block_cloud_destroy(mgn_block_cloud *cloud);
+/* The divergence of a batch, and its slope. */
+mgn_status mgn_block_clouds_run(mgn_block_clouds *clouds, mgn_block_cloud *cloud, uint64_t seed, int64_t first,
+                                double *loss);
+/* Before a block's share: its part of the slope. */
+mgn_status mgn_block_clouds_put(mgn_block_clouds *clouds, const mgn_block_cloud *cloud, int64_t block);
+/* <slope, y>, a scalar, whose gradients add up to that of the divergence. */
+mgn_node *mgn_block_clouds_share(const mgn_block_clouds *clouds, mgn_pass_block *block, mgn_node *y);
+/* At the end of a step: the next one draws other samples. */
+mgn_status mgn_block_clouds_advance(mgn_block_clouds *clouds);
 
 /* ---- loss and gradient ---- */
 

@@ -74,23 +74,25 @@ void mgn_pass_destroy(mgn_pass *p) {
     mgn_free(p);
 }
 
-static mgn_status run_block(mgn_pass *p, uint64_t seed, int64_t first, int64_t block, mgn_blocks_sum *sum) {
+mgn_status mgn_pass_run_block(mgn_pass *p, uint64_t seed, int64_t first, int64_t block, mgn_dtype real, void *to) {
     const int64_t rows = mgn_pass_block_rows(p, block);
     const int length = rows == whole(p) ? FULL : REST;
-    void *to = mgn_blocks_sum_place(sum, block);
-    if (rows == 0) {
-        memset(to, 0, mgn_blocks_sum_bytes(sum));
-        return MGN_OK;
-    }
+    if (rows == 0) return MGN_OK;
     const uint32_t place[4] = {(uint32_t)seed, (uint32_t)(seed >> 32), (uint32_t)(first + block * whole(p)), 0};
     MGN_TRY(mgn_tensor_write(p->place, MGN_U32, place));
     MGN_TRY(mgn_plan_run(p->plans[length], 1));
-    return mgn_tensor_read(p->shares[length], mgn_blocks_sum_real(sum), to);
+    return mgn_tensor_read(p->shares[length], real, to);
+}
+
+mgn_status mgn_pass_run_share(mgn_pass *p, uint64_t seed, int64_t first, int64_t block, mgn_blocks_sum *sum) {
+    void *to = mgn_blocks_sum_place(sum, block);
+    if (mgn_pass_block_rows(p, block) == 0) memset(to, 0, mgn_blocks_sum_bytes(sum));
+    return mgn_pass_run_block(p, seed, first, block, mgn_blocks_sum_real(sum), to);
 }
 
 mgn_status mgn_pass_run(mgn_pass *p, uint64_t seed, int64_t first, mgn_blocks_sum *sum) {
     int64_t begin, end;
     mgn_blocks_sum_range(sum, &begin, &end);
-    for (int64_t block = begin; block < end; block++) MGN_TRY(run_block(p, seed, first, block, sum));
+    for (int64_t block = begin; block < end; block++) MGN_TRY(mgn_pass_run_share(p, seed, first, block, sum));
     return MGN_OK;
 }

@@ -49,6 +49,12 @@ void mgn_pass_destroy(mgn_pass *pass);
 int64_t mgn_pass_batch_rows(const mgn_pass *pass);
 int64_t mgn_pass_block_rows(const mgn_pass *pass, int64_t block);
 
+/* The share of one block, as numbers of type `real`: nothing where it has no rows. */
+mgn_status mgn_pass_run_block(mgn_pass *pass, uint64_t seed, int64_t first, int64_t block, mgn_dtype real, void *to);
+
+/* The same, to where `sum` adds it up: 0 where it has no rows. */
+mgn_status mgn_pass_run_share(mgn_pass *pass, uint64_t seed, int64_t first, int64_t block, mgn_blocks_sum *sum);
+
 /* The shares of this process's blocks of the batch that begins at position `first` of the permutation of `seed`, into `sum`,
  * whose length is theirs. Nothing is exchanged. */
 mgn_status mgn_pass_run(mgn_pass *pass, uint64_t seed, int64_t first, mgn_blocks_sum *sum);

@@ -225,7 +225,10 @@ static mgn_status compile_blocks(trainer *t) {
                                       .x = t->x,
                                       .y = t->y,
                                       .parameters = t->parameters,
-                                      .blocks = config->blocks};
+                                      .blocks = config->blocks,
+                                      .target_rows = t->target_rows,
+                                      .target_state = t->target_state,
+                                      .target_batch = t->target_batch};
     mgn_pass_rows kinds[MGN_SIZES] = {{0}};
     for (int size = MGN_WHOLE; size < MGN_SIZES; size++)
         if (mgn_trainer_has(t, size))
@@ -491,11 +494,18 @@ static mgn_status check_blocks(const mgn_train_config *config) {
         return mgn_fail(MGN_ERR_ARGUMENT, "processes that learn together need a number of blocks, of which each has "
                                           "some; 16 will do");
     const char *kind = config->loss.kind;
-    if (config->blocks == 0 || mgn_blocks_take(kind)) return MGN_OK;
-    return mgn_fail(MGN_ERR_UNSUPPORTED,
-                    "%s is not for blocks of a batch or several processes: they learn from losses that are means over "
-                    "rows (mse, l1, nll, mixture-nll, monge-ampere) or of moments (kl, mixture-kl)",
-                    kind);
+    if (config->blocks > 0 && !mgn_blocks_take(kind))
+        return mgn_fail(MGN_ERR_UNSUPPORTED,
+                        "%s is not for blocks of a batch or several processes: they learn from losses that are means "
+                        "over rows (mse, l1, nll, mixture-nll, monge-ampere), of moments (kl, mixture-kl) or of clouds "
+                        "(sinkhorn)",
+                        kind);
+    if (config->blocks > 0 && mgn_loss_needs_samples(kind) && mgn_optimizer_is_second_order(config->optimizer.kind))
+        return mgn_fail(MGN_ERR_UNSUPPORTED,
+                        "%s is not for %s from blocks of a batch or several processes, which learn from it by "
+                        "optimizers of first order",
+                        kind, config->optimizer.kind);
+    return MGN_OK;
 }
 
 static void destroy(trainer *t) {
