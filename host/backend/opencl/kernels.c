@@ -3,7 +3,7 @@
  * A program is built when the first plan needs it, per family, dtype and set of defines, and kept by the device. Its
  * text is a prelude (types, the shape of the kernels, the family's defines) in front of the family's source, which
  * cl/embed.py has made self-contained. Arithmetic is IEEE: no relaxed maths, no contraction, and correctly rounded
- * division and square root where the device offers them. MGN_CL_OPTIONS is appended to the compiler's options. */
+ * division and square root where the device offers them; wide programs alone have denormals as zeros. MGN_CL_OPTIONS is appended to the compiler's options. */
 #include "backend/opencl/opencl.h"
 
 #include <stdio.h>
@@ -18,11 +18,12 @@ static const char *family_text(const char *family) {
     return NULL;
 }
 
-static void build_options(const mgn_cl_device *device, char *options, size_t size) {
+static void build_options(const mgn_cl_device *device, const char *family, char *options, size_t size) {
     const char *more = mgn_environment("MGN_CL_OPTIONS");
     const bool rounds = (device->fp & CL_FP_CORRECTLY_ROUNDED_DIVIDE_SQRT) != 0;
-    snprintf(options, size, "-cl-std=CL1.2%s%s%s", rounds ? " -cl-fp32-correctly-rounded-divide-sqrt" : "",
-             more ? " " : "", more ? more : "");
+    const bool flushes = strcmp(family, "wide") == 0;
+    snprintf(options, size, "-cl-std=CL1.2%s%s%s%s", rounds ? " -cl-fp32-correctly-rounded-divide-sqrt" : "",
+             flushes ? " -cl-denorms-are-zero" : "", more ? " " : "", more ? more : "");
 }
 
 /* The whole text of a unit, allocated. */
@@ -142,7 +143,7 @@ static mgn_status compile_program(mgn_cl_device *device, const char *family, con
 
 static mgn_status build_program(mgn_cl_device *device, const char *family, const char *source, cl_program *program) {
     char options[512];
-    build_options(device, options, sizeof options);
+    build_options(device, family, options, sizeof options);
     char *key = cache_key(device, options, source);
     if (!key) return MGN_ERR_MEMORY;
     mgn_status status = MGN_OK;

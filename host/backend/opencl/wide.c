@@ -48,7 +48,7 @@ static mgn_status emit_kernel(mgn_cl_builder *builder, const mgn_wide_program *p
         }
         for (size_t d = 0; d < steps; d++) all_numbers[used++] = (uint64_t)arguments->steps[d];
         memcpy(all_places + externals, places, place_count * sizeof *places);
-        status = mgn_cl_emit_made(builder, "program", program->real, t->text.text, is_wide ? "wide" : "finish", groups,
+        status = mgn_cl_emit_made(builder, "wide", program->real, t->text.text, is_wide ? "wide" : "finish", groups,
                                   all_places, externals + place_count, all_numbers, used);
     }
     mgn_free(all_places);
