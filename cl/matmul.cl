@@ -178,6 +178,29 @@ MGN_KERNEL void tall(global const real *a, ulong a_at, global const real *b, ulo
 
 #define COLUMNS (MGN_TILE_VECTORS * MGN_WIDTH)
 
+/* Four rows of a vector each as columns: entry p of all four goes to `to + p * width`. */
+#if MGN_WIDTH == 16
+#define PUT_FOURS(v, p)                                                                                    \
+    (vstore4((v).lo.lo, 0, p), vstore4((v).lo.hi, 0, (p) + width), vstore4((v).hi.lo, 0, (p) + 2 * width), \
+     vstore4((v).hi.hi, 0, (p) + 3 * width))
+#else
+#define PUT_FOURS(v, p) (vstore4((v).lo, 0, p), vstore4((v).hi, 0, (p) + width))
+#endif
+M_FUNCTION void put_columns(R r0, R r1, R r2, R r3, global real *to, ulong width) {
+    const ulong quarter = MGN_WIDTH / 4 * width;
+    R low_02, low_13, high_02, high_13, all;
+    low_02.even = r0.lo, low_02.odd = r2.lo, high_02.even = r0.hi, high_02.odd = r2.hi;
+    low_13.even = r1.lo, low_13.odd = r3.lo, high_13.even = r1.hi, high_13.odd = r3.hi;
+    all.even = low_02.lo, all.odd = low_13.lo;
+    PUT_FOURS(all, to);
+    all.even = low_02.hi, all.odd = low_13.hi;
+    PUT_FOURS(all, to + quarter);
+    all.even = high_02.lo, all.odd = high_13.lo;
+    PUT_FOURS(all, to + 2 * quarter);
+    all.even = high_02.hi, all.odd = high_13.hi;
+    PUT_FOURS(all, to + 3 * quarter);
+}
+
 /* Panels (batch, extent / width, k, width) of an operand with `extent` rows (a) or columns (b) and k of the other.
  * size = (batch, extent, k, width), stride = (batch, extent, k). A work-item makes one panel. */
 MGN_KERNEL void pack(global const real *from, ulong from_at, global real *to, ulong to_at, ulong4 size,
@@ -193,18 +216,22 @@ MGN_KERNEL void pack(global const real *from, ulong from_at, global real *to, ul
             for (ulong e = 0; e < width; e += MGN_WIDTH)
                 MGN_VSTORE(MGN_VLOAD(x + p * stride.z + e), panel + p * width + e);
     } else if (stride.y == 1) {
-        for (ulong p = 0; p < size.z; p++)
-            for (ulong e = 0; e < some; e++) panel[p * width + e] = x[p * stride.z + e];
+        const ulong fours = some / 4 * 4;
+        for (ulong p = 0; p < size.z; p++) {
+            for (ulong e = 0; e < fours; e += 4) vstore4(vload4(0, x + p * stride.z + e), 0, panel + p * width + e);
+            for (ulong e = fours; e < some; e++) panel[p * width + e] = x[p * stride.z + e];
+        }
     } else {
         /* Rows turned into columns: whole vectors are read, and written while their places are in the first cache. */
-        const ulong whole = stride.z == 1 ? size.z / MGN_WIDTH * MGN_WIDTH : 0;
+        const ulong whole = stride.z == 1 ? size.z / MGN_WIDTH * MGN_WIDTH : 0, fours = some / 4 * 4, s = stride.y;
         for (ulong p = 0; p < whole; p += MGN_WIDTH)
-            for (ulong e = 0; e < some; e++) {
-                const R v = MGN_VLOAD(x + e * stride.y + p);
-                MGN_SCATTER(v, panel + p * width + e, width);
+            for (ulong e = 0; e < fours; e += 4) {
+                global const real *y = x + e * s + p;
+                put_columns(MGN_VLOAD(y), MGN_VLOAD(y + s), MGN_VLOAD(y + 2 * s), MGN_VLOAD(y + 3 * s),
+                            panel + p * width + e, width);
             }
         for (ulong e = 0; e < some; e++)
-            for (ulong p = whole; p < size.z; p++) panel[p * width + e] = x[e * stride.y + p * stride.z];
+            for (ulong p = e < fours ? whole : 0; p < size.z; p++) panel[p * width + e] = x[e * s + p * stride.z];
     }
 }
 
@@ -226,20 +253,29 @@ M_FUNCTION void multiply(global const real *a, global const real *b, uint depth,
     }
 }
 
-/* Writes a tile, or adds it to what is there. */
+/* Writes a tile, or adds it to what is there. What sticks out of the matrix goes element by element. */
 M_FUNCTION void put_tile(global real *to, ulong n, bool is_first, uint rows, uint columns,
                          R sums[MGN_TILE_ROWS][MGN_TILE_VECTORS]) {
+    if (rows == MGN_TILE_ROWS && columns == COLUMNS) {
 #pragma unroll
-    for (uint i = 0; i < MGN_TILE_ROWS; i++) {
-        if (i >= rows) continue;
+        for (uint i = 0; i < MGN_TILE_ROWS; i++)
 #pragma unroll
-        for (uint v = 0; v < MGN_TILE_VECTORS; v++) {
-            if (v * MGN_WIDTH >= columns) continue;
-            const uint lanes = min((uint)MGN_WIDTH, columns - v * MGN_WIDTH);
-            global real *c = to + i * n + v * MGN_WIDTH;
-            m_store(is_first ? sums[i][v] : m_load(c, 1, lanes) + sums[i][v], c, 1, lanes);
-        }
+            for (uint v = 0; v < MGN_TILE_VECTORS; v++) {
+                global real *c = to + i * n + v * MGN_WIDTH;
+                MGN_VSTORE(is_first ? sums[i][v] : MGN_VLOAD(c) + sums[i][v], c);
+            }
+        return;
     }
+    real tile[MGN_TILE_ROWS * COLUMNS];
+#pragma unroll
+    for (uint i = 0; i < MGN_TILE_ROWS; i++)
+#pragma unroll
+        for (uint v = 0; v < MGN_TILE_VECTORS; v++) MGN_VSTORE(sums[i][v], tile + i * COLUMNS + v * MGN_WIDTH);
+    for (uint i = 0; i < rows; i++)
+        for (uint j = 0; j < columns; j++) {
+            const real sum = tile[i * COLUMNS + j];
+            to[i * n + j] = is_first ? sum : to[i * n + j] + sum;
+        }
 }
 
 /* out (batch, m, n). A work-item makes `block` tiles under each other with the same panel of b, and `span` such columns
