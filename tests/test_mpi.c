@@ -94,6 +94,31 @@ START_TEST(any_number_makes_the_same_map) {
 }
 END_TEST
 
+/* Of what a command prints and writes, whoever shares its work. */
+START_TEST(any_number_finds_the_same) {
+    static const struct {
+        const char *command, *writes;
+    } rows[] = {{"sinkhorn x.npy other.npy -g", "gradient.npy"}, {"gmm x.npy -k 1..2 --json -o", "mixture.json"}};
+    make_files();
+    for (size_t i = 0; i < MGN_COUNT(rows); i++) {
+        char last[1200] = "";
+        for (int size = 1; size <= 4; size *= 2) {
+            char parts[300];
+            snprintf(parts, sizeof parts,
+                     "-n %d \"$MGN_BINARY\" %s %s --device cpu --threads 1 | grep -v seconds && md5sum < %s", size,
+                     rows[i].command, rows[i].writes, rows[i].writes);
+            mgn_test_process p = launch(parts);
+            ck_assert_msg(p.code == 0, "%s, %d processes: %s", rows[i].command, size, p.err);
+            ck_assert_msg(size == 1 || strcmp(p.out, last) == 0, "%s: %d processes found %s, fewer %s", rows[i].command,
+                          size, p.out, last);
+            ck_assert_uint_lt(strlen(p.out), sizeof last);
+            snprintf(last, sizeof last, "%s", p.out);
+            mgn_test_process_free(&p);
+        }
+    }
+}
+END_TEST
+
 START_TEST(failures_have_one_sentence) {
     static const struct {
         const char *parts, *words;
@@ -153,6 +178,7 @@ int main(void) {
     Suite *suite = suite_create("mpi");
     TCase *all = tcase_create("all");
     tcase_add_test(all, any_number_makes_the_same_map);
+    tcase_add_test(all, any_number_finds_the_same);
     tcase_add_test(all, failures_have_one_sentence);
     tcase_add_test(all, a_death_ends_all);
     tcase_set_timeout(all, 100);

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <mgn/mixture.h>
 #include <mgn/sinkhorn.h>
 
 #include "core/core.h"
@@ -161,11 +162,146 @@ START_TEST(clouds_that_differ_are_refused) {
 }
 END_TEST
 
+/* ---- mixtures ---- */
+
+typedef struct mixture_task {
+    mgn_test_member member;
+    mgn_mixture_fit_config config;
+    const float *rows;
+    int64_t n, k, stop_after; /* the report says stop after so many passes; 0: never */
+    int64_t passes;
+    mgn_mixture mixture;
+    mgn_mixture_fit_result result;
+    mgn_status status;
+    char sentence[256];
+} mixture_task;
+
+static bool count_pass(void *context, int64_t k, int64_t pass, double log_likelihood) {
+    mixture_task *t = context;
+    (void)k, (void)pass, (void)log_likelihood;
+    return ++t->passes != t->stop_after;
+}
+
+static void *fit(void *context) {
+    mixture_task *t = context;
+    mgn_device *device = NULL;
+    t->config.report = count_pass;
+    t->config.context = t;
+    t->status = mgn_device_open("cpu", &device);
+    if (t->status == MGN_OK)
+        t->status = mgn_mixture_fit(device, t->rows, t->n, 2, t->k, &t->config, &t->mixture, &t->result);
+    if (t->status != MGN_OK) snprintf(t->sentence, sizeof t->sentence, "%s", mgn_last_error());
+    if (device) mgn_device_close(device);
+    return NULL;
+}
+
+static mixture_task *make_fits(const mixture_task *one, int size) {
+    mixture_task *tasks = calloc((size_t)size, sizeof *tasks);
+    ck_assert_ptr_nonnull(tasks);
+    for (int r = 0; r < size; r++) tasks[r] = *one;
+    return tasks;
+}
+
+static void fit_all(mixture_task *tasks, int size) {
+    mgn_test_member *members[MGN_TEST_MOST_RANKS];
+    for (int r = 0; r < size; r++) {
+        tasks[r].config.comm = &tasks[r].member.comm;
+        members[r] = &tasks[r].member;
+    }
+    mgn_test_team_run(members, size, fit, tasks, sizeof *tasks);
+}
+
+/* n rows (n, 2) round three places. */
+static float *draw_rows(int64_t n) {
+    mgn_test_random random = mgn_test_random_named("rows");
+    float *rows = calloc((size_t)n, 2 * sizeof *rows);
+    ck_assert_ptr_nonnull(rows);
+    for (int64_t i = 0; i < n; i++) {
+        rows[2 * i] = (float)(4.0 * (double)(i % 3) + mgn_test_normal(&random));
+        rows[2 * i + 1] = (float)(3.0 * (double)(i % 3 == 1) + 0.5 * mgn_test_normal(&random));
+    }
+    return rows;
+}
+
+static void assert_mixtures(const mixture_task *one, const mixture_task *other, int size) {
+    ck_assert_msg(other->status == MGN_OK, "%d ranks: %s", size, other->sentence);
+    ck_assert_int_eq(one->result.k, other->result.k);
+    ck_assert_int_eq(one->result.passes, other->result.passes);
+    ck_assert_msg(one->result.log_likelihood == other->result.log_likelihood, "%d ranks: %.17g, not %.17g", size,
+                  other->result.log_likelihood, one->result.log_likelihood);
+    const size_t k = (size_t)one->result.k;
+    ck_assert(memcmp(one->mixture.weights, other->mixture.weights, k * sizeof(double)) == 0);
+    ck_assert(memcmp(one->mixture.means, other->mixture.means, 2 * k * sizeof(double)) == 0);
+    ck_assert(memcmp(one->mixture.covariances, other->mixture.covariances, 4 * k * sizeof(double)) == 0);
+}
+
+/* Blocks of one piece, the last of them shorter or empty; and of several. More components than there are places collapse. */
+START_TEST(mixtures_do_not_depend_on_ranks) {
+    static const struct { int64_t n, k, blocks; } cases[] = {{1000, 3, 8}, {17, 2, 16}, {40, 8, 8}, {40000, 3, 2}};
+    const int most[] = {8, 8, 8, 2};
+    for (size_t i = 0; i < MGN_COUNT(cases); i++) {
+        float *rows = draw_rows(cases[i].n);
+        const mixture_task one = {.config = {.blocks = cases[i].blocks, .passes = 10, .starts = 2},
+                                  .rows = rows,
+                                  .n = cases[i].n,
+                                  .k = cases[i].k};
+        mixture_task *alone = make_fits(&one, 2), *plain = alone + 1;
+        plain->config.blocks = 0;
+        fit(alone);
+        fit(plain);
+        ck_assert_msg(alone->status == MGN_OK, "%s", alone->sentence);
+        if (cases[i].k == 3) ck_assert_double_eq_tol(alone->result.log_likelihood, plain->result.log_likelihood, 1e-4);
+        for (size_t s = 0; s < MGN_COUNT(sizes) && sizes[s] <= most[i]; s++) {
+            mixture_task *tasks = make_fits(&one, sizes[s]);
+            fit_all(tasks, sizes[s]);
+            for (int r = 0; r < sizes[s]; r++) {
+                assert_mixtures(alone, &tasks[r], sizes[s]);
+                mgn_mixture_free(&tasks[r].mixture);
+            }
+            free(tasks);
+        }
+        mgn_mixture_free(&alone->mixture);
+        mgn_mixture_free(&plain->mixture);
+        free(alone);
+        free(rows);
+    }
+}
+END_TEST
+
+static void assert_no_fit(mixture_task *tasks, int size, mgn_status status, const char *words) {
+    fit_all(tasks, size);
+    for (int r = 0; r < size; r++) {
+        ck_assert_msg(tasks[r].status == status && strstr(tasks[r].sentence, words), "rank %d: status %d, %s", r,
+                      (int)tasks[r].status, tasks[r].sentence);
+        ck_assert_ptr_null(tasks[r].mixture.weights);
+    }
+    free(tasks);
+}
+
+START_TEST(one_fit_ends_all) {
+    float *rows = draw_rows(600);
+    const mixture_task one = {.config = {.blocks = 8, .tolerance = 1e-12}, .rows = rows, .n = 600, .k = 3};
+    mixture_task *tasks = make_fits(&one, 3);
+    tasks[2].stop_after = 4;
+    assert_no_fit(tasks, 3, MGN_ERR_INTERRUPTED, "the fit of a mixture was stopped");
+    tasks = make_fits(&one, 3);
+    tasks[1].rows = rows + 1;
+    tasks[1].n = 599;
+    assert_no_fit(tasks, 3, MGN_ERR_ARGUMENT, "rank 1 of 3: the rows or the options are not those of rank 0");
+    tasks = make_fits(&one, 3);
+    for (int r = 0; r < 3; r++) tasks[r].config.blocks = 0;
+    assert_no_fit(tasks, 3, MGN_ERR_ARGUMENT, "a number of blocks that is a power of two");
+    free(rows);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("ranks_shared");
     TCase *all = tcase_create("all");
     tcase_add_test(all, clouds_do_not_depend_on_ranks);
     tcase_add_test(all, clouds_that_differ_are_refused);
+    tcase_add_test(all, mixtures_do_not_depend_on_ranks);
+    tcase_add_test(all, one_fit_ends_all);
     tcase_set_timeout(all, 60);
     suite_add_tcase(suite, all);
     return mgn_test_main(suite);

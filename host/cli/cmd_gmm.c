@@ -4,6 +4,7 @@
 #include <inttypes.h>
 
 #include "cli.h"
+#include "comm/blocks_sum.h"
 #include "core/file.h"
 #include "core/progress.h"
 #include "outputs.h"
@@ -13,7 +14,7 @@
 typedef struct job {
     cli_common common;
     const char *path, *range, *out, *plots;
-    int64_t first, last, starts;
+    int64_t first, last, starts, blocks;
     double tolerance, regularisation;
     mgn_matrix data;
     mgn_device *device;
@@ -24,6 +25,9 @@ typedef struct job {
 } job;
 
 /* ---- before the work ---- */
+
+/* Of several processes the first alone prints and writes. */
+static bool is_first(const job *j) { return mgn_comm_rank(j->common.comm) == 0; }
 
 static mgn_status parse(const cli_command *command, int argc, char **argv, job *j) {
     const cli_option options[] = {
@@ -36,19 +40,24 @@ static mgn_status parse(const cli_command *command, int argc, char **argv, job *
         {"regularisation", 0, CLI_REAL, "VARIANCE",
          "smallest variance of a component in any direction (default 1e-6 of the rows' mean variance)",
          &j->regularisation, 1e-300, 1e30},
+        {"blocks", 0, CLI_LONG, "N",
+         "add up the rows in N blocks (a power of two): processes started by mpirun share them, and the bits are those "
+         "of one process with as many blocks (default: 16 under mpirun)",
+         &j->blocks, 1, MGN_MOST_BLOCKS},
         CLI_PLOTS_OPTION(j->plots, "put figures there: of a range, log-likelihood and BIC with the elbow; the rows by "
                                    "component, with ellipses"),
     };
     MGN_TRY(cli_parse(command, argc, argv, options, MGN_COUNT(options), &j->common));
     if (j->common.help) return MGN_OK;
     j->path = j->common.arguments[0];
+    if (j->common.comm && !j->blocks) j->blocks = MGN_USUAL_BLOCKS;
     MGN_TRY(cli_parse_range("-k", j->range, MGN_MOST_COMPONENTS, &j->first, &j->last));
     const char *const files[] = {j->path, j->out};
     MGN_TRY(cli_plots_check(j->plots, files, MGN_COUNT(files)));
     if (!j->out) return MGN_OK;
     MGN_TRY(mgn_mixture_check_path(j->out));
     MGN_TRY(cli_check_apart(j->out, &j->path, 1));
-    return cli_check_writable(j->out);
+    return is_first(j) ? cli_check_writable(j->out) : MGN_OK;
 }
 
 /* ---- the work ---- */
@@ -66,7 +75,9 @@ static mgn_status fit(job *j) {
                                            .starts = j->starts,
                                            .seed = j->common.seed,
                                            .report = show_progress,
-                                           .context = j};
+                                           .context = j,
+                                           .blocks = j->blocks,
+                                           .comm = j->common.comm};
     const int64_t count = j->last - j->first + 1;
     j->mixtures = mgn_alloc((size_t)count, sizeof *j->mixtures);
     j->results = mgn_alloc((size_t)count, sizeof *j->results);
@@ -95,6 +106,7 @@ static mgn_status compute(job *j) {
         if (j->results[i].reseeded + j->results[i].dropped > 0)
             mgn_note("%lld components: %lld collapsed and were put elsewhere, %lld were dropped",
                      (long long)(j->first + i), (long long)j->results[i].reseeded, (long long)j->results[i].dropped);
+    if (!is_first(j)) return MGN_OK;
     if (j->out) MGN_TRY(mgn_mixture_save(&j->mixtures[j->chosen], j->out));
     return j->plots ? draw(j) : MGN_OK;
 }
@@ -154,7 +166,7 @@ mgn_status cmd_gmm(const cli_command *command, int argc, char **argv) {
     MGN_TRY(parse(command, argc, argv, &j));
     if (j.common.help) return MGN_OK;
     mgn_status status = compute(&j);
-    if (status == MGN_OK) status = j.common.json ? print_json(&j) : print_text(&j);
+    if (status == MGN_OK && is_first(&j)) status = j.common.json ? print_json(&j) : print_text(&j);
     if (status == MGN_ERR_INTERRUPTED) status = mgn_fail(status, "interrupted; nothing was written");
     clean_up(&j);
     return status;

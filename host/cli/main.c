@@ -117,7 +117,10 @@ static const cli_command commands[] = {
      "Of a range, the elbow is kept: the number of components after which no further one adds more than 5 % of what "
      "the whole range gains in log-likelihood. Components that collapse onto a few rows are put elsewhere, or dropped, "
      "and "
-     "a note says so. FILE serves as a target: gmm:FILE.",
+     "a note says so. FILE serves as a target: gmm:FILE.\n"
+     "\n"
+     "Processes started by mpirun or srun share the rows, and find the same mixtures, bit for bit, on the cpu backend, "
+     "however many they are (--blocks); the first alone prints and writes.",
      "mgn gmm sunset.jpg -k 1..10 -o sunset.json\n"
      "mgn gmm sunset.jpg -k 1..10 --plots figures\n"
      "mgn gmm points.npy -k 3 --json\n",

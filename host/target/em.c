@@ -7,7 +7,10 @@
  *
  * The moments are taken of z_j, not of x: near the end they are about 0 and I whatever the scale of a component is, so
  * single precision costs no digits, and the new mean and covariance are m + L (sum r z / sum r) and L (..) L^T, in double.
- * The log-likelihood is summed as its difference to the pass before, for the same reason. */
+ * The log-likelihood is summed as its difference to the pass before, for the same reason.
+ *
+ * With blocks the rows are cut into so many, of which every process has some; a block goes through in pieces, and the blocks'
+ * statistics are added up in the order of comm/blocks_sum.h. All processes then do the same with the same sums. */
 #include "target/em.h"
 
 #include <math.h>
@@ -15,6 +18,7 @@
 
 #include <mgn/ot.h>
 
+#include "comm/blocks_sum.h"
 #include "core/random.h"
 
 enum { MOST_RESEEDS = 2, STREAM = 0x656d7265, ROWS_AT_A_TIME = 1 << 14 };
@@ -37,6 +41,10 @@ typedef struct em_pass {
     double *in, *out;       /* parameters and statistics on the host; out has room for them twice */
     int64_t in_count, out_count;
     mgn_mixture_factors factors; /* arrays inside `in` */
+    mgn_comm *comm;
+    mgn_blocks_sum *sum; /* NULL: no blocks */
+    int64_t block_rows;  /* a multiple of those of a piece */
+    bool *is_stopping;   /* the data's */
 } em_pass;
 
 /* ---- the plan ---- */
@@ -105,15 +113,26 @@ static void destroy_pass(em_pass *p) {
     destroy_piece(&p->whole);
     destroy_piece(&p->tail);
     mgn_tensor_destroy(p->parameters);
+    mgn_blocks_sum_destroy(p->sum);
     mgn_free(p->in);
     mgn_free(p->out);
     *p = (em_pass){0};
 }
 
+/* Pieces of blocks, all of which but the last row's are of one length. */
+static mgn_status compile_blocks(em_pass *p, int64_t blocks) {
+    const int64_t n = p->level->n, share = (n + blocks - 1) / blocks, rows = MGN_MIN(share, ROWS_AT_A_TIME);
+    p->block_rows = (share + rows - 1) / rows * rows;
+    MGN_TRY(mgn_blocks_sum_create(p->comm, blocks, MGN_F64, p->out_count, &p->sum));
+    MGN_TRY(compile(p, rows, NULL, &p->whole));
+    return n % rows ? compile(p, n % rows, NULL, &p->tail) : MGN_OK;
+}
+
 /* Where the graph is no row program, what a run keeps grows with its rows: then they go through piece by piece. Whether
  * it is one, a plan for a few rows tells. */
-static mgn_status compile_all(em_pass *p) {
+static mgn_status compile_all(em_pass *p, int64_t blocks) {
     const int64_t n = p->level->n;
+    if (blocks > 0) return compile_blocks(p, blocks);
     if (n > ROWS_AT_A_TIME) {
         MGN_TRY(compile(p, ROWS_AT_A_TIME, NULL, &p->whole));
         if (mgn_plan_get_info(p->whole.plan).regions == 0)
@@ -125,7 +144,12 @@ static mgn_status compile_all(em_pass *p) {
 
 static mgn_status create_pass(em_pass *p, const mgn_em_data *data, const mgn_em_level *level, int64_t k) {
     const int64_t d = data->d;
-    *p = (em_pass){.level = level, .device = data->device, .k = k, .d = d};
+    *p = (em_pass){.level = level,
+                   .device = data->device,
+                   .k = k,
+                   .d = d,
+                   .comm = data->config->comm,
+                   .is_stopping = data->is_stopping};
     p->in_count = d + k * d * d + k * d + k + 1;
     p->out_count = 1 + k * (1 + d + d * d);
     p->in = mgn_alloc((size_t)p->in_count, sizeof *p->in);
@@ -135,22 +159,44 @@ static mgn_status create_pass(em_pass *p, const mgn_em_data *data, const mgn_em_
     p->factors = (mgn_mixture_factors){k, d, p->in, whiteners, shifts, shifts + k * d};
     memcpy(p->factors.centre, data->mean, (size_t)d * sizeof(double));
     MGN_TRY(mgn_tensor_create(data->device, MGN_F32, MGN_SHAPE(p->in_count), &p->parameters));
-    return compile_all(p);
+    return compile_all(p, data->config->blocks);
 }
 
 /* ---- one pass ---- */
 
-static mgn_status run_pieces(em_pass *p) {
+/* The statistics of rows first .. end - 1, the last of which ends a piece. */
+static mgn_status run_pieces(em_pass *p, int64_t first, int64_t end, double *out) {
     double *sums = p->out + p->out_count;
-    memset(p->out, 0, (size_t)p->out_count * sizeof *p->out);
-    for (int64_t at = 0; at < p->level->n;) {
-        const em_piece *piece = p->level->n - at >= p->whole.rows ? &p->whole : &p->tail;
+    memset(out, 0, (size_t)p->out_count * sizeof *out);
+    for (int64_t at = first; at < end;) {
+        const em_piece *piece = end - at >= p->whole.rows ? &p->whole : &p->tail;
         MGN_TRY(mgn_tensor_write(piece->own, MGN_F32, p->level->rows + at * p->d));
         MGN_TRY(mgn_plan_run(piece->plan, 1));
         MGN_TRY(mgn_tensor_read(piece->statistics, MGN_F64, sums));
-        for (int64_t i = 0; i < p->out_count; i++) p->out[i] += sums[i];
+        for (int64_t i = 0; i < p->out_count; i++) out[i] += sums[i];
         at += piece->rows;
     }
+    return MGN_OK;
+}
+
+static mgn_status run_own(em_pass *p) {
+    int64_t first, end;
+    mgn_blocks_sum_range(p->sum, &first, &end);
+    for (int64_t b = first; b < end; b++) {
+        const int64_t at = MGN_MIN(b * p->block_rows, p->level->n), to = MGN_MIN(at + p->block_rows, p->level->n);
+        MGN_TRY(run_pieces(p, at, to, mgn_blocks_sum_place(p->sum, b)));
+    }
+    return MGN_OK;
+}
+
+/* Every process's blocks, unless one of them was asked to stop. */
+static mgn_status run_blocks(em_pass *p) {
+    const void *total;
+    bool is_stopping = *p->is_stopping || mgn_interrupted();
+    MGN_TRY(mgn_comm_agree_any(p->comm, run_own(p), &is_stopping));
+    if (is_stopping) return mgn_fail(MGN_ERR_INTERRUPTED, "the fit of a mixture was stopped");
+    MGN_TRY(mgn_blocks_sum_add(p->sum, &total));
+    memcpy(p->out, total, (size_t)p->out_count * sizeof *p->out);
     return MGN_OK;
 }
 
@@ -159,8 +205,10 @@ static mgn_status run_pass(em_pass *p, const mgn_mixture *mixture, double refere
     MGN_TRY(mgn_mixture_factorise(mixture, &p->factors));
     p->in[p->in_count - 1] = (double)(float)reference;
     MGN_TRY(mgn_tensor_write(p->parameters, MGN_F64, p->in));
-    if (p->whole.own) {
-        MGN_TRY(run_pieces(p));
+    if (p->sum) {
+        MGN_TRY(run_blocks(p));
+    } else if (p->whole.own) {
+        MGN_TRY(run_pieces(p, 0, p->level->n, p->out));
     } else {
         MGN_TRY(mgn_plan_run(p->whole.plan, 1));
         MGN_TRY(mgn_tensor_read(p->whole.statistics, MGN_F64, p->out));
@@ -286,10 +334,10 @@ static bool mend(const mgn_em_data *data, const mgn_em_level *level, mgn_mixture
 
 /* ---- a level ---- */
 
-static mgn_status tell(const mgn_em_data *data, int64_t k, int64_t pass, double likelihood) {
-    const mgn_mixture_fit_config *c = data->config;
+static mgn_status tell(em_pass *p, const mgn_mixture_fit_config *c, int64_t k, int64_t pass, double likelihood) {
     const bool go_on = !c->report || c->report(c->context, k, pass, likelihood);
-    return go_on && !mgn_interrupted() ? MGN_OK : mgn_fail(MGN_ERR_INTERRUPTED, "the fit of a mixture was stopped");
+    *p->is_stopping = *p->is_stopping || !go_on || mgn_interrupted();
+    return !*p->is_stopping || p->comm ? MGN_OK : mgn_fail(MGN_ERR_INTERRUPTED, "the fit of a mixture was stopped");
 }
 
 /* Passes until the gain is below the tolerance; the last pass only measures. */
@@ -302,7 +350,7 @@ static mgn_status run_level(em_pass *p, const mgn_em_data *data, mgn_mixture *m,
         MGN_TRY(run_pass(p, m, now, &now));
         result->passes++;
         result->log_likelihood = now;
-        MGN_TRY(tell(data, m->k, pass, now));
+        MGN_TRY(tell(p, data->config, m->k, pass, now));
         result->converged = now - before < level->tolerance;
         if (result->converged || pass >= level->passes) return MGN_OK;
         before = now;

@@ -14,7 +14,8 @@ typedef struct mgn_em_data {
     float *sample;             /* (sample_rows, d): rows in random order, of which every beginning is a sample */
     int64_t sample_rows;
     const mgn_mixture_fit_config *config;
-    mgn_tensor *tensor; /* all rows on the device */
+    mgn_tensor *tensor; /* all rows on the device; NULL with blocks */
+    bool *is_stopping;  /* this process was asked to stop; with others it does so when all know */
 } mgn_em_data;
 
 /* When a level ends, and what came of it. */

@@ -7,6 +7,7 @@
 
 #include <mgn/ot.h>
 
+#include "comm/blocks_sum.h"
 #include "core/random.h"
 #include "target/em.h"
 
@@ -73,6 +74,7 @@ static void destroy_data(mgn_em_data *data) {
 }
 
 static mgn_status on_device(const mgn_em_data *data, const float *rows, int64_t n, mgn_tensor **tensor) {
+    if (data->config->blocks > 0) return MGN_OK; /* they are brought there piece by piece */
     MGN_TRY(mgn_tensor_create(data->device, MGN_F32, MGN_SHAPE(n, data->d), tensor));
     return mgn_tensor_write(*tensor, MGN_F32, rows);
 }
@@ -81,6 +83,20 @@ static mgn_status create_data(mgn_em_data *data) {
     MGN_TRY(describe(data));
     MGN_TRY(draw_sample(data));
     return on_device(data, data->rows, data->n, &data->tensor);
+}
+
+/* Processes that fit together go on if all have the same rows and settings. */
+static mgn_status share_data(const mgn_em_data *data, int64_t first, int64_t last, mgn_status status) {
+    const mgn_mixture_fit_config *c = data->config;
+    const double settings[] = {c->regularisation, c->tolerance};
+    const int64_t counts[] = {data->n, data->d, first, last, c->passes, c->starts, (int64_t)c->seed, c->blocks};
+    if (!c->comm) return status;
+    if (status == MGN_OK) status = mgn_blocks_check(c->comm, c->blocks);
+    MGN_TRY(mgn_comm_agree(c->comm, status));
+    uint64_t digest = mgn_hash(MGN_HASH_START, settings, sizeof settings);
+    digest = mgn_hash(digest, counts, sizeof counts);
+    digest = mgn_hash(digest, data->rows, (size_t)(data->n * data->d) * sizeof *data->rows);
+    return mgn_comm_same(c->comm, digest, "the rows or the options");
 }
 
 /* ---- levels ---- */
@@ -205,14 +221,16 @@ mgn_status mgn_mixture_curve(mgn_device *device, const float *rows, int64_t n, i
                              const mgn_mixture_fit_config *config, mgn_mixture *mixtures,
                              mgn_mixture_fit_result *results, int64_t *elbow) {
     const mgn_mixture_fit_config none = {0};
-    mgn_em_data data = {.device = device, .rows = rows, .n = n, .d = d, .config = config ? config : &none};
+    bool is_stopping = false;
+    mgn_em_data data = {
+        .device = device, .rows = rows, .n = n, .d = d, .config = config ? config : &none, .is_stopping = &is_stopping};
     if (!device || !rows || !mixtures || !results || d < 1 || d > 46340 || last < first)
         return mgn_fail(MGN_ERR_ARGUMENT,
                         "fitting a mixture needs a device, rows, places for the results and a range of "
                         "components");
     MGN_TRY(check(n, first, data.config));
     MGN_TRY(check(n, last, data.config));
-    mgn_status status = create_data(&data);
+    mgn_status status = share_data(&data, first, last, create_data(&data));
     int64_t done = 0;
     for (; first + done <= last && status == MGN_OK; done += status == MGN_OK)
         status = fit(&data, first + done, &mixtures[done], &results[done]);

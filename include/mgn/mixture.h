@@ -2,6 +2,7 @@
 #ifndef MGN_MIXTURE_H
 #define MGN_MIXTURE_H
 
+#include <mgn/comm.h>
 #include <mgn/graph.h>
 
 #ifdef __cplusplus
@@ -58,6 +59,12 @@ typedef struct mgn_mixture_fit_config {
     uint64_t seed;
     mgn_mixture_callback *report; /**< optional */
     void *context;
+    /** > 0: the rows are cut into so many blocks, a power of two up to 1024, whose sums are added up in a fixed order. The
+     *  result depends on their number, but not on how many processes share them, on the cpu backend. 0: no blocks. */
+    int64_t blocks;
+    /** The processes that share the blocks; all have the same rows and settings and get the same mixtures. Borrowed; NULL: this
+     *  one alone. */
+    mgn_comm *comm;
 } mgn_mixture_fit_config;
 
 typedef struct mgn_mixture_fit_result {
