@@ -1,8 +1,9 @@
-/* `mgn apply`: a saved map on any number of pictures and tables. Names, clashes and the map are checked before the first
+/* `mgn apply`: a saved map, or a table of colours, on any number of pictures and tables of numbers. Names, clashes and the map are checked before the first
  * of them is read; each result is a whole file or none. */
 #include <mgn/look.h>
 #include <mgn/recolor.h>
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +16,7 @@
 #include "data/npy.h"
 #include "outputs.h"
 #include "plots.h"
+#include "recolor/recolor.h"
 #include "rows.h"
 
 enum { PIECE_BYTES = 8 << 20 }; /* of a table that is read, mapped and written in pieces */
@@ -33,12 +35,14 @@ typedef struct job {
     const char *map_path, *directory, *plots; /* directory: a file's name when `is_file` */
     bool is_file;
     int quality;
+    double strength; /* NAN: the map's own */
     mgn_arena *arena;
     item *items;
     size_t count, done;
     mgn_model *model;
     mgn_device *device;
     mgn_map *map;
+    mgn_lut *lut; /* instead of the three */
 } job;
 
 /* ---- before the work ---- */
@@ -100,6 +104,9 @@ static mgn_status parse(const cli_command *command, int argc, char **argv, job *
          "(required)",
          &j->directory, 0, 0},
         {"quality", 0, CLI_INT, "Q", "JPEG quality, 1 to 100 (default 92)", &j->quality, 1, 100},
+        {"strength", 0, CLI_REAL, "T",
+         "how far to go from the colours as they are, 0, to the new ones, 1 (default: as the map was saved; 1)",
+         &j->strength, 0, 1},
         CLI_PLOTS_OPTION(j->plots,
                          "put figures there: of a picture its colours before and after; of a table its rows, their "
                          "images and the way between them and, in two dimensions, a grid as the map bends it; of "
@@ -119,6 +126,9 @@ static mgn_status parse(const cli_command *command, int argc, char **argv, job *
 
 /* Pictures need a map of three dimensions before anything is read; a table's columns are known when it is. */
 static mgn_status check_pictures(const job *j, int64_t d) {
+    if (d != 3 && !isnan(j->strength))
+        return mgn_fail(MGN_ERR_ARGUMENT, "--strength goes with maps of colours; %s is one of %lld dimensions",
+                        j->map_path, (long long)d);
     for (size_t i = 0; i < j->count; i++)
         if (!j->items[i].is_table && d != 3)
             return mgn_fail(MGN_ERR_ARGUMENT,
@@ -139,19 +149,37 @@ static mgn_status check_plots(const job *j) {
     return cli_plots_check(j->plots, files, 2 * j->count + 1);
 }
 
-static mgn_status prepare(job *j) {
-    MGN_TRY(plan_items(j));
-    MGN_TRY(check_plots(j));
+static mgn_status open_map(job *j) {
     mgn_look look;
     MGN_TRY(mgn_look_load(j->map_path, &j->model, &look));
     const int64_t d = mgn_model_get_config(j->model)->d;
     MGN_TRY(check_pictures(j, d));
+    if (!isnan(j->strength)) look.strength = j->strength;
     MGN_TRY(cli_open_device(&j->common, &j->device));
-    MGN_TRY(d == 3 ? mgn_look_map(j->model, j->device, &look, &j->map)
-                   : mgn_map_create(j->model, j->device, MGN_F32, &j->map));
+    return d == 3 ? mgn_look_map(j->model, j->device, &look, &j->map)
+                  : mgn_map_create(j->model, j->device, MGN_F32, &j->map);
+}
+
+/* A table of colours is the host's work, whatever device is named. */
+static mgn_status open_lut(job *j) {
+    for (size_t i = 0; i < j->count && j->plots; i++)
+        if (j->items[i].is_table)
+            return mgn_fail(MGN_ERR_ARGUMENT,
+                            "--plots draws what a learned map does with %s; with a table of colours, pictures only",
+                            j->items[i].input);
+    if (isnan(j->strength)) j->strength = 1;
+    return mgn_lut_read(j->map_path, &j->lut);
+}
+
+static mgn_status prepare(job *j) {
+    MGN_TRY(plan_items(j));
+    MGN_TRY(check_plots(j));
+    MGN_TRY(mgn_lut_is_named(j->map_path) ? open_lut(j) : open_map(j));
     /* A directory that is missing is made with the first result: a failure before that leaves nothing behind. */
     return j->is_file || access(j->directory, F_OK) == 0 ? cli_check_writable(j->items[0].output) : MGN_OK;
 }
+
+static const char *device_name(const job *j) { return j->lut ? "cpu" : mgn_device_get_info(j->device)->spec; }
 
 /* ---- the work ---- */
 
@@ -201,8 +229,12 @@ static mgn_status draw_picture(const job *j, const item *p) {
     return status;
 }
 
+static mgn_status change_rows(const job *j, float *rows, int64_t n) {
+    return j->lut ? mgn_lut_colours(j->lut, j->strength, rows, n, rows) : mgn_map_apply(j->map, rows, n, rows);
+}
+
 static mgn_status check_columns(const job *j, const item *p, int64_t columns) {
-    const int64_t d = mgn_map_dimension(j->map);
+    const int64_t d = j->lut ? 3 : mgn_map_dimension(j->map);
     if (columns == d) return MGN_OK;
     return mgn_fail(MGN_ERR_ARGUMENT, "%s has %lld columns, but %s is a map of %lld dimensions", p->input,
                     (long long)columns, j->map_path, (long long)d);
@@ -218,7 +250,7 @@ static mgn_status apply_in_pieces(const job *j, const item *p, const mgn_npy_map
         const int64_t count = MGN_MIN(piece, n - first);
         status = mgn_npy_map_read(from, first, count, rows);
         if (first + count < n) mgn_npy_map_ahead(from, first + count, MGN_MIN(piece, n - first - count));
-        if (status == MGN_OK) status = mgn_map_apply(j->map, rows, count, rows);
+        if (status == MGN_OK) status = change_rows(j, rows, count);
         if (status == MGN_ERR_NUMERIC && first > 0)
             status = mgn_fail(status, "of the rows from %lld on: %s", (long long)first, mgn_last_error());
         if (status == MGN_OK) status = mgn_output_write(output, rows, (size_t)(count * d) * sizeof *rows);
@@ -253,7 +285,7 @@ static mgn_status apply_to_table(const job *j, item *p) {
     }
     MGN_TRY(mgn_table_read(p->input, &rows));
     mgn_status status = check_columns(j, p, rows.columns);
-    if (status == MGN_OK) status = mgn_map_apply(j->map, rows.values, rows.rows, rows.values);
+    if (status == MGN_OK) status = change_rows(j, rows.values, rows.rows);
     if (status == MGN_OK) status = mgn_table_write(p->output, &rows);
     p->width = (size_t)rows.columns;
     p->height = (size_t)rows.rows;
@@ -261,14 +293,17 @@ static mgn_status apply_to_table(const job *j, item *p) {
     return status;
 }
 
+static mgn_status apply_to_picture(const job *j, item *p) {
+    const mgn_image_write_options options = {.quality = j->quality};
+    return j->lut ? mgn_lut_file(j->lut, j->strength, p->input, p->output, &options, &p->width, &p->height)
+                  : mgn_recolor_file(j->map, p->input, p->output, &options, &p->width, &p->height);
+}
+
 static mgn_status apply_one(const job *j, item *p) {
     const double start = mgn_now();
     const bool missing = !j->is_file && j->done == 0 && access(j->directory, F_OK) != 0;
     if (missing) MGN_TRY(mgn_make_directory(j->directory));
-    const mgn_image_write_options options = {.quality = j->quality};
-    const mgn_status status = p->is_table
-                                  ? apply_to_table(j, p)
-                                  : mgn_recolor_file(j->map, p->input, p->output, &options, &p->width, &p->height);
+    const mgn_status status = p->is_table ? apply_to_table(j, p) : apply_to_picture(j, p);
     if (status != MGN_OK && missing) (void)rmdir(j->directory);
     p->seconds = mgn_now() - start;
     if (status != MGN_OK || !j->plots) return status;
@@ -308,7 +343,7 @@ static mgn_status print_json(const job *j) {
     }
     cJSON_AddStringToObject(object, "map", j->map_path);
     cJSON_AddNumberToObject(object, "seconds", total);
-    cJSON_AddStringToObject(object, "device", mgn_device_get_info(j->device)->spec);
+    cJSON_AddStringToObject(object, "device", device_name(j));
     return cli_print_json(object);
 }
 
@@ -322,12 +357,13 @@ static mgn_status print_text(const job *j) {
         else
             cli_table_cell(table, "%zu x %zu", p->width, p->height);
         cli_table_cell(table, "%.3f s", p->seconds);
-        cli_table_cell(table, "%s", mgn_device_get_info(j->device)->spec);
+        cli_table_cell(table, "%s", device_name(j));
     }
     return cli_table_print(table);
 }
 
 static void clean_up(job *j) {
+    mgn_lut_destroy(j->lut);
     mgn_map_destroy(j->map);
     mgn_model_destroy(j->model);
     if (j->device) mgn_device_close(j->device);
@@ -335,7 +371,7 @@ static void clean_up(job *j) {
 }
 
 mgn_status cmd_apply(const cli_command *command, int argc, char **argv) {
-    job j = {0};
+    job j = {.strength = NAN};
     MGN_TRY(parse(command, argc, argv, &j));
     if (j.common.help) return MGN_OK;
     mgn_status status = prepare(&j);

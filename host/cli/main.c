@@ -38,13 +38,15 @@ static const cli_command commands[] = {
     {"apply", "apply a saved map to pictures and tables", "MAP FILE... -o OUTDIR [options]",
      "Applies a map that `mgn recolor --save` or `mgn fit` kept to every pixel of each picture and to every row of "
      "each "
-     ".npy or .csv table. The results have the files' names (and so their formats) in OUTDIR, which is made when it is "
+     ".npy or .csv table; or a table of colours of another program, .cube or a HaldCLUT in .png, by tetrahedral "
+     "interpolation. The results have the files' names (and so their formats) in OUTDIR, which is made when it is "
      "missing; files of these names there are replaced. Pictures need a map of three dimensions, tables one of as many "
      "as "
      "they have columns. A single table may also go to a file: -o out.npy. From .npy to .npy rows stream "
      "through, so that a table may be larger than memory.",
      "mgn apply evening.safetensors a.jpg b.png -o out\n"
      "mgn apply evening.safetensors photos/*.jpg -o out --quality 95 --json\n"
+     "mgn apply film.cube photos/*.jpg -o out --strength 0.7\n"
      "mgn apply map.safetensors points.npy -o mapped.npy --plots figures\n"
      "mgn apply map.safetensors points.npy -o mapped.npy\n",
      2, 1000000, cmd_apply, NULL, NULL},

@@ -1,17 +1,10 @@
 /* A map as a table of colours, for programs that know nothing of networks: .cube as a text, HaldCLUT as a picture. */
 #include <stdio.h>
-#include <string.h>
-#include <strings.h>
 
 #include "image/codec.h"
 #include "recolor/recolor.h"
 
 enum { LARGEST = 256 };
-
-static bool is_cube(const char *path) {
-    const char *dot = strrchr(path, '.');
-    return dot && strcasecmp(dot, ".cube") == 0;
-}
 
 /* The level of a HaldCLUT: `size` is its square. 0 when it has none. */
 static int level_of(int size) {
@@ -24,7 +17,7 @@ mgn_status mgn_lut_check(int size, const char *path) {
     mgn_image_format format;
     if (size < 2 || size > LARGEST)
         return mgn_fail(MGN_ERR_ARGUMENT, "a table of 2 to %d colours a side was expected, %d found", LARGEST, size);
-    if (is_cube(path)) return MGN_OK;
+    if (mgn_lut_is_cube(path)) return MGN_OK;
     if (mgn_image_format_of(path, &format) != MGN_OK || format != MGN_IMAGE_PNG)
         return mgn_fail(MGN_ERR_ARGUMENT, "%s: a table of colours is a .cube file, or a .png for a HaldCLUT", path);
     if (level_of(size) == 0)
@@ -75,7 +68,7 @@ mgn_status mgn_lut_prepare(mgn_map *map, int size, const char *path, mgn_output_
     MGN_TRY(mgn_check_colour_dimension(mgn_map_dimension(map)));
     MGN_TRY(mgn_lut_values(map, size, &rgb));
     const mgn_status status =
-        is_cube(path) ? prepare_cube(rgb, size, path, written) : prepare_hald(rgb, size, path, written);
+        mgn_lut_is_cube(path) ? prepare_cube(rgb, size, path, written) : prepare_hald(rgb, size, path, written);
     mgn_free(rgb);
     return status;
 }

@@ -103,6 +103,9 @@ mgn_status mgn_look_prepare(const mgn_model *model, const mgn_look *look, const 
 /* mgn_lut_write up to the commit, and whether it would take that size under that name. */
 mgn_status mgn_lut_prepare(mgn_map *map, int size, const char *path, mgn_output_file **written);
 mgn_status mgn_lut_check(int size, const char *path);
+/* Whether a name is a .cube file's, and whether it is that or a HaldCLUT's (.png). */
+bool mgn_lut_is_cube(const char *path);
+bool mgn_lut_is_named(const char *path);
 /* The size^3 colours of a table (n, 3) in [0, 1], red varying fastest, fitted to how tables are interpolated; the caller
  * frees them (lut_fit.c). */
 mgn_status mgn_lut_values(mgn_map *map, int size, float **nodes);

@@ -3,6 +3,7 @@
 #ifndef MGN_LOOK_H
 #define MGN_LOOK_H
 
+#include <mgn/image.h>
 #include <mgn/model.h>
 
 #ifdef __cplusplus
@@ -58,6 +59,25 @@ MGN_API mgn_status mgn_look_load(const char *path, mgn_model **model, mgn_look *
  *  a level: 16, 25, 36, 49, 64, ... The file appears whole or not at all.
  *  Errors: ARGUMENT (a map that is not of d = 3, another ending or size), NUMERIC, IO, MEMORY. */
 MGN_API mgn_status mgn_lut_write(mgn_map *map, int size, const char *path);
+
+/** A table of colours that another program made. */
+typedef struct mgn_lut mgn_lut;
+
+/** Reads a table for the caller to destroy. A name that ends in .cube: a text in Adobe's format, LUT_1D_SIZE (2 to 65536)
+ *  or LUT_3D_SIZE (2 to 256), with its domain; any other: a HaldCLUT, a square picture whose side is the cube of 2 to 16.
+ *  Errors: FORMAT (rows that are not three finite numbers or not as many as the size says, a domain that is empty or
+ *  reversed, an unknown keyword), IO, MEMORY, INTERRUPTED, and those of mgn_image_read. */
+MGN_API mgn_status mgn_lut_read(const char *path, mgn_lut **lut);
+MGN_API void mgn_lut_destroy(mgn_lut *lut);
+
+/** y = (1 - t) x + t lut(x) for rows (n, 3), t being the strength from 0 to 1: linear interpolation on a curve,
+ *  tetrahedral in a cube, the nearest place of the domain for colours outside of it; y may be x. For pictures and from
+ *  file to file as mgn_recolor_apply and mgn_recolor_file do it, clipped to [0, 1].
+ *  Errors: ARGUMENT (another strength), INTERRUPTED, and those of these two. */
+MGN_API mgn_status mgn_lut_colours(const mgn_lut *lut, double strength, const float *x, int64_t n, float *y);
+MGN_API mgn_status mgn_lut_apply(const mgn_lut *lut, double strength, const mgn_image *source, mgn_image **result);
+MGN_API mgn_status mgn_lut_file(const mgn_lut *lut, double strength, const char *source, const char *target,
+                                const mgn_image_write_options *options, size_t *width, size_t *height);
 
 #ifdef __cplusplus
 }
