@@ -38,8 +38,8 @@ static const step_case step_cases[] = {
     PLANE_CASES("nll"),
     PLANE_CASES("kl"),
     {"cmgn", 3, 3, 2, "kl", COLOUR_ROWS / 4, COLOUR_ROWS},
-    {"cmgn", DIGIT_SIDE *DIGIT_SIDE, 512, 32, "mse", 256, 256},
-    {"cmgn", DIGIT_SIDE *DIGIT_SIDE, 512, 32, "sinkhorn", 256, 256},
+    {"cmgn", DIGIT_SIDE *DIGIT_SIDE, 512, 32, "mse", 256, 4 * 256},
+    {"cmgn", DIGIT_SIDE *DIGIT_SIDE, 512, 32, "sinkhorn", 256, 4 * 256},
     {"conv-cmgn", 3 * OBJECT_SIDE *OBJECT_SIDE, 32, 2, "mse", 64, 256},
 };
 

@@ -7,6 +7,7 @@
 
 #include "backend/cpu/kernels.h"
 #include "core/core.h"
+#include "core/parallel.h"
 
 typedef struct variant {
     const char *label;       /* what MGN_ISA takes */
@@ -140,18 +141,39 @@ static mgn_status check_range(const mgn_memory *memory, size_t offset, size_t by
                     bytes, memory->bytes);
 }
 
+/* Large copies go over threads. */
+typedef struct copy {
+    unsigned char *to;
+    const unsigned char *from;
+    size_t bytes;
+} copy;
+
+enum { COPY_PART = 1 << 18 };
+
+static void copy_part(void *context, int64_t part, int thread) {
+    (void)thread;
+    const copy *c = context;
+    const size_t begin = (size_t)part * COPY_PART;
+    memcpy(c->to + begin, c->from + begin, MGN_MIN(c->bytes - begin, (size_t)COPY_PART));
+}
+
+static void run_copy(copy c) {
+    const int64_t parts = (int64_t)((c.bytes + COPY_PART - 1) / COPY_PART);
+    mgn_parallel(parts > 2 ? mgn_threads() : 1, parts, copy_part, &c);
+}
+
 static mgn_status memory_write(mgn_device *device, mgn_memory *memory, size_t offset, const void *source,
                                size_t bytes) {
     (void)device;
     MGN_TRY(check_range(memory, offset, bytes));
-    if (bytes) memcpy(memory->data + offset, source, bytes);
+    run_copy((copy){memory->data + offset, source, bytes});
     return MGN_OK;
 }
 
 static mgn_status memory_read(mgn_device *device, const mgn_memory *memory, size_t offset, void *target, size_t bytes) {
     (void)device;
     MGN_TRY(check_range(memory, offset, bytes));
-    if (bytes) memcpy(target, memory->data + offset, bytes);
+    run_copy((copy){target, memory->data + offset, bytes});
     return MGN_OK;
 }
 

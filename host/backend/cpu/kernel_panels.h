@@ -112,20 +112,37 @@ static panel_source panel_of_b(const mgn_cpu_task *task, const mgn_cpu_term *t, 
 
 /* ---- a tile: a few rows by a panel ---- */
 
-/* Rows of the result get, or are added, the sum over `terms` terms of rows of op(a), of which element (i, p) lies at
- * a + i down + p right, and of a packed panel. */
-static inline __attribute__((always_inline)) void panel_tile(const R *a, int64_t down, int64_t right, const R *b,
-                                                             int64_t terms, R *out, int64_t apart, bool adds,
-                                                             const int vectors) {
+typedef struct panel_work {
+    const R *a; /* rows of op(a), `down` apart; 1: packed ones */
+    int64_t down;
+    R *b; /* the packed panel */
+    panel_source
+        source; /* what it is still to be packed from, whole vectors along the rows; `from` NULL: it is there */
+    int64_t terms;
+    R *out; /* its rows lie `apart` */
+    int64_t apart;
+    bool adds;
+} panel_work;
+
+/* Rows of the result get, or are added, the sum over the terms of op(a), of which element (i, p) lies at
+ * a + i down + p right, and of the panel. */
+static inline __attribute__((always_inline)) void panel_tile(const panel_work *w, int64_t down, int64_t right,
+                                                             const bool packs, const int vectors) {
     panel_vector sum[PANEL_ROWS][PANEL_VECTORS];
+    const R *a = w->a, *from = w->source.from;
+    R *b = w->b;
 #pragma GCC unroll 8
     for (int i = 0; i < PANEL_ROWS; i++)
 #pragma GCC unroll 3
         for (int v = 0; v < vectors; v++) sum[i][v] = (panel_vector){0};
-    for (int64_t p = 0; p < terms; p++, a += right, b += vectors * PANEL_LANES) {
+    for (int64_t p = 0; p < w->terms; p++, a += right, b += vectors * PANEL_LANES) {
         panel_vector y[PANEL_VECTORS];
 #pragma GCC unroll 3
-        for (int v = 0; v < vectors; v++) y[v] = panel_load(b + v * PANEL_LANES);
+        for (int v = 0; v < vectors; v++) {
+            y[v] = panel_load((packs ? from : b) + v * PANEL_LANES);
+            if (packs) panel_store(b + v * PANEL_LANES, y[v]);
+        }
+        if (packs) from += w->source.down;
 #pragma GCC unroll 8
         for (int i = 0; i < PANEL_ROWS; i++)
 #pragma GCC unroll 3
@@ -135,35 +152,44 @@ static inline __attribute__((always_inline)) void panel_tile(const R *a, int64_t
     for (int i = 0; i < PANEL_ROWS; i++)
 #pragma GCC unroll 3
         for (int v = 0; v < vectors; v++) {
-            R *to = out + i * apart + v * PANEL_LANES;
-            panel_store(to, adds ? (panel_vector)(panel_load(to) + sum[i][v]) : sum[i][v]);
+            R *to = w->out + i * w->apart + v * PANEL_LANES;
+            panel_store(to, w->adds ? (panel_vector)(panel_load(to) + sum[i][v]) : sum[i][v]);
         }
 }
 
-/* Compiled for each number of vectors, and for rows that lie as they are and packed ones, side by side. */
-static __attribute__((noinline)) void panel_tile_of(int vectors, const R *a, int64_t down, const R *b, int64_t terms,
-                                                    R *out, int64_t apart, bool adds) {
-    switch (vectors + (down == 1 ? PANEL_VECTORS : 0)) {
-    case 1: panel_tile(a, down, 1, b, terms, out, apart, adds, 1); break;
-    case 2: panel_tile(a, down, 1, b, terms, out, apart, adds, 2); break;
-    case 3: panel_tile(a, down, 1, b, terms, out, apart, adds, 3); break;
-    case 4: panel_tile(a, 1, PANEL_LANES, b, terms, out, apart, adds, 1); break;
-    case 5: panel_tile(a, 1, PANEL_LANES, b, terms, out, apart, adds, 2); break;
-    default: panel_tile(a, 1, PANEL_LANES, b, terms, out, apart, adds, 3);
+/* Compiled for each number of vectors, for rows that lie as they are and packed ones, and with packing on the way. */
+static __attribute__((noinline)) void panel_tile_of(int vectors, const panel_work *w) {
+#define PANEL_CASES(number)                                               \
+    case number: panel_tile(w, w->down, 1, false, number); break;         \
+    case 4 + number: panel_tile(w, 1, PANEL_LANES, false, number); break; \
+    case 8 + number: panel_tile(w, w->down, 1, true, number); break;      \
+    case 12 + number: panel_tile(w, 1, PANEL_LANES, true, number); break;
+    switch (vectors + (w->down == 1 ? 4 : 0) + (w->source.from ? 8 : 0)) {
+        PANEL_CASES(1)
+        PANEL_CASES(2)
+        PANEL_CASES(3)
+    default: __builtin_unreachable();
     }
 }
 
 /* A tile that sticks out of the matrix, through copies. */
-static __attribute__((noinline, cold)) void panel_edge(int vectors, const R *a, int64_t down, const R *b, int64_t terms,
-                                                       R *out, int64_t apart, bool adds, int64_t rows,
+static __attribute__((noinline, cold)) void panel_edge(int vectors, const panel_work *w, int64_t rows,
                                                        int64_t columns) {
     R part[MGN_CPU_PANEL_TERMS * PANEL_LANES], tile[PANEL_ROWS * PANEL_WIDTH];
-    for (int64_t p = 0; down != 1 && p < terms; p++)
-        for (int64_t i = 0; i < PANEL_ROWS; i++) part[p * PANEL_LANES + i] = i < rows ? a[i * down + p] : 0;
-    panel_tile_of(vectors, down == 1 ? a : part, 1, b, terms, tile, PANEL_WIDTH, false);
+    panel_work inside = *w;
+    for (int64_t p = 0; w->down != 1 && p < w->terms; p++)
+        for (int64_t i = 0; i < PANEL_ROWS; i++) part[p * PANEL_LANES + i] = i < rows ? w->a[i * w->down + p] : 0;
+    if (w->down != 1) inside.a = part;
+    inside.down = 1;
+    inside.out = tile;
+    inside.apart = PANEL_WIDTH;
+    inside.adds = false;
+    panel_tile_of(vectors, &inside);
     for (int64_t i = 0; i < rows; i++)
-        for (int64_t j = 0; j < columns; j++)
-            out[i * apart + j] = adds ? out[i * apart + j] + tile[i * PANEL_WIDTH + j] : tile[i * PANEL_WIDTH + j];
+        for (int64_t j = 0; j < columns; j++) {
+            R *to = w->out + i * w->apart + j;
+            *to = w->adds ? *to + tile[i * PANEL_WIDTH + j] : tile[i * PANEL_WIDTH + j];
+        }
 }
 
 /* ---- a chunk: some columns of a block of rows, panel by panel ---- */
@@ -179,6 +205,7 @@ typedef struct panel_place {
 
 typedef struct panel_chunk {
     const mgn_cpu_task *task;
+    int64_t number; /* among those of the same rows */
     int64_t first_row, rows, first_column, columns;
     int64_t panels, vectors;
 } panel_chunk;
@@ -215,50 +242,68 @@ static bool panel_step(const panel_chunk *c, panel_place *at) {
     return true;
 }
 
-/* Where rows `row` and on of a transposed factor are packed, from term `first` on: (terms of the sum, groups of rows, k,
- * rows). */
-static R *panel_packed_rows(const mgn_cpu_task *task, const mgn_cpu_term *term, int64_t first, int64_t row) {
-    const int64_t groups = (task->attributes.matmul.m + PANEL_LANES - 1) / PANEL_LANES;
-    R *to = task->scratch;
-    for (const mgn_cpu_term *t = task->terms; t < term; t++) to += t->transpose_a ? groups * t->k * PANEL_LANES : 0;
-    return to + (row / PANEL_LANES * term->k + first) * PANEL_LANES + row % PANEL_LANES;
+/* Where rows `row` and on of a transposed factor are packed, from term `first` on: (chunks of the same rows, terms of the
+ * sum, groups of rows, k, rows). */
+static R *panel_packed_rows(const panel_chunk *c, const mgn_cpu_term *term, int64_t first, int64_t row) {
+    const mgn_cpu_task *task = c->task;
+    const int64_t padded = (task->attributes.matmul.m + PANEL_LANES - 1) / PANEL_LANES * PANEL_LANES;
+    int64_t before = 0, all = 0;
+    for (const mgn_cpu_term *t = task->terms; t < task->terms + task->term_count; t++) {
+        all += t->transpose_a ? padded * t->k : 0;
+        before += t->transpose_a && t < term ? padded * t->k : 0;
+    }
+    return (R *)task->scratch + c->number * all + before + (row / PANEL_LANES * term->k + first) * PANEL_LANES +
+           row % PANEL_LANES;
 }
 
-/* All rows meet the packed panel. */
-static void panel_rows(const panel_chunk *c, const panel_place *at, const panel_place *next, const R *packed) {
+/* All rows meet a panel, which the first ones pack where that is no more than copying. */
+static void panel_rows(const panel_chunk *c, const panel_place *at, const panel_place *next, R *packed) {
     const mgn_cpu_task *task = c->task;
     const int64_t n = task->attributes.matmul.n, tiles = (c->rows + PANEL_ROWS - 1) / PANEL_ROWS;
     const mgn_cpu_term *t = at->term;
     const int vectors = (int)((at->columns + PANEL_LANES - 1) / PANEL_LANES);
+    panel_work w = {.b = packed,
+                    .down = t->transpose_a ? 1 : t->k,
+                    .source = panel_of_b(task, t, at->first, at->column),
+                    .terms = at->terms,
+                    .apart = n,
+                    .adds = at->adds};
+    if (t->transpose_b || at->columns % PANEL_LANES != 0) {
+        panel_pack(w.source, at->terms, at->columns, packed);
+        w.source.from = NULL;
+    }
     for (int64_t tile = 0; tile < tiles; tile++) {
         const int64_t row = c->first_row + tile * PANEL_ROWS, rows = c->first_row + c->rows - row;
-        const R *a = (const R *)t->a + row * t->k + at->first;
-        R *out = (R *)task->out + row * n + at->column;
+        w.a = (const R *)t->a + row * t->k + at->first;
+        w.out = (R *)task->out + row * n + at->column;
         if (t->transpose_a) {
-            R *to = panel_packed_rows(task, t, at->first, row);
+            R *to = panel_packed_rows(c, t, at->first, row);
             if (at->panel == 0 && row % PANEL_LANES == 0)
                 panel_pack(panel_of_a(task, t, at->first, row), at->terms, MGN_MIN(PANEL_LANES, rows), to);
-            a = to;
+            w.a = to;
         }
         if (next)
             panel_fetch(panel_of_b(task, next->term, next->first, next->column), next->terms, next->columns, tile,
                         tiles);
-        const int64_t down = t->transpose_a ? 1 : t->k;
         if (rows >= PANEL_ROWS && at->columns % PANEL_LANES == 0)
-            panel_tile_of(vectors, a, down, packed, at->terms, out, n, at->adds);
+            panel_tile_of(vectors, &w);
         else
-            panel_edge(vectors, a, down, packed, at->terms, out, n, at->adds, MGN_MIN(PANEL_ROWS, rows), at->columns);
+            panel_edge(vectors, &w, MGN_MIN(PANEL_ROWS, rows), at->columns);
+        w.source.from = NULL;
     }
 }
 
 static void matmul_panels(const mgn_cpu_task *task, int64_t chunk) {
     const int64_t m = task->attributes.matmul.m, n = task->attributes.matmul.n;
-    const int64_t across = (n + task->columns - 1) / task->columns;
-    panel_chunk c = {
-        .task = task, .first_row = chunk / across * task->chunk_size, .first_column = chunk % across * task->columns};
+    const int64_t vectors = (n + PANEL_LANES - 1) / PANEL_LANES, number = chunk % task->parts;
+    const int64_t begin = vectors * number / task->parts, end = vectors * (number + 1) / task->parts;
+    panel_chunk c = {.task = task,
+                     .number = number,
+                     .first_row = chunk / task->parts * task->chunk_size,
+                     .first_column = begin * PANEL_LANES,
+                     .vectors = end - begin};
     c.rows = MGN_MIN(task->chunk_size, m - c.first_row);
-    c.columns = MGN_MIN(task->columns, n - c.first_column);
-    c.vectors = (c.columns + PANEL_LANES - 1) / PANEL_LANES;
+    c.columns = MGN_MIN(end * PANEL_LANES, n) - c.first_column;
     c.panels = (c.vectors + PANEL_VECTORS - 1) / PANEL_VECTORS;
     _Alignas(64) R packed[MGN_CPU_PANEL_TERMS * PANEL_WIDTH];
     panel_place at, next;
@@ -266,7 +311,6 @@ static void matmul_panels(const mgn_cpu_task *task, int64_t chunk) {
     for (bool more = true; more;) {
         at = next;
         more = panel_step(&c, &next);
-        panel_pack(panel_of_b(task, at.term, at.first, at.column), at.terms, at.columns, packed);
         panel_rows(&c, &at, more ? &next : NULL, packed);
     }
 }

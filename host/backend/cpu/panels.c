@@ -3,7 +3,15 @@
 #include "core/core.h"
 
 /* A chunk's rows of the first factor should stay in a core's second-level cache while panel after panel passes. */
-enum { LEAST_EDGE = 96, LEAST_TERMS = 64, MOST_TERMS = 2047, LEAST_ROWS = 192, MOST_FACTOR = 1 << 18 };
+enum {
+    LEAST_EDGE = 96,
+    LEAST_TERMS = 64,
+    MOST_TERMS = 2047,
+    LEAST_ROWS = 192,
+    LEAST_VECTORS = 6,
+    CHUNKS_OF_CORE = 4,
+    MOST_FACTOR = 1 << 18
+};
 
 static int64_t divide_up(int64_t a, int64_t b) { return a / b + (a % b != 0); }
 
@@ -13,18 +21,21 @@ bool mgn_cpu_cut_panels(mgn_cpu_task *task, int64_t lanes, int cores) {
     if (lanes == 0 || MGN_MIN(m, n) < LEAST_EDGE || k < LEAST_TERMS || k > MOST_TERMS) return false;
     int64_t down = divide_up(m, MOST_FACTOR / k);
     if (down > 1 && m / down < LEAST_ROWS) return false;
+    /* Rows are shared out where the first factor is packed, so that each is packed once; else columns, which are packed
+     * anyway, into more chunks than cores: whoever is done early takes another. */
     const int64_t vectors = divide_up(n, lanes);
-    /* Columns of the second factor, so that each chunk packs its own; rows of the first where that is packed, too. */
     if (a->matmul.transpose_a) down = MGN_MAX(down, MGN_MIN(cores, m / LEAST_EDGE));
-    const int64_t across = MGN_MIN(divide_up(cores, down), divide_up(vectors, 3));
+    int64_t across = a->matmul.transpose_a ? divide_up(cores, down) : divide_up(CHUNKS_OF_CORE * cores, down);
+    across = MGN_MIN(across, MGN_MAX(vectors / LEAST_VECTORS, 1));
+    if (across > cores) across -= across % cores;
     down = MGN_MAX(down, MGN_MIN(divide_up(cores, across), m / LEAST_EDGE));
     task->kind = MGN_CPU_MATMUL_PANELS;
     task->chunk_size = divide_up(divide_up(m, down), lanes) * lanes;
-    task->columns = divide_up(vectors, across) * lanes;
-    task->chunks = divide_up(m, task->chunk_size) * divide_up(n, task->columns);
+    task->parts = across;
+    task->chunks = divide_up(m, task->chunk_size) * across;
     task->terms[0] = (mgn_cpu_term){.k = k, .transpose_a = a->matmul.transpose_a, .transpose_b = a->matmul.transpose_b};
     task->term_count = 1;
-    if (a->matmul.transpose_a) task->scratch_bytes = (size_t)(divide_up(m, lanes) * lanes * k) * sizeof(float);
+    if (a->matmul.transpose_a) task->scratch_bytes = (size_t)(across * divide_up(m, lanes) * lanes * k) * sizeof(float);
     return true;
 }
 
@@ -35,6 +46,7 @@ bool mgn_cpu_join_products(mgn_cpu_task *before, const mgn_cpu_task *task) {
     if (before->attributes.matmul.m != task->attributes.matmul.m ||
         before->attributes.matmul.n != task->attributes.matmul.n || term->a == task->out || term->b == task->out)
         return false;
+    if (before->chunks != task->chunks || before->parts != task->parts) return false;
     before->terms[before->term_count++] = *term;
     before->scratch_bytes += task->scratch_bytes;
     return true;
