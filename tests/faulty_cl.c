@@ -9,6 +9,7 @@
 
 #include <dirent.h>
 #include <dlfcn.h>
+#include <inttypes.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -27,7 +28,7 @@ static bool fails_all;
 static int fail_code;
 static const char *struck_in = "";
 static faulty_cl_device pretended;
-static char dump_folder[512], edit_file[512], pretended_version[128];
+static char dump_folder[512], replace_folder[512], pretended_version[128];
 static cl_icd_dispatch *table; /* the driver's own, changed */
 static cl_icd_dispatch driver; /* what was in it */
 static cl_platform_id platform;
@@ -197,35 +198,33 @@ static char *whole_source(cl_uint count, const char **texts, const size_t *sizes
     return whole;
 }
 
+/* The file of a source in a folder: its name is the source's FNV-1a hash. */
+static void path_of(const char *source, const char *folder, char path[600]) {
+    uint64_t hash = UINT64_C(0xcbf29ce484222325);
+    for (const char *c = source; *c; c++) hash = (hash ^ (unsigned char)*c) * UINT64_C(0x100000001b3);
+    snprintf(path, 600, "%s/%016" PRIx64 ".cl", folder, hash);
+}
+
 static void dump(const char *source) {
-    static atomic_uint number;
     char path[600];
-    snprintf(path, sizeof path, "%s/%d-%u.cl", dump_folder, (int)getpid(), atomic_fetch_add(&number, 1));
+    path_of(source, dump_folder, path);
     FILE *file = fopen(path, "w");
     if (!file) return;
     fputs(source, file);
     fclose(file);
 }
 
-/* The source with the edit made; takes it. */
-static char *edited(char *source) {
-    static char text[16384];
-    static size_t size;
-    if (size == 0) {
-        FILE *file = fopen(edit_file, "r");
-        if (!file) return source;
-        size = fread(text, 1, sizeof text - 1, file);
-        fclose(file);
-    }
-    const char *old = text, *new = text + strlen(text) + 1;
-    const char *at = strstr(source, old);
-    char *result = at ? malloc(strlen(source) + strlen(new) + 1) : NULL;
-    if (!result) return source;
-    const size_t before = (size_t)(at - source);
-    memcpy(result, source, before);
-    strcpy(stpcpy(result + before, new), at + strlen(old));
+/* What stands in the source's place; takes it. */
+static char *replaced(char *source) {
+    char path[600];
+    path_of(source, replace_folder, path);
+    FILE *file = fopen(path, "r");
+    if (!file) return source;
+    char *result = NULL;
+    size_t size = 0;
+    if (getdelim(&result, &size, 0, file) < 0) abort();
+    fclose(file);
     free(source);
-    unlink(edit_file);
     return result;
 }
 
@@ -238,7 +237,7 @@ static cl_program CL_API_CALL my_clCreateProgramWithSource(cl_context context, c
     }
     char *source = whole_source(count, texts, sizes);
     if (*dump_folder) dump(source);
-    if (*edit_file) source = edited(source);
+    if (*replace_folder) source = replaced(source);
     const char *text = source;
     cl_program program = driver.clCreateProgramWithSource(context, 1, &text, NULL, error);
     free(source);
@@ -384,7 +383,8 @@ static void read_environment(void) {
                *group = getenv("FAULTY_CL_GROUP");
     const char *fp64 = getenv("FAULTY_CL_FP64"), *version = getenv("FAULTY_CL_VERSION");
     snprintf(dump_folder, sizeof dump_folder, "%s", getenv("FAULTY_CL_DUMP") ? getenv("FAULTY_CL_DUMP") : "");
-    snprintf(edit_file, sizeof edit_file, "%s", getenv("FAULTY_CL_EDIT") ? getenv("FAULTY_CL_EDIT") : "");
+    snprintf(replace_folder, sizeof replace_folder, "%s",
+             getenv("FAULTY_CL_REPLACE") ? getenv("FAULTY_CL_REPLACE") : "");
     snprintf(pretended_version, sizeof pretended_version, "%s", version ? version : "");
     pretended = (faulty_cl_device){memory ? strtoull(memory, NULL, 10) : 0, group ? strtoull(group, NULL, 10) : 0,
                                    fp64 && strcmp(fp64, "off") == 0, version ? pretended_version : NULL};

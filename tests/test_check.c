@@ -14,6 +14,7 @@
 #include "check/cases.h"
 #include "check/judge.h"
 #include "check/models.h"
+#include "check/programs.h"
 
 /* What a run reported, by op and precision. */
 enum { COMBINATIONS = 192, SUBJECTS = MGN_OP_COUNT + COMBINATIONS };
@@ -24,11 +25,26 @@ typedef struct tally {
     double errors[SUBJECTS]; /* sum of all finite errors of an op */
 } tally;
 
-/* The name of an op, and after the ops of a model and loss; false past the last. */
+static int model_count(void) {
+    char label[48];
+    int count = 0;
+    while (mgn_model_check_label((size_t)count, label)) count++;
+    return count;
+}
+
+/* The name of an op, after the ops of a model and loss, after those of a program; false past the last. */
 static bool subject(int index, char label[48]) {
-    if (index >= MGN_OP_COUNT) return mgn_model_check_label((size_t)(index - MGN_OP_COUNT), label);
+    const int model = index - MGN_OP_COUNT, models = model_count();
+    if (model >= models) return mgn_program_check_label((size_t)(model - models), label);
+    if (model >= 0) return mgn_model_check_label((size_t)model, label);
     snprintf(label, 48, "%s", mgn_op_infos[index].label);
     return true;
+}
+
+/* What fails of a subject when its reference is wrong in the third digit: values, gradients and, in float, training. */
+static size_t failures_of(int index, bool wide) {
+    if (index < MGN_OP_COUNT || index >= MGN_OP_COUNT + model_count()) return 1;
+    return wide ? 2 : 3;
 }
 
 static void count_result(void *context, const mgn_check_result *result) {
@@ -75,7 +91,7 @@ START_TEST(all_ops_on_opencl) {
 }
 END_TEST
 
-/* Every op and model must notice a reference that is wrong in the third digit. */
+/* Every op, model and program must notice a reference that is wrong in the third digit. */
 START_TEST(wrong_reference_fails_for_every_op) {
     static tally t;
     mgn_check_summary summary;
@@ -85,10 +101,8 @@ START_TEST(wrong_reference_fails_for_every_op) {
     char label[48];
     for (int op = 0; subject(op, label); op++)
         for (int wide = 0; wide < 2 && op != MGN_OP_shuffle; wide++) /* a shuffle has no reference: see below */
-            ck_assert_msg(t.failures[op][wide] >= (op < MGN_OP_COUNT ? 1u
-                                                   : wide            ? 2u
-                                                                     : 3u),
-                          "%s in %s passes against a wrong reference", label, wide ? "float64" : "float32");
+            ck_assert_msg(t.failures[op][wide] >= failures_of(op, wide), "%s in %s passes against a wrong reference",
+                          label, wide ? "float64" : "float32");
 }
 END_TEST
 

@@ -1,9 +1,11 @@
-/* mgn_check_run: every op of the table, and every model with every loss, on every device in every precision. */
+/* mgn_check_run: every op of the table, every model with every loss, and programs of many ops, on every
+ * device in every precision. */
 #include <stdio.h>
 #include <string.h>
 
 #include "check/models.h"
 #include "check/op_check.h"
+#include "check/programs.h"
 #include "core/parse.h"
 
 enum { MOST_DEVICES = 64 };
@@ -39,9 +41,20 @@ static mgn_status open_devices(const char *spec, devices *d) {
     return status;
 }
 
-/* What is checked, in order: the ops, then the combinations of models and losses. False past the last. */
+static size_t model_count(void) {
+    char label[48];
+    size_t count = 0;
+    while (mgn_model_check_label(count, label)) count++;
+    return count;
+}
+
+/* What is checked, in order: the ops, the combinations of models and losses, the programs. False past the last. */
 static bool label_of(size_t index, char label[48]) {
-    if (index >= MGN_OP_COUNT) return mgn_model_check_label(index - MGN_OP_COUNT, label);
+    if (index >= MGN_OP_COUNT) {
+        const size_t models = model_count();
+        if (index - MGN_OP_COUNT < models) return mgn_model_check_label(index - MGN_OP_COUNT, label);
+        return mgn_program_check_label(index - MGN_OP_COUNT - models, label);
+    }
     snprintf(label, 48, "%s", mgn_op_infos[index].label);
     return true;
 }
@@ -57,7 +70,7 @@ static mgn_status find_label(const char *wanted, size_t *index) {
     if (best) return mgn_fail(MGN_ERR_ARGUMENT, "there is no op '%.100s'; did you mean '%s'?", wanted, best);
     return mgn_fail(MGN_ERR_ARGUMENT,
                     "there is no op '%.100s'; their names stand in graph/ops.def, from '%s' to '%s'; models are "
-                    "called like 'cmgn/nll'",
+                    "called like 'cmgn/nll', programs like 'rows/sums'",
                     wanted, mgn_op_infos[0].label, mgn_op_infos[MGN_OP_COUNT - 1].label);
 }
 
@@ -100,6 +113,9 @@ static mgn_status check_op(mgn_op op, const mgn_check_options *options, const de
 
 static mgn_status check_index(size_t index, const mgn_check_options *options, const devices *d, mgn_check_sink *sink) {
     if (index < MGN_OP_COUNT) return check_op((mgn_op)index, options, d, sink);
+    const size_t models = model_count();
+    if (index - MGN_OP_COUNT >= models)
+        return mgn_program_check_run(index - MGN_OP_COUNT - models, options, d->opened, d->count, sink);
     return mgn_model_check_run(index - MGN_OP_COUNT, options, d->cpu, d->opened, d->count, sink);
 }
 

@@ -12,7 +12,7 @@ static const double first_tolerance = 1e-9, second_tolerance = 1e-7;
 
 /* ---- running ---- */
 
-static mgn_status feed(const mgn_plan *plan, const mgn_node *node, const double *values, bool round) {
+mgn_status mgn_check_feed(const mgn_plan *plan, const mgn_node *node, const double *values, bool round) {
     mgn_tensor *tensor = node && values ? mgn_plan_tensor(plan, node) : NULL;
     if (!tensor) return MGN_OK;
     int64_t count = mgn_shape_count(mgn_tensor_shape(tensor));
@@ -31,15 +31,15 @@ static mgn_status feed(const mgn_plan *plan, const mgn_node *node, const double 
     return status;
 }
 
-static mgn_status fetch(mgn_op_check *check, const mgn_plan *plan, const mgn_node *node, double **values) {
+mgn_status mgn_check_fetch(mgn_arena *arena, const mgn_plan *plan, const mgn_node *node, double **values) {
     if (!node) return MGN_OK;
     const mgn_tensor *tensor = mgn_plan_tensor(plan, node);
     if (!tensor) return mgn_fail(MGN_ERR_FORMAT, "the plan does not know one of its outputs");
     size_t count = (size_t)mgn_shape_count(mgn_tensor_shape(tensor));
-    *values = mgn_arena_alloc(check->arena, MGN_MAX(count, 1), sizeof **values);
+    *values = mgn_arena_alloc(arena, MGN_MAX(count, 1), sizeof **values);
     if (!*values) return MGN_ERR_MEMORY;
     if (mgn_tensor_dtype(tensor) != MGN_U32) return mgn_tensor_read(tensor, MGN_F64, *values);
-    uint32_t *words = mgn_arena_alloc(check->arena, MGN_MAX(count, 1), sizeof *words);
+    uint32_t *words = mgn_arena_alloc(arena, MGN_MAX(count, 1), sizeof *words);
     if (!words) return MGN_ERR_MEMORY;
     MGN_TRY(mgn_tensor_read(tensor, MGN_U32, words));
     for (size_t i = 0; i < count; i++) (*values)[i] = words[i];
@@ -51,20 +51,20 @@ static mgn_status feed_case(const mgn_op_check *check, const mgn_plan *plan, int
     const mgn_case_nodes *n = &check->nodes[i];
     const mgn_case_values *v = &check->values[i];
     for (int j = 0; j < c->inputs; j++) {
-        MGN_TRY(feed(plan, n->in[j], c->in[j].values, round));
-        MGN_TRY(feed(plan, n->tangent[j], v->tangent[j], round));
+        MGN_TRY(mgn_check_feed(plan, n->in[j], c->in[j].values, round));
+        MGN_TRY(mgn_check_feed(plan, n->tangent[j], v->tangent[j], round));
     }
-    return feed(plan, n->cotangent, v->cotangent, round);
+    return mgn_check_feed(plan, n->cotangent, v->cotangent, round);
 }
 
 static mgn_status fetch_case(mgn_op_check *check, const mgn_plan *plan, int i, mgn_case_answer *a) {
     const mgn_case_nodes *n = &check->nodes[i];
-    MGN_TRY(fetch(check, plan, n->out, &a->out));
-    MGN_TRY(fetch(check, plan, n->jvp, &a->jvp));
+    MGN_TRY(mgn_check_fetch(check->arena, plan, n->out, &a->out));
+    MGN_TRY(mgn_check_fetch(check->arena, plan, n->jvp, &a->jvp));
     for (int j = 0; j < check->list->items[i].inputs; j++) {
-        MGN_TRY(fetch(check, plan, n->vjp[j], &a->vjp[j]));
-        MGN_TRY(fetch(check, plan, n->second[0][j], &a->second[0][j]));
-        MGN_TRY(fetch(check, plan, n->second[1][j], &a->second[1][j]));
+        MGN_TRY(mgn_check_fetch(check->arena, plan, n->vjp[j], &a->vjp[j]));
+        MGN_TRY(mgn_check_fetch(check->arena, plan, n->second[0][j], &a->second[0][j]));
+        MGN_TRY(mgn_check_fetch(check->arena, plan, n->second[1][j], &a->second[1][j]));
     }
     return MGN_OK;
 }

@@ -45,6 +45,11 @@ mgn_status mgn_op_check_reference(mgn_op_check *check, mgn_device *cpu);
 /* Runs on a device in one precision and reports. Failures of the device are results; only lack of memory is an error. */
 mgn_status mgn_op_check_run(mgn_op_check *check, mgn_device *device, mgn_dtype dtype, mgn_check_sink *sink);
 
+/* Writes an input of a plan, if the plan knows it and there are values; `round`: as float. */
+mgn_status mgn_check_feed(const mgn_plan *plan, const mgn_node *node, const double *values, bool round);
+/* Reads an output, words as numbers too, into `arena`; nothing where there is no node. */
+mgn_status mgn_check_fetch(mgn_arena *arena, const mgn_plan *plan, const mgn_node *node, double **values);
+
 /* The backend's kernel alone, between guard values (bounds.c). */
 mgn_status mgn_bounds_check(mgn_op_check *check, mgn_device *device, mgn_dtype dtype, mgn_check_sink *sink);
 

@@ -147,8 +147,8 @@ mgn_status cmd_check(const cli_command *command, int argc, char **argv) {
     cli_common common;
     mgn_check_options options = {0};
     const cli_option rows[] = {
-        {"op", 0, CLI_TEXT, "NAME", "check this op, or model and loss (cmgn/nll), only (default: all)", &options.op, 0,
-         0},
+        {"op", 0, CLI_TEXT, "NAME",
+         "check this op, model and loss (cmgn/nll) or program (rows/sums) only (default: all)", &options.op, 0, 0},
     };
     MGN_TRY(cli_parse(command, argc, argv, rows, MGN_COUNT(rows), &common));
     if (common.help) return MGN_OK;

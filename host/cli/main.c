@@ -68,9 +68,10 @@ static const cli_command commands[] = {
      "Runs every op of the table on every device (--device takes one) in float32 and, where there is, float64: forward "
      "against an independent oracle in extended precision; reverse mode, forward mode and second derivatives against "
      "finite differences of it; the two modes against one another; and each kernel between guard values. Then every "
-     "model with every loss: value, gradient, Jacobian and 50 steps of training. One line of the table sums up an op "
-     "on "
-     "a device, with the check that came closest to its limit; errors are relative. Failed checks follow with their "
+     "model with every loss: value, gradient, Jacobian and 50 steps of training; and programs of many ops in one "
+     "kernel. "
+     "One line of the table sums up an op on a device, with the check that came closest to its limit; errors are "
+     "relative. Failed checks follow with their "
      "worst element. --seed draws other inputs. The exit code is 1 when a check failed.",
      "mgn check\n"
      "mgn check --device cpu --op tanh --seed 7\n"

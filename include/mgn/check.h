@@ -1,5 +1,6 @@
-/* Proof that devices compute what the mathematics says: every op of the table, forward and differentiated, and every model
- * with every loss, on every device and in every precision, against an independent extended-precision oracle. */
+/* Proof that devices compute what the mathematics says: every op of the table, forward and differentiated, every model
+ * with every loss, and programs of many ops, on every device and in every precision, against an independent
+ * extended-precision oracle. */
 #ifndef MGN_CHECK_H
 #define MGN_CHECK_H
 
@@ -12,12 +13,12 @@ extern "C" {
 /** What to check; all zero means everything, on all devices. */
 typedef struct mgn_check_options {
     const char *device; /**< one device as --device takes it; NULL: the CPU backend and every OpenCL device */
-    const char *op;     /**< one op of the table ("tanh") or model and loss ("cmgn/nll"); NULL: all of them */
+    const char *op;     /**< an op of the table ("tanh"), a model and loss ("cmgn/nll") or a program ("rows/sums"); NULL: all */
     uint64_t seed;      /**< of the inputs: the same seed draws the same inputs, with or without `op` */
     double fault;       /**< relative error put into every reference, to prove that a check can fail; else 0 */
 } mgn_check_options;
 
-/** One check: one op, or model and loss, on one device in one precision, in one respect.
+/** One check: one op, model and loss, or program, on one device in one precision, in one respect.
  *
  *  `kind` is one of
  *  - "forward": values against the oracle; errors relative to the magnitude that graph/ops.def speaks of;
@@ -25,7 +26,7 @@ typedef struct mgn_check_options {
  *    of the oracle, in float32 against the same nodes in float64 on the CPU; relative to the largest entry;
  *  - "second": reverse over reverse and forward over reverse, in the same way;
  *  - "pairing": <cotangent, jvp> = <vjp, tangent>, relative to the sum of the absolute terms;
- *  - "property": what cannot be said by a formula (a shuffle is a permutation);
+ *  - "property": what cannot be said by a formula (a shuffle is a permutation, a program is one);
  *  - "bounds": the backend's kernel alone, between guard values that must survive, its inputs between NaNs;
  *  - "jacobian" (models): symmetric, positive semidefinite and within the bound where the model promises it;
  *  - "training" (models): the parameters after 50 steps of Adam, against float64 on the CPU;

@@ -1,0 +1,207 @@
+"""Faults in C sources that are compiled into the library: the cpu backend, the op table, and the writers of OpenCL kernels.
+
+The object files that a fault changes are compiled once more (baseline instruction set, -O1) and linked in front of the
+library, in private copies of the programs that judge.
+"""
+import json
+import os
+import pathlib
+import re
+import resource
+import shlex
+import shutil
+import subprocess
+
+from faults import Source
+
+BACKEND = 'host/backend/'
+CPU = {
+    'cpu/kernel_cloud.h': ['softmin', 'gibbs', 'softmin_dense'],
+    'cpu/kernel_conv.h': ['conv', 'conv_transpose', 'conv_kernel_gradient'],
+    'cpu/kernel_elementwise.h': ['add', 'tanh', 'select', 'copy', 'sqrt', 'permute'],
+    'cpu/kernel_matmul.h': ['matmul'],
+    'cpu/kernel_program.h': ['rows/random', 'rows/indices', 'rows/bytes', 'rows/sums', 'rows/split', 'rows/shared', 'cmgn/nll'],
+    'cpu/kernel_reduce.h': ['sum', 'max'],
+    'cpu/kernel_rows.h': ['gather_rows', 'scatter_rows', 'uniform', 'normal', 'shuffle', 'advance', 'to_unorm8'],
+    'cpu/kernel_softmins.h': ['softmins', 'softmins_dense'],
+    'cpu/kernel_spd.h': ['spd_solve', 'spd_inverse', 'spd_logdet'],
+    'cpu/kernel_wide.h': ['wide'],
+    'cpu/prepare.c': ['add', 'matmul', 'sum', 'conv', 'softmins', 'gather_rows', 'spd_solve'],
+    'cpu/rows.c': ['rows/split', 'rows/indices', 'rows/sums', 'cmgn/nll'],
+    'cpu/program.c': ['add'],
+    'cpu/wide.c': ['wide'],
+}
+WRITERS = {
+    'opencl/row_print.c': ['rows/split', 'rows/shared', 'rows/indices', 'rows/random'],
+    'opencl/row_rows.c': ['rows/sums', 'rows/indices', 'rows/bytes', 'rows/random', 'rows/split', 'cmgn/nll'],
+    'opencl/row_shared.c': ['rows/shared', 'rows/sums', 'rows/split', 'rows/indices', 'cmgn/nll'],
+    'opencl/wide.c': ['wide'],
+}
+TABLE = 'graph/ops.def'
+NAMES = [*CPU, *WRITERS, TABLE]
+# Compiled with kernels.c, once for each real type.
+OF_KERNELS = re.compile(r'cpu/kernel_.*\.h$')
+CPU_SECONDS = 120
+
+
+def path_of(name):
+    return ('host/' if name == TABLE else BACKEND) + name
+
+
+def table_source(root):
+    """The rows of elementwise ops: their expressions and derivatives, a unit each."""
+    source = Source(TABLE, (root / path_of(TABLE)).read_text())
+    source.units = []
+    for at, line in enumerate(source.lines):
+        row = re.match(r'MGN_(?:UNARY|BINARY|TERNARY)\((\w+), (?!expression)', line)
+        if not row:
+            continue
+        end = re.search(r', \d+, [-\d.]+, [-\d.]+, [-\d.]+\)$', line)
+        changed = {}
+        for operator, after in [*source.changes_by_operator(at).items()]:
+            kept = [text for text in after if text.startswith(row.group()) and text.endswith(line[end.start():])]
+            if kept:
+                changed[operator] = kept
+        for old, new in (('mgn_sub(', 'mgn_add('), ('mgn_neg(', 'mgn_square('), ('ONE', 'ZERO'), ('mgn_div(', 'mgn_mul('),
+                         ('mgn_mul(', 'mgn_add('), ('mgn_greater(a, b)', 'mgn_greater(b, a)'), (', a)', ', b)'),
+                         ('mgn_shift(a, 1)', 'a'), ('out', 'a'), ('mgn_tanh', 'mgn_logistic'), ('m_', 'm_abs(a) + m_')):
+            for match in re.finditer(re.escape(old), line[row.end():end.start()]):
+                begin = row.end() + match.start()
+                changed.setdefault('rule', []).append(line[:begin] + new + line[begin + len(old):])
+        if changed:
+            source.units.append((row.group(1), [(at, changed)]))
+    return source
+
+
+class Host:
+    def __init__(self, root, build, work, kernels):
+        self.root, self.build, self.work, self.kernels = root, build, work / 'host', kernels
+        commands = json.loads((build / 'compile_commands.json').read_text())
+        self.commands = {}
+        for command in commands:
+            path = pathlib.Path(command['directory'], command['file']).resolve()
+            if root.resolve() in path.parents:
+                self.commands.setdefault(path.relative_to(root.resolve()).as_posix(), []).append(command)
+
+    def sources(self, names):
+        made = []
+        for name in names:
+            if name == TABLE:
+                made.append(table_source(self.root))
+            elif name in NAMES:
+                writes = (lambda line: '"' in line) if name in WRITERS else None
+                made.append(Source(name, (self.root / path_of(name)).read_text(), writes))
+        return made
+
+    def worker(self, number):
+        return Worker(self, self.work / f'worker-{number}')
+
+    def compiled_with(self, name):
+        """The C files that a fault in this one changes."""
+        if OF_KERNELS.search(name):
+            return [BACKEND + 'cpu/kernels.c']
+        if name == TABLE:
+            return [BACKEND + 'cpu/kernels.c', 'host/graph/elementwise.c', 'host/graph/ops.c']
+        return [path_of(name)]
+
+
+class Worker:
+    def __init__(self, host, folder):
+        self.host, self.folder = host, folder
+        shutil.rmtree(folder, ignore_errors=True)
+        (folder / 'host').mkdir(parents=True)
+        self.kernels = host.kernels.worker(f'host-{folder.name}')
+
+    def objects(self, fault):
+        """The objects with the fault; None where they do not compile, [] where they are the same."""
+        made, changed = [], False
+        for source in self.host.compiled_with(fault.file):
+            for command in self.host.commands[source]:
+                if source.endswith('cpu/kernels.c') and 'baseline' not in command['output']:
+                    continue
+                words = [word for word in shlex.split(command['command']) if word not in ('ccache', '-O3', '-O2')]
+                words = words[:words.index('-o')] + ['-O1', '-w', '-ffile-prefix-map=' + str(self.folder) + '=.']
+                for flag in '-MD', '-MQ', '-MF':
+                    at = words.index(flag)
+                    del words[at:at + (1 if flag == '-MD' else 2)]
+                here = self.folder / source
+                text = here if here.exists() else self.host.root / source
+                outputs = []
+                for overlay in ['-I' + str(self.folder / 'host'), '-I' + str(self.host.root / 'host')]:
+                    file = text if overlay.endswith(str(self.folder / 'host')) else self.host.root / source
+                    listing = subprocess.run([words[0], overlay, *words[1:], '-E', '-P', str(file)],
+                                             cwd=command['directory'], capture_output=True, text=True)
+                    if listing.returncode != 0:
+                        return None
+                    outputs.append(listing.stdout)
+                if outputs[0] == outputs[1]:
+                    continue
+                changed = True
+                target = self.folder / f'{len(made)}.o'
+                done = subprocess.run([words[0], '-I' + str(self.folder / 'host'), *words[1:], '-o', str(target), '-c',
+                                       str(text)], cwd=command['directory'], capture_output=True)
+                if done.returncode != 0:
+                    return None
+                made.append(target)
+        return made if changed else []
+
+    def link(self, program, objects):
+        """A private copy of a program with these objects in front of the library's."""
+        lines = subprocess.run(['ninja', '-t', 'commands', program], cwd=self.host.build, capture_output=True, text=True)
+        words = shlex.split(lines.stdout.strip().split('\n')[-1])
+        target = self.folder / pathlib.Path(program).name
+        words[words.index('-o') + 1] = str(target)
+        at = next(i for i, word in enumerate(words) if word.endswith('.a'))
+        subprocess.run(words[:at] + [str(path) for path in objects] + words[at:], cwd=self.host.build, check=True,
+                       capture_output=True)
+        return target
+
+    def run(self, command, **more):
+        def limit():
+            os.nice(10)
+            resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
+
+        environment = dict(os.environ, MGN_ISA='baseline', CK_FORK='no', **more)
+        environment['XDG_CACHE_HOME'] = str(self.folder / 'cache')
+        try:
+            return subprocess.run([str(word) for word in command], env=environment, cwd=self.folder, capture_output=True,
+                                  timeout=900, preexec_fn=limit).returncode == 0
+        except subprocess.TimeoutExpired:
+            return False
+
+    def judge(self, fault):
+        target = self.folder / path_of(fault.file)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(fault.whole())
+        try:
+            objects = self.objects(fault)
+            if not objects:
+                return 'broken', 'the same text' if objects == [] else 'does not compile'
+            mgn = self.link('host/cli/mgn', objects)
+        except subprocess.CalledProcessError:
+            return 'broken', 'does not link'
+        finally:
+            target.unlink()
+        if fault.file in WRITERS:
+            return self.judge_writer(fault, mgn)
+        checks = [fault.unit] if fault.file == TABLE else CPU[fault.file]
+        for op in checks:
+            if not self.run([mgn, 'check', '-d', 'cpu', '-q', '--op', op]):
+                return 'caught', op
+        if not self.run([mgn, 'check', '-d', 'cpu', '-q']):
+            return 'caught', 'all checks'
+        for test in ['cpu', 'graph'] + (['wide'] if 'wide' in fault.file else []):
+            if not self.run([self.link('tests/test_' + test, objects)], MGN_BINARY=mgn):
+                return 'caught', 'test ' + test
+        return 'survived', ''
+
+    def judge_writer(self, fault, mgn):
+        self.kernels.renew_cache()
+        for op in WRITERS[fault.file]:
+            for shape in 'cpu', 'gpu':
+                self.host.kernels.base(op, shape, False)
+                self.kernels.renew_cache()
+                done = self.host.kernels.run(op, shape, self.kernels.cache, mgn=mgn, FAULTY_CL_FP64='off')
+                if not done or done.returncode != 0:
+                    return 'caught', f'{op} {shape}'
+        return 'survived', ''

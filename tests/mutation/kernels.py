@@ -1,0 +1,245 @@
+"""Faults in what the OpenCL driver compiles: texts of cl/, and the kernels that are generated for models.
+
+The driver's stand-in (tests/faulty_cl.h) hands out the sources that a check builds, and builds others in their place. Only
+sources in which the fault reaches a kernel are replaced: it must change the preprocessed text of a function that a kernel
+calls. Everything else comes from a cache of compiled kernels, which the check without a fault has filled; what a fault adds
+to it is taken out again. Kernels are compiled without optimisation, which is twice as fast.
+"""
+import os
+import pathlib
+import re
+import resource
+import shutil
+import subprocess
+import threading
+
+from faults import Source
+
+# Which checks are made, by the file that the fault is in, the likeliest to find it first.
+CHECKS = {
+    'cloud.cl': ['softmins', 'gibbs', 'softmin', 'softmins_dense', 'softmin_dense'],
+    'conv.cl': ['conv_kernel_gradient', 'conv_transpose', 'conv'],
+    'elementwise.cl': ['add', 'select', 'copy', 'broadcast', 'permute'],
+    'matmul.cl': ['matmul'],
+    'program.cl': ['rows/random', 'rows/indices', 'rows/bytes', 'rows/sums', 'rows/split', 'cmgn/mse', 'rows/shared'],
+    'random.cl': ['normal', 'uniform', 'shuffle', 'advance'],
+    'reduce.cl': ['sum', 'max'],
+    'rows.cl': ['gather_rows', 'scatter_rows'],
+    'spd.cl': ['spd_solve', 'spd_inverse', 'spd_logdet'],
+    'unorm8.cl': ['from_unorm8', 'to_unorm8'],
+    'mgn_bytes.h': ['from_unorm8', 'to_unorm8', 'rows/bytes'],
+    'mgn_lanes.h': ['to_unorm8', 'copy', 'select', 'sum', 'max', 'gather_rows', 'spd_solve', 'matmul', 'conv', 'softmins',
+                    'gibbs', 'rows/indices'],
+    'mgn_math.h': ['tanh', 'log', 'exp', 'log1p', 'logistic', 'softplus', 'logcosh', 'abs', 'sqrt', 'normal', 'softmins'],
+    'mgn_random.h': ['uniform', 'normal', 'shuffle', 'rows/random', 'rows/indices'],
+    'generated': ['rows/random', 'rows/indices', 'rows/bytes', 'rows/sums', 'rows/shared', 'rows/split', 'wide', 'cmgn/nll'],
+}
+SHAPES = 'cpu', 'gpu'
+CPU_SECONDS = 60
+# Checks that a fault may pass before it counts as a survivor, in float and in double.
+MOST_CHECKS = 6, 2
+
+
+def reachable(text):
+    """What of a preprocessed source its kernels are made of: {name: text of the function}, and declarations."""
+    chunks, depth, begin = [], 0, 0
+    for match in re.finditer(r'[{};]', text):
+        depth += {'{': 1, '}': -1, ';': 0}[match.group()]
+        if depth == 0 and not (match.group() == '}' and re.match(r'\s*(\w+\s*)?;', text[match.end():match.end() + 80])):
+            chunks.append(text[begin:match.end()])
+            begin = match.end()
+    functions, declarations, wanted = {}, [], []
+    for chunk in chunks:
+        head = re.search(r'(\w+)\s*\(', re.sub(r'__attribute__\s*\(\((?:[^()]|\([^()]*\))*\)\)', '', chunk.split('{')[0]))
+        if not head or chunk.lstrip().startswith('typedef') or '{' not in chunk:
+            declarations.append(' '.join(chunk.split()))
+            continue
+        functions.setdefault(head.group(1), []).append(' '.join(chunk.split()))
+        if re.search(r'\bkernel\b', chunk.split('{')[0]):
+            wanted.append(head.group(1))
+    reached = set()
+    while wanted:
+        name = wanted.pop()
+        if name not in reached:
+            reached.add(name)
+            wanted += [word for text in functions[name] for word in set(re.findall(r'\w+', text)) if word in functions]
+    return {name: functions[name] for name in reached}, declarations
+
+
+class Kernels:
+    """The checks without a fault, and their sources."""
+
+    def __init__(self, root, build, work):
+        self.root, self.work = root, work / 'opencl'
+        self.cache, icd = self.work / 'kernels', self.work / 'icd'
+        self.cache.mkdir(parents=True, exist_ok=True)
+        icd.mkdir(exist_ok=True)
+        # Copies: the build folder may change while faults are judged.
+        self.mgn = pathlib.Path(shutil.copy(build / 'host/cli/mgn', self.work))
+        (icd / 'faulty.icd').write_text(shutil.copy(build / 'tests/libmgn_faulty_cl.so', self.work) + '\n')
+        self.environment = dict(os.environ, OCL_ICD_VENDORS=str(icd) + '/', MGN_CACHE='off', POCL_KERNEL_CACHE='1',
+                                MGN_CL_OPTIONS='-cl-opt-disable')
+        self.bases, self.made, self.compiled, self.locks, self.lock = {}, {}, {}, {}, threading.Lock()
+
+    def run(self, op, shape, cache, mgn=None, **more):
+        environment = dict(self.environment, MGN_CL_SHAPE=shape, POCL_CACHE_DIR=str(cache), **more)
+
+        def limit():
+            os.nice(10)
+            resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
+
+        try:
+            return subprocess.run([mgn or self.mgn, 'check', '--device', 'opencl', '--op', op, '-q'], env=environment,
+                                  capture_output=True, text=True, errors='replace', timeout=600, preexec_fn=limit)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def base(self, op, shape, has_double):
+        """[(path, text)] of the sources that a check builds, once it has passed and filled the cache."""
+        key = op, shape, has_double
+        with self.lock:
+            own = self.locks.setdefault(key, threading.Lock())
+        with own:
+            if key not in self.bases:
+                folder = self.work / 'sources' / f'{shape}-{"double" if has_double else "single"}' / op.replace('/', '_')
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir(parents=True)
+                more = {} if has_double else {'FAULTY_CL_FP64': 'off'}
+                done = self.run(op, shape, self.cache, FAULTY_CL_DUMP=str(folder), **more)
+                if done is None or done.returncode != 0:
+                    raise SystemExit(f'mutants: the check of {op} fails without a fault: {done and done.stderr}')
+                self.bases[key] = [(path, path.read_text()) for path in sorted(folder.iterdir())]
+            return self.bases[key]
+
+    def preprocessed(self, text):
+        """What the kernels of a source are made of, or None when it cannot be preprocessed."""
+        key = hash(text)
+        if key not in self.made:
+            done = subprocess.run(['cpp', '-P', '-undef', '-D__OPENCL_VERSION__=120', '-D__OPENCL_C_VERSION__=120'],
+                                  input=text, capture_output=True, text=True)
+            self.made[key] = reachable(done.stdout) if done.returncode == 0 else None
+        return self.made[key]
+
+    def sources(self, names):
+        """What faults are made in."""
+        made = [Source(name, (self.root / 'cl' / name).read_text()) for name in names if name != 'generated']
+        if 'generated' in names:
+            made += self.generated()
+        return made
+
+    def generated(self):
+        """The kernels made for models, each once: the tail behind the family's own text."""
+        known = {name: [line for line in Source('', (self.root / 'cl' / name).read_text()).lines if len(line) > 20][-1]
+                 for name in ('program.cl', 'mgn_lanes.h')}
+        made, seen = [], set()
+        for op in CHECKS['generated']:
+            for shape in SHAPES:
+                for path, text in self.base(op, shape, False):
+                    lines = text.split('\n')
+                    last = max((i for i, line in enumerate(lines) if line in known.values()), default=None)
+                    if last is None or not re.search(r'void (single|begin|rows\d+|shared\d+|wide|finish)\(', '\n'.join(lines[last:])):
+                        continue
+                    source = Source('generated', '\n'.join(lines[last + 1:]))
+                    if path.name in seen:
+                        continue
+                    seen.add(path.name)
+                    source.op, source.shape, source.path = op, shape, path
+                    source.units = [(f'{op} {shape} {unit}', places) for unit, places in source.units]
+                    made.append(source)
+        return made
+
+    def replaced(self, fault, op, shape, has_double):
+        """{path: text with the fault} of the sources that the fault changes."""
+        old, new = fault.context()
+        changed = {}
+        for path, text in self.base(op, shape, has_double):
+            if old not in text:
+                continue
+            edited = text.replace(old, new, 1)
+            if self.preprocessed(edited) != self.preprocessed(text):
+                changed[path] = edited
+        return changed
+
+    def code_of(self, text):
+        """What the compiler makes of a source; None where there is no compiler to ask."""
+        compiler = shutil.which('clang') or shutil.which('clang-14')
+        if not compiler:
+            return None
+        key = hash(text)
+        if key not in self.compiled:
+            done = subprocess.run([compiler, '-x', 'cl', '-cl-std=CL1.2', '-Xclang', '-finclude-default-header', '-target',
+                                   'spir64', '-O2', '-S', '-emit-llvm', '-o', '-', '-w', '-'], input=text,
+                                  capture_output=True, text=True)
+            self.compiled[key] = done.stdout if done.returncode == 0 else None
+        return self.compiled[key]
+
+    def worker(self, number):
+        return Worker(self, self.work / f'worker-{number}')
+
+
+class Worker:
+    def __init__(self, kernels, folder):
+        self.kernels = kernels
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        self.cache, self.edits = folder / 'kernels', folder / 'edits'
+        self.cache.mkdir()
+        self.edits.mkdir()
+
+    def renew_cache(self):
+        """The cache of the checks without a fault, and nothing else."""
+        entries = [{path.relative_to(cache) for path in cache.glob('*/*')} for cache in (self.kernels.cache, self.cache)]
+        for path in entries[1] - entries[0]:
+            shutil.rmtree(self.cache / path, ignore_errors=True)
+        for path in entries[0] - entries[1]:
+            if (self.kernels.cache / path).is_dir():
+                shutil.copytree(self.kernels.cache / path, self.cache / path, copy_function=os.link, dirs_exist_ok=True)
+
+    def check(self, op, shape, edits, has_double):
+        """'caught', 'broken' or 'passed'."""
+        for path in self.edits.iterdir():
+            path.unlink()
+        for path, text in edits.items():
+            (self.edits / path.name).write_text(text)
+        more = {} if has_double else {'FAULTY_CL_FP64': 'off'}
+        done = self.kernels.run(op, shape, self.cache, FAULTY_CL_REPLACE=str(self.edits), **more)
+        said = done.stdout + done.stderr if done else ''
+        if 'do not build' in said or 'BUILD_PROGRAM_FAILURE' in said:
+            return 'broken'
+        return 'caught' if not done or done.returncode != 0 else 'passed'
+
+    def judge(self, fault):
+        """(verdict, the check that decided): caught, survived, or broken where it does not build or changes nothing."""
+        if fault.file == 'generated':
+            places = [(source.op, source.shape) for source in self.kernels.sources_of_faults if source.lines is fault.lines]
+        else:
+            named = [op for op in CHECKS[fault.file] if op in fault.unit]
+            ops = sorted(named, key=len, reverse=True) + [op for op in CHECKS[fault.file] if op not in named]
+            places = [(op, shape) for op in ops for shape in SHAPES]
+        self.renew_cache()
+        found = False
+        for has_double in False, True:
+            passed, changed = 0, []
+            for op, shape in places:
+                if passed == MOST_CHECKS[has_double]:
+                    break
+                edits = self.kernels.replaced(fault, op, shape, has_double)
+                if has_double:
+                    edits = {path: text for path, text in edits.items() if '#define MGN_REAL_IS_DOUBLE' in text}
+                if not edits:
+                    continue
+                self.renew_cache()
+                verdict = self.check(op, shape, edits, has_double)
+                if verdict != 'passed':
+                    return verdict, f'{op} {shape}{" double" if has_double else ""}'
+                passed += 1
+                changed += edits.items()
+            if changed and self.is_same_code(changed):
+                return 'equivalent', 'the same code'
+            found = found or changed
+        return ('survived', '') if found else ('broken', 'no kernel has it')
+
+    def is_same_code(self, changed):
+        """Whether the compiler makes the same of the sources with and without the fault."""
+        code = self.kernels.code_of
+        return all(code(text) is not None and code(path.read_text()) == code(text) for path, text in changed)
