@@ -159,6 +159,8 @@ static bool describe(const mgn_check_case *c, mgn_attributes *a) {
     case MGN_OP_uniform:
     case MGN_OP_normal: a->random.stream = c->stream; return true;
     case MGN_OP_advance: a->advance.steps = c->steps; return true;
+    case MGN_OP_from_unorm8:
+    case MGN_OP_to_unorm8: return true;
     default: return mgn_op_is_elementwise(c->op);
     }
 }

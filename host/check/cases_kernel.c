@@ -105,11 +105,13 @@ void mgn_cases_matmul(mgn_case_list *list) {
     }
     matmul_case(list, 0, 0, 1, 1, 1, 0, small);
     matmul_case(list, 0, 0, 4096, 3, 2, 0, medium);
-    matmul_case(list, 0, 0, 3, 4096, 2, 1, medium); /* the gradient of a weight: a sum over rows */
+    matmul_case(list, 0, 0, 3, 4096, 2, 1, medium);          /* the gradient of a weight: a sum over rows */
+    matmul_case(list, 0, 0, 3, 8500, 2, 2, MGN_CASE_BOUNDS); /* in several pieces on every device */
     matmul_case(list, 0, 0, 1, 93, 64, 0, medium);
     matmul_case(list, 0, 0, 64, 93, 1, 0, medium);
     matmul_case(list, 0, 0, 130, 144, 150, 0, MGN_CASE_BOUNDS);
-    for (int t = 0; t < 3; t++) matmul_case(list, t ? 2 : 0, 2, 110, 270, 70, t, MGN_CASE_BOUNDS); /* in several blocks */
+    for (int t = 0; t < 3; t++)
+        matmul_case(list, t ? 2 : 0, 2, 110, 270, 70, t, MGN_CASE_BOUNDS); /* in several blocks */
     matmul_case(list, 93, 93, 5, 2, 5, 0, MGN_CASE_DERIVATIVES);
     matmul_case(list, 0, 0, 3, 0, 2, 0, MGN_CASE_DERIVATIVES);
     matmul_case(list, 0, 0, 0, 3, 2, 0, MGN_CASE_DERIVATIVES);

@@ -165,7 +165,7 @@ class Worker:
         environment['XDG_CACHE_HOME'] = str(self.folder / 'cache')
         try:
             return subprocess.run([str(word) for word in command], env=environment, cwd=self.folder, capture_output=True,
-                                  timeout=900, preexec_fn=limit).returncode == 0
+                                  timeout=900, preexec_fn=limit, start_new_session=True).returncode == 0
         except subprocess.TimeoutExpired:
             return False
 

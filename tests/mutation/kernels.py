@@ -75,8 +75,11 @@ class Kernels:
         self.cache.mkdir(parents=True, exist_ok=True)
         icd.mkdir(exist_ok=True)
         # Copies: the build folder may change while faults are judged.
-        self.mgn = pathlib.Path(shutil.copy(build / 'host/cli/mgn', self.work))
-        (icd / 'faulty.icd').write_text(shutil.copy(build / 'tests/libmgn_faulty_cl.so', self.work) + '\n')
+        for path in 'host/cli/mgn', 'tests/libmgn_faulty_cl.so':
+            (self.work / pathlib.Path(path).name).unlink(missing_ok=True)
+            shutil.copy(build / path, self.work)
+        self.mgn = self.work / 'mgn'
+        (icd / 'faulty.icd').write_text(f'{self.work}/libmgn_faulty_cl.so\n')
         self.environment = dict(os.environ, OCL_ICD_VENDORS=str(icd) + '/', MGN_CACHE='off', POCL_KERNEL_CACHE='1',
                                 MGN_CL_OPTIONS='-cl-opt-disable')
         self.bases, self.made, self.compiled, self.locks, self.lock = {}, {}, {}, {}, threading.Lock()
@@ -90,7 +93,7 @@ class Kernels:
 
         try:
             return subprocess.run([mgn or self.mgn, 'check', '--device', 'opencl', '--op', op, '-q'], env=environment,
-                                  capture_output=True, text=True, errors='replace', timeout=600, preexec_fn=limit)
+                                  capture_output=True, text=True, errors='replace', timeout=600, preexec_fn=limit, start_new_session=True)
         except subprocess.TimeoutExpired:
             return None
 
@@ -122,7 +125,7 @@ class Kernels:
 
     def sources(self, names):
         """What faults are made in."""
-        made = [Source(name, (self.root / 'cl' / name).read_text()) for name in names if name != 'generated']
+        made = [Source(name, (self.root / 'cl' / name).read_text()) for name in names if name in CHECKS and name != 'generated']
         if 'generated' in names:
             made += self.generated()
         return made
