@@ -42,7 +42,8 @@ static void sum_part(void *context, int64_t p, int thread) {
     e->sums[p] = e->sum(e->a + first, e->b + first, last - first);
 }
 
-static mgn_status sum_elements(const char *what, sum_function *function, const float *a, const float *b, int64_t n, int64_t d, double *sum) {
+static mgn_status sum_elements(const char *what, sum_function *function, const float *a, const float *b, int64_t n,
+                               int64_t d, double *sum) {
     MGN_TRY(mgn_check_rows(what, a, n, d));
     MGN_TRY(mgn_check_rows(what, b, n, d));
     const int64_t count = n * d, parts = MGN_MIN(count, MGN_SUM_PARTS);

@@ -18,7 +18,7 @@ enum {
     RADIX_PASSES = 3, /* 33 bits cover the 32 of a float */
     PROJECT_BLOCK = 512,
     CENTRED_ROWS = 1024, /* of a chunk */
-    STREAM = 0x736c6963 /* sets these random numbers apart from others under the same seed */
+    STREAM = 0x736c6963  /* sets these random numbers apart from others under the same seed */
 };
 
 typedef struct cloud {
