@@ -156,10 +156,11 @@ int mgn_fault_open_files(void) {
     return count;
 }
 
-/* The linker renames calls of f in the library to __wrap_f, and leaves the original as __real_f. */
-#define WRAPPED(type, function, parameters)   \
-    extern type __real_##function parameters; \
-    type __wrap_##function parameters;        \
+/* The linker renames calls of f in the library to __wrap_f, and leaves the original as __real_f. It renames those of shared
+ * libraries that are linked too (but they call what they did), and refuses a hidden function there. */
+#define WRAPPED(type, function, parameters)                                   \
+    extern type __real_##function parameters;                                 \
+    __attribute__((visibility("default"))) type __wrap_##function parameters; \
     type __wrap_##function parameters
 
 WRAPPED(void *, calloc, (size_t count, size_t size)) {

@@ -2,16 +2,16 @@
  * as single calls on the CPU. On every device and in both precisions the numbers agree within rounding, several runs in
  * one go are the same bits as one by one, and running allocates nothing. A graph that is not fused fails: a test of
  * fusion that quietly runs calls tests nothing. */
-#define _GNU_SOURCE /* readlink */
 #include "harness.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <mgn/mgn.h>
+
+#include "simulator.h"
 
 enum { MOST_INPUTS = 16, MOST_WATCHED = 24, TIMES = 3 };
 
@@ -579,9 +579,6 @@ END_TEST
 
 /* ---- on Oclgrind: what work-items of a group do to each other's memory ---- */
 
-/* Tells the program that it runs on the simulator. */
-static const char simulated[] = "MGN_TEST_SIMULATED";
-
 START_TEST(rows_on_the_simulator) {
     ck_assert_msg(opencl, "the simulator has no device");
     if (cases[_i].where & SIMULATED) check_case(&cases[_i], opencl, MGN_F32, 7);
@@ -590,20 +587,13 @@ END_TEST
 
 START_TEST(no_data_races) {
     if (!opencl) MGN_TEST_SKIP("no OpenCL device");
-    if (system("command -v oclgrind >/dev/null") != 0) MGN_TEST_SKIP("Oclgrind is not installed");
-    char program[4096];
-    const ssize_t length = readlink("/proc/self/exe", program, sizeof program - 1);
-    ck_assert_int_gt(length, 0);
-    program[length] = 0;
-    const char *log = mgn_test_path("oclgrind");
-    mgn_test_process run = mgn_test_shell("unset CK_RUN_CASE CK_RUN_SUITE; %s=1 MGN_CL_SHAPE=gpu MGN_DEVICE= "
-                                          "oclgrind --data-races --log '%s' '%s'",
-                                          simulated, log, program);
-    ck_assert_msg(run.code == 0, "on Oclgrind: status %d: %s%s", run.code, run.out, run.err);
-    char *found = mgn_test_read_file(log, NULL);
+    const char *absent = mgn_test_no_simulator();
+    if (absent) MGN_TEST_SKIP(absent);
+    setenv("MGN_CL_SHAPE", "gpu", 1);
+    char *found = mgn_test_simulate("rows", "--check-api --data-races");
+    unsetenv("MGN_CL_SHAPE");
     ck_assert_msg(strlen(found) == 0, "Oclgrind found: %.2000s", found);
     free(found);
-    mgn_test_process_free(&run);
 }
 END_TEST
 
@@ -635,5 +625,5 @@ int main(void) {
     setenv("MGN_CACHE", "off", 0);
     mgn_test_opencl_spec();
     mgn_test_without_forks = true;
-    return mgn_test_main(getenv(simulated) ? simulated_suite() : suite());
+    return mgn_test_main(getenv(MGN_TEST_SIMULATED) ? simulated_suite() : suite());
 }
