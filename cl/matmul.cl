@@ -278,25 +278,26 @@ M_FUNCTION void put_tile(global real *to, ulong n, bool is_first, uint rows, uin
         }
 }
 
-/* out (batch, m, n). A work-item makes `block` tiles under each other with the same panel of b, and `span` such columns
- * of them beside each other: a's panels stay in the second cache from one column to the next. `depth` entries of k are
- * multiplied at a time: with them a panel of b stays in the first cache. size = (batch, m, n, k), plan = (span, block,
- * depth, whether the product is added to what is there); the packed operands of the next matrix of the batch are a_step and b_step further. */
+/* out (batch, m, n), cut into blocks of rows and spans of columns of tiles. A work-item goes down its block with one panel
+ * of b, then with the next one: a's panels stay in the second cache from one column to the next. `depth` entries of k are
+ * multiplied at a time: with them a panel of b stays in the first cache. Blocks and spans differ by one panel at most,
+ * since drivers hand out work-groups by their number. size = (batch, m, n, k), plan = (spans, blocks, depth, whether the
+ * product is added to what is there); the packed operands of the next matrix of the batch are a_step and b_step further.
+ */
 MGN_KERNEL void tile(global const real *a, ulong a_at, ulong a_step, global const real *b, ulong b_at, ulong b_step,
                      global real *out, ulong out_at, ulong4 size, ulong4 plan) {
-    const ulong m = size.y, n = size.z, k = size.w, span = plan.x, block_panels = plan.y;
+    const ulong m = size.y, n = size.z, k = size.w, spans = plan.x, blocks = plan.y;
     const ulong a_panels = (m + MGN_TILE_ROWS - 1) / MGN_TILE_ROWS, b_panels = (n + COLUMNS - 1) / COLUMNS;
-    const ulong blocks = (a_panels + block_panels - 1) / block_panels, spans = (b_panels + span - 1) / span;
-    const ulong block = get_group_id(0) % blocks, rest = get_group_id(0) / blocks;
-    const ulong first = rest % spans * span, behind = min(first + span, b_panels), batch = rest / spans;
-    const ulong last = min((block + 1) * block_panels, a_panels);
+    const ulong block = get_group_id(0) % blocks, rest = get_group_id(0) / blocks, span = rest % spans;
+    const ulong top = block * a_panels / blocks, bottom = (block + 1) * a_panels / blocks, batch = rest / spans;
+    const ulong first = span * b_panels / spans, behind = (span + 1) * b_panels / spans;
     for (ulong p = 0; p < k; p += plan.z) {
         const uint depth = (uint)min(plan.z, k - p);
         for (ulong column_panel = first; column_panel < behind; column_panel++) {
             const ulong column = column_panel * COLUMNS;
             const uint columns = (uint)min((ulong)COLUMNS, n - column);
             global const real *y = b + b_at + batch * b_step + (column_panel * k + p) * COLUMNS;
-            for (ulong panel = block * block_panels; panel < last; panel++) {
+            for (ulong panel = top; panel < bottom; panel++) {
                 const ulong row = panel * MGN_TILE_ROWS;
                 R sums[MGN_TILE_ROWS][MGN_TILE_VECTORS];
 #pragma unroll

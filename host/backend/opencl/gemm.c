@@ -138,6 +138,15 @@ static mgn_status emit_pack(mgn_cl_builder *builder, const product *p, const cha
                        size, strides);
 }
 
+/* Into how many spans `panels` are cut for `blocks`: `least`, or enough for every unit to get `spread` groups, and the same
+ * number as the others where a span more or two do it. */
+static uint64_t count_spans(uint64_t blocks, uint64_t panels, uint64_t least, uint64_t units, uint64_t spread) {
+    uint64_t spans = MGN_MIN(panels, MGN_MAX(least, mgn_cl_ceil_div(units * spread, blocks)));
+    for (uint64_t more = 0; more <= 2 && spans + more <= panels; more++)
+        if (blocks * (spans + more) % units == 0) return spans + more;
+    return spans;
+}
+
 static mgn_status emit_tiled(mgn_cl_builder *builder, const product *p, const mgn_cl_tile *tile) {
     const uint64_t columns = tile->vectors * mgn_cl_lanes(builder->device, p->dtype);
     char defines[96];
@@ -147,14 +156,14 @@ static mgn_status emit_tiled(mgn_cl_builder *builder, const product *p, const mg
     uint64_t a_step, b_step;
     MGN_TRY(emit_pack(builder, p, defines, true, tile->rows, &a, &a_step));
     MGN_TRY(emit_pack(builder, p, defines, false, columns, &b, &b_step));
-    const uint64_t blocks = p->batch * mgn_cl_ceil_div(mgn_cl_ceil_div(p->m, tile->rows), tile->block);
     const uint64_t panels = mgn_cl_ceil_div(p->n, columns),
-                   enough = tile->spread * (uint64_t)builder->device->base.info.compute_units;
-    uint64_t span = tile->span;
-    while (span > 1 && blocks * mgn_cl_ceil_div(panels, span) < enough) span /= 2;
-    const uint64_t size[4] = {p->batch, p->m, p->n, p->k}, plan[4] = {span, tile->block, tile->depth, p->adds};
-    return mgn_cl_emit(builder, "matmul", p->dtype, defines, "tile", blocks * mgn_cl_ceil_div(panels, span), "pupupqq",
-                       a, a_step, b, b_step, p->out, size, plan);
+                   units = (uint64_t)MGN_MAX(builder->device->base.info.compute_units, 1);
+    const uint64_t blocks = mgn_cl_ceil_div(mgn_cl_ceil_div(p->m, tile->rows), tile->block);
+    const uint64_t spans =
+        count_spans(p->batch * blocks, panels, mgn_cl_ceil_div(panels, tile->span), units, tile->spread);
+    const uint64_t size[4] = {p->batch, p->m, p->n, p->k}, plan[4] = {spans, blocks, tile->depth, p->adds};
+    return mgn_cl_emit(builder, "matmul", p->dtype, defines, "tile", p->batch * blocks * spans, "pupupqq", a, a_step, b,
+                       b_step, p->out, size, plan);
 }
 
 static mgn_status emit_item(mgn_cl_builder *builder, const product *p) {
