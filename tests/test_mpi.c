@@ -1,4 +1,4 @@
-/* `mgn fit` under mpirun, as a user starts it: the same map from 1 (alone), 2 and 4 processes, one voice, and one end when one of them
+/* The command under mpirun, as a user starts it: the same map from 1 (alone), 2 and 4 processes, one voice, and one end when one of them
  * fails or dies. What the processes do with one another is test_ranks.c's; here are MPI and the command. */
 #include "harness.h"
 
@@ -119,6 +119,38 @@ START_TEST(any_number_finds_the_same) {
 }
 END_TEST
 
+/* Figures without seconds, and files, of each command by 1 process and by 2; the last is the work of one. */
+START_TEST(evaluation_is_that_of_one_process) {
+    static const char *const commands[] = {
+        "eval map --data normal:2 --points 9000 --cycle --potential phi.npy --like normal:2",
+        "sample map 9000 -o made.npy --inverse --density",
+        "apply map big.npy -o mapped.npy",
+        "w2 x.npy other.npy --sliced 8",
+    };
+    make_files();
+    mgn_test_process made =
+        mgn_test_shell("cd %s && " FIT "-s x.npy -o map --epochs 1 -q && \"$MGN_BINARY\" sample map "
+                       "140000 -o big.npy -q && mkdir one",
+                       folder);
+    ck_assert_msg(made.code == 0, "%s", made.err);
+    mgn_test_process_free(&made);
+    for (size_t i = 0; i < MGN_COUNT(commands); i++) {
+        mgn_test_process p = mgn_test_shell(
+            "cd %s && mgn() { \"$MGN_BINARY\" \"$@\" --device cpu --threads 1 --json; } && rm -f one/* phi.npy "
+            "made.npy mapped.npy && mgn %s > "
+            "one.json && "
+            "for f in phi made mapped; do test ! -e $f.npy || mv $f.npy one; done && "
+            "timeout -s KILL 60 env %s -n 2 \"$MGN_BINARY\" %s --device cpu --threads 1 --json > two.json && "
+            "grep -v seconds one.json > a && grep -v seconds two.json > b && cmp a b && "
+            "for f in one/*.npy; do test ! -e $f || cmp $f ${f#one/}; done",
+            folder, commands[i], launcher, commands[i]);
+        ck_assert_msg(p.code == 0 && !*p.out, "%s: exit code %d: %s%s", commands[i], p.code, p.out, p.err);
+        ck_assert_int_eq(count(p.err, "the work of one process"), i == MGN_COUNT(commands) - 1);
+        mgn_test_process_free(&p);
+    }
+}
+END_TEST
+
 START_TEST(failures_have_one_sentence) {
     static const struct {
         const char *parts, *words;
@@ -129,7 +161,9 @@ START_TEST(failures_have_one_sentence) {
         {"-n 2 " FIT "-s x.npy -o m : -n 1 \"$MGN_BINARY\" fit -t normal:2 --device opencl:99:0 -s x.npy -o m",
          "mgn: rank 2 of 3: ", 0},
         {"-n 2 " FIT "-s x.npy -o m --restarts 2", "mgn: --restarts: several", 2},
-        {"-n 2 \"$MGN_BINARY\" eval none --data x.npy", "mgn: mgn eval does not share its work among 2", 2},
+        {"-n 2 \"$MGN_BINARY\" eval none --data x.npy", "mgn: none does not exist", 1},
+        {"-n 1 \"$MGN_BINARY\" w2 x.npy x.npy --bures : -n 1 \"$MGN_BINARY\" tune --show",
+         "mgn: rank 1 of 2: the commands are not those of rank 0", 2},
     };
     make_files();
     for (size_t i = 0; i < MGN_COUNT(rows); i++) {
@@ -179,6 +213,7 @@ int main(void) {
     TCase *all = tcase_create("all");
     tcase_add_test(all, any_number_makes_the_same_map);
     tcase_add_test(all, any_number_finds_the_same);
+    tcase_add_test(all, evaluation_is_that_of_one_process);
     tcase_add_test(all, failures_have_one_sentence);
     tcase_add_test(all, a_death_ends_all);
     tcase_set_timeout(all, 100);

@@ -1,4 +1,5 @@
-/* `mgn apply`: a saved map, or a table of colours, on any number of pictures and tables of numbers. Names, clashes and the map are checked before the first
+/* `mgn apply`: a saved map, or a table of colours, on any number of pictures and tables of numbers. Several processes share the
+ * rows of tables; all else is the first one's. Names, clashes and the map are checked before the first
  * of them is read; each result is a whole file or none. */
 #include <mgn/look.h>
 #include <mgn/recolor.h>
@@ -175,6 +176,7 @@ static mgn_status prepare(job *j) {
     MGN_TRY(plan_items(j));
     MGN_TRY(check_plots(j));
     MGN_TRY(mgn_lut_is_named(j->map_path) ? open_lut(j) : open_map(j));
+    if (!cli_is_first(&j->common)) return MGN_OK;
     /* A directory that is missing is made with the first result: a failure before that leaves nothing behind. */
     return j->is_file || access(j->directory, F_OK) == 0 ? cli_check_writable(j->items[0].output) : MGN_OK;
 }
@@ -245,7 +247,7 @@ static mgn_status apply_in_pieces(const job *j, const item *p, const mgn_npy_map
     const int64_t piece = MGN_MIN(MGN_MAX(PIECE_BYTES / (int64_t)sizeof(float) / d, 1), n);
     float *rows = mgn_alloc_aligned((size_t)piece, (size_t)d * sizeof *rows);
     if (!rows) return MGN_ERR_MEMORY;
-    mgn_status status = mgn_npy_write_header(output, n, d);
+    mgn_status status = output ? mgn_npy_write_header(output, n, d) : MGN_OK;
     for (int64_t first = 0; first < n && status == MGN_OK; first += piece) {
         const int64_t count = MGN_MIN(piece, n - first);
         status = mgn_npy_map_read(from, first, count, rows);
@@ -253,7 +255,7 @@ static mgn_status apply_in_pieces(const job *j, const item *p, const mgn_npy_map
         if (status == MGN_OK) status = change_rows(j, rows, count);
         if (status == MGN_ERR_NUMERIC && first > 0)
             status = mgn_fail(status, "of the rows from %lld on: %s", (long long)first, mgn_last_error());
-        if (status == MGN_OK) status = mgn_output_write(output, rows, (size_t)(count * d) * sizeof *rows);
+        if (status == MGN_OK && output) status = mgn_output_write(output, rows, (size_t)(count * d) * sizeof *rows);
         if (status == MGN_OK && mgn_interrupted())
             status = mgn_fail(MGN_ERR_INTERRUPTED, "stopped after %lld of %lld rows of %s", (long long)(first + count),
                               (long long)n, p->input);
@@ -262,16 +264,16 @@ static mgn_status apply_in_pieces(const job *j, const item *p, const mgn_npy_map
     return status;
 }
 
-/* From .npy to .npy, of any length, in constant memory. */
+/* From .npy to .npy, of any length, in constant memory. Without an output the rows are mapped for the process that has it. */
 static mgn_status apply_to_npy(const job *j, item *p, const mgn_npy_map *from) {
     mgn_output_file *output = NULL;
     MGN_TRY(check_columns(j, p, mgn_npy_map_columns(from)));
-    MGN_TRY(mgn_output_open(p->output, &output));
+    if (cli_is_first(&j->common)) MGN_TRY(mgn_output_open(p->output, &output));
     const mgn_status status = apply_in_pieces(j, p, from, output);
     p->width = (size_t)mgn_npy_map_columns(from);
     p->height = (size_t)mgn_npy_map_rows(from);
-    if (status == MGN_OK) return mgn_output_commit(output);
-    mgn_output_discard(output);
+    if (status == MGN_OK && output) return mgn_output_commit(output);
+    if (output) mgn_output_discard(output);
     return status;
 }
 
@@ -286,7 +288,7 @@ static mgn_status apply_to_table(const job *j, item *p) {
     MGN_TRY(mgn_table_read(p->input, &rows));
     mgn_status status = check_columns(j, p, rows.columns);
     if (status == MGN_OK) status = change_rows(j, rows.values, rows.rows);
-    if (status == MGN_OK) status = mgn_table_write(p->output, &rows);
+    if (status == MGN_OK && cli_is_first(&j->common)) status = mgn_table_write(p->output, &rows);
     p->width = (size_t)rows.columns;
     p->height = (size_t)rows.rows;
     mgn_matrix_free(&rows);
@@ -301,12 +303,16 @@ static mgn_status apply_to_picture(const job *j, item *p) {
 
 static mgn_status apply_one(const job *j, item *p) {
     const double start = mgn_now();
-    const bool missing = !j->is_file && j->done == 0 && access(j->directory, F_OK) != 0;
+    const bool is_first = cli_is_first(&j->common);
+    const bool missing = is_first && !j->is_file && j->done == 0 && access(j->directory, F_OK) != 0;
+    if (!is_first && (!p->is_table || !j->map)) return MGN_OK;
     if (missing) MGN_TRY(mgn_make_directory(j->directory));
+    if (j->map) mgn_map_share(j->map, p->is_table ? j->common.comm : NULL);
     const mgn_status status = p->is_table ? apply_to_table(j, p) : apply_to_picture(j, p);
+    if (j->map) mgn_map_share(j->map, NULL);
     if (status != MGN_OK && missing) (void)rmdir(j->directory);
     p->seconds = mgn_now() - start;
-    if (status != MGN_OK || !j->plots) return status;
+    if (status != MGN_OK || !j->plots || !is_first) return status;
     return p->is_table ? draw_table(j, p) : draw_picture(j, p);
 }
 
@@ -376,7 +382,7 @@ mgn_status cmd_apply(const cli_command *command, int argc, char **argv) {
     if (j.common.help) return MGN_OK;
     mgn_status status = prepare(&j);
     if (status == MGN_OK) status = apply_all(&j);
-    if (status == MGN_OK) status = j.common.json ? print_json(&j) : print_text(&j);
+    if (status == MGN_OK && cli_is_first(&j.common)) status = j.common.json ? print_json(&j) : print_text(&j);
     clean_up(&j);
     return status;
 }

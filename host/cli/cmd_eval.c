@@ -85,10 +85,11 @@ static mgn_status parse(const cli_command *command, int argc, char **argv, job *
         return mgn_fail(MGN_ERR_ARGUMENT, "--variance is for L2-UVP, which needs the known images: add --truth Y");
     const char *const inputs[] = {j->map_path, j->data, j->truth ? j->truth : j->data, j->potential_path};
     MGN_TRY(cli_plots_check(j->plots, inputs, MGN_COUNT(inputs)));
+    if (!cli_is_first(&j->common)) j->plots = NULL;
     if (!j->potential_path) return MGN_OK;
     MGN_TRY(cli_check_table(j->potential_path));
     MGN_TRY(cli_check_apart(j->potential_path, inputs, MGN_COUNT(inputs) - 1));
-    return cli_check_writable(j->potential_path);
+    return cli_is_first(&j->common) ? cli_check_writable(j->potential_path) : MGN_OK;
 }
 
 static mgn_status prepare(job *j) {
@@ -109,6 +110,7 @@ static mgn_status prepare(job *j) {
     const bool has_f64 = mgn_device_get_info(j->device)->has_f64;
     j->dtype = (j->real ? strcmp(j->real, "f64") == 0 : has_f64) ? MGN_F64 : MGN_F32;
     MGN_TRY(mgn_map_create(j->model, j->device, j->dtype, &j->map));
+    mgn_map_share(j->map, j->common.comm);
     const int64_t all = mgn_target_count(j->data_target), n = j->points ? j->points : all ? all : USUAL_ROWS;
     MGN_TRY(cli_target_rows(j->data_target, n, j->common.seed, &j->x));
     MGN_TRY(mgn_matrix_create(n, j->d, &j->y));
@@ -217,20 +219,28 @@ static mgn_status write_potential(const job *j) {
     if (status == MGN_OK) status = mgn_matrix_create(j->x.rows, 1, &phi);
     if (status == MGN_OK) {
         for (int64_t i = 0; i < j->x.rows; i++) phi.values[i] = (float)values[i];
-        status = mgn_table_write(j->potential_path, &phi);
+        if (cli_is_first(&j->common)) status = mgn_table_write(j->potential_path, &phi);
         mgn_matrix_free(&phi);
     }
     mgn_free(values);
     return status;
 }
 
+/* By the first process alone. */
+static mgn_status draw_jacobians(const job *j) {
+    const mgn_draw figures = {j->plots, NULL, cli_plots_label(j->map_path)};
+    mgn_map_share(j->map, NULL);
+    const mgn_status status = mgn_draw_jacobian(&figures, j->map, j->x.values, j->x.rows);
+    mgn_map_share(j->map, j->common.comm);
+    return status;
+}
+
 static mgn_status judge(job *j) {
     const double start = mgn_now();
     double cost;
-    const mgn_draw figures = {j->plots, NULL, cli_plots_label(j->map_path)};
     cli_watch_stage(&j->watch, "Jacobians");
     MGN_TRY(judge_jacobians(j));
-    if (j->plots) MGN_TRY(mgn_draw_jacobian(&figures, j->map, j->x.values, j->x.rows));
+    if (j->plots) MGN_TRY(draw_jacobians(j));
     MGN_TRY(mgn_transport_cost(j->x.values, j->y.values, j->x.rows, j->d, &cost));
     add(j, "cost", "transport cost", cost);
     if (j->truth) {
@@ -313,7 +323,7 @@ mgn_status cmd_eval(const cli_command *command, int argc, char **argv) {
     cli_watch_begin(&j.watch, "judging", 2 + !!j.truth + !!j.like + j.cycle);
     if (status == MGN_OK) status = judge(&j);
     cli_watch_end(&j.watch);
-    if (status == MGN_OK) status = j.common.json ? print_json(&j) : print_text(&j);
+    if (status == MGN_OK && cli_is_first(&j.common)) status = j.common.json ? print_json(&j) : print_text(&j);
     clean_up(&j);
     return status;
 }

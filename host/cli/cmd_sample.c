@@ -49,7 +49,7 @@ static mgn_status parse(const cli_command *command, int argc, char **argv, job *
     MGN_TRY(cli_plots_check(j->plots, inputs, MGN_COUNT(inputs)));
     MGN_TRY(cli_check_table(j->out));
     MGN_TRY(cli_check_apart(j->out, inputs, MGN_COUNT(inputs) - 1));
-    return cli_check_writable(j->out);
+    return cli_is_first(&j->common) ? cli_check_writable(j->out) : MGN_OK;
 }
 
 static mgn_status prepare(job *j) {
@@ -67,7 +67,9 @@ static mgn_status prepare(job *j) {
     MGN_TRY(cli_open_device(&j->common, &j->device));
     const bool has_f64 = mgn_device_get_info(j->device)->has_f64;
     j->dtype = (j->real ? strcmp(j->real, "f64") == 0 : j->inverse && has_f64) ? MGN_F64 : MGN_F32;
-    return mgn_map_create(j->model, j->device, j->dtype, &j->map);
+    MGN_TRY(mgn_map_create(j->model, j->device, j->dtype, &j->map));
+    mgn_map_share(j->map, j->common.comm);
+    return MGN_OK;
 }
 
 /* Pushed forward, a density is divided by det J at the point that was drawn; pulled back, it is multiplied by det J at
@@ -111,8 +113,10 @@ static mgn_status work(job *j) {
                        : mgn_map_apply(j->map, j->drawn.values, j->n, j->made.values));
     cli_watch_stage(&j->watch, "densities and writing");
     if (j->density) MGN_TRY(add_densities(j));
+    if (!cli_is_first(&j->common)) return MGN_OK;
     MGN_TRY(mgn_table_write(j->out, j->density ? &j->table : &j->made));
     j->seconds = mgn_now() - start;
+    mgn_map_share(j->map, NULL); /* figures are the first process's own business */
     return j->plots ? draw(j) : MGN_OK;
 }
 
@@ -160,7 +164,7 @@ mgn_status cmd_sample(const cli_command *command, int argc, char **argv) {
     cli_watch_begin(&j.watch, "sampling", 3);
     if (status == MGN_OK) status = work(&j);
     cli_watch_end(&j.watch);
-    if (status == MGN_OK) status = j.common.json ? print_json(&j) : print_text(&j);
+    if (status == MGN_OK && cli_is_first(&j.common)) status = j.common.json ? print_json(&j) : print_text(&j);
     clean_up(&j);
     return status;
 }

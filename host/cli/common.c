@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "comm/comm.h"
+
 /* Of several processes on a machine each takes an OpenCL device of its own, as far as there are any: GPUs, or where there are
  * none and "opencl" is asked for, others. NULL: none of this. */
 static const char *find_own(const cli_common *common, const char *asked, mgn_device_info *infos, size_t room) {
@@ -27,6 +29,8 @@ mgn_status cli_open_device(const cli_common *common, mgn_device **device) {
         mgn_note("device %s (%s); --device takes another, `mgn devices` lists them", info->spec, info->name);
     return MGN_OK;
 }
+
+bool cli_is_first(const cli_common *common) { return mgn_comm_rank(common->comm) == 0; }
 
 mgn_status cli_print_json(cJSON *object) {
     char *text = object ? cJSON_Print(object) : NULL;

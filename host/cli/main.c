@@ -249,16 +249,29 @@ static mgn_status unknown_command(const char *word) {
                     best ? best : "", best ? "'? " : "");
 }
 
-/* Those that were started together share what knows how to be shared. */
+/* Whether several processes have a use for it: they share its work, and the first alone prints and writes. */
+static bool is_shared(const cli_command *command) {
+    mgn_status (*const shared[])(const cli_command *, int, char **) = {cmd_fit,  cmd_sinkhorn, cmd_gmm,
+                                                                       cmd_eval, cmd_apply,    cmd_sample};
+    for (size_t i = 0; i < MGN_COUNT(shared); i++)
+        if (command->run == shared[i]) return true;
+    return false;
+}
+
+/* The others are done by the first alone, while the rest wait for it in main. */
 static mgn_status run_command(const cli_command *command, int argc, char **argv, mgn_comm *comm) {
-    const bool shares = command->run == cmd_fit || command->run == cmd_sinkhorn || command->run == cmd_gmm;
-    if (mgn_comm_size(comm) > 1 && !shares)
-        return mgn_fail(MGN_ERR_ARGUMENT,
-                        "mgn %s does not share its work among %d processes, mgn fit does; start it without mpirun",
-                        command->label, mgn_comm_size(comm));
     cli_command own = *command;
-    own.comm = comm;
-    return own.run(&own, argc, argv);
+    MGN_TRY(mgn_comm_same(comm, mgn_hash(MGN_HASH_START, command->label, strlen(command->label)), "the commands"));
+    if (is_shared(command) || mgn_comm_size(comm) == 1) {
+        own.comm = comm;
+        return own.run(&own, argc, argv);
+    }
+    if (mgn_comm_rank(comm) > 0) return MGN_OK;
+    const mgn_status status = own.run(&own, argc, argv);
+    if (status == MGN_OK)
+        mgn_note("mgn %s is the work of one process; the other %d waited for it", command->label,
+                 mgn_comm_size(comm) - 1);
+    return status;
 }
 
 mgn_status cli_dispatch(int argc, char **argv, mgn_comm *comm) {

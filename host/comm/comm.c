@@ -60,11 +60,10 @@ mgn_status mgn_comm_same(mgn_comm *comm, uint64_t digest, const char *what) {
     uint64_t first = digest;
     MGN_TRY(mgn_comm_agree(comm, MGN_OK));
     MGN_TRY(mgn_comm_broadcast(comm, &first, sizeof first));
-    return mgn_comm_agree(comm, first == digest ? MGN_OK
-                                                : mgn_fail(MGN_ERR_ARGUMENT,
-                                                           "%s are not those of rank 0; all processes must find the "
-                                                           "same files",
-                                                           what));
+    return mgn_comm_agree(
+        comm, first == digest ? MGN_OK
+                              : mgn_fail(MGN_ERR_ARGUMENT,
+                                         "%s are not those of rank 0; all processes must be given the same", what));
 }
 
 mgn_status mgn_comm_broadcast(mgn_comm *comm, void *bytes, size_t size) {

@@ -1,6 +1,7 @@
 /* The group of <mgn/comm.h> over MPI. MPI is started only where a launcher says that it started this process, so that the
  * command alone pays nothing for it. Counts of MPI are ints: longer messages are refused, which takes a model of more than
  * 2^31 bytes. */
+#define _GNU_SOURCE
 #include "comm/mpi.h"
 
 #include <stdlib.h>
@@ -19,7 +20,10 @@ static int launched(void) {
 }
 
 #ifdef MGN_MPI
+#include <math.h>
 #include <mpi.h>
+#include <sched.h>
+#include <time.h>
 
 typedef struct group {
     mgn_comm comm;
@@ -34,9 +38,29 @@ static mgn_status check(int code, const char *what) {
     return mgn_fail(MGN_ERR_IO, "MPI could not %s: %.*s", what, length, text);
 }
 
+/* Every exchange begins with an agreement, so this is where processes wait for slower ones: for microseconds on the way, for hours
+ * where one of them does a command's work alone. The longer it takes the less of a core it costs. */
+static mgn_status wait_for(MPI_Request *request) {
+    static const double spinning = 50e-6, yielding = 2e-3, longest = 2e-3;
+    const double start = mgn_now();
+    for (;;) {
+        int is_done = 0;
+        MGN_TRY(check(MPI_Test(request, &is_done, MPI_STATUS_IGNORE), "agree"));
+        if (is_done) return MGN_OK;
+        const double waited = mgn_now() - start, nap = fmin(waited / 16, longest);
+        if (waited > yielding)
+            nanosleep(&(struct timespec){.tv_nsec = (long)(nap * 1e9)}, NULL);
+        else if (waited > spinning)
+            sched_yield();
+    }
+}
+
 static mgn_status take_max(void *context, int32_t *values, int count) {
+    MPI_Request request;
     (void)context;
-    return check(MPI_Allreduce(MPI_IN_PLACE, values, count, MPI_INT32_T, MPI_MAX, MPI_COMM_WORLD), "agree");
+    MGN_TRY(
+        check(MPI_Iallreduce(MPI_IN_PLACE, values, count, MPI_INT32_T, MPI_MAX, MPI_COMM_WORLD, &request), "agree"));
+    return wait_for(&request);
 }
 
 /* As ints, to list number `list`. */

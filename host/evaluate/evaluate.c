@@ -7,6 +7,7 @@
 
 #include "core/core.h"
 #include "graph/graph.h"
+#include "model/model.h"
 
 enum { DENSITY_ROWS = 16384, JACOBIAN_NUMBERS = 1 << 19 };
 
@@ -90,8 +91,10 @@ mgn_status mgn_map_logdet(mgn_map *map, const float *x, int64_t n, double *logde
     mgn_status status = MGN_OK;
     for (int64_t at = 0; at < n && status == MGN_OK; at += most) {
         const int64_t rows = MGN_MIN(most, n - at);
-        status = mgn_map_jacobian(map, x + at * d, rows, jacobian);
-        for (int64_t i = 0; i < rows && status == MGN_OK; i++) logdet[at + i] = logdet_of(jacobian + i * d * d, d);
+        int64_t first, end;
+        status = mgn_map_own_jacobians(map, x, at, rows, jacobian, &first, &end);
+        for (int64_t i = first; i < end && status == MGN_OK; i++) logdet[at + i] = logdet_of(jacobian + i * d * d, d);
+        status = mgn_map_gather(map, status, rows, 1, logdet + at);
         if (status == MGN_OK && mgn_interrupted()) status = mgn_fail(MGN_ERR_INTERRUPTED, "log det: interrupted");
     }
     mgn_free(jacobian);

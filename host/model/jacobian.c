@@ -18,10 +18,11 @@ static const double rounding_steps = 64;
 /* One piece while its rows are being worked off. */
 typedef struct piece {
     int64_t rows, d;
-    double *jacobian;  /* (rows, d, d), which becomes work space */
-    double *values;    /* (rows, d) eigenvalues, ascending */
-    double *asymmetry; /* (rows) */
-    double *work;      /* `work_size` a thread */
+    int64_t first, end; /* the rows that are this process's */
+    double *jacobian;   /* (rows, d, d), which becomes work space */
+    double *values;     /* (rows, d) eigenvalues, ascending */
+    double *asymmetry;  /* (rows) */
+    double *work;       /* `work_size` a thread */
     lapack_int work_size;
     int64_t failed; /* a row whose iteration did not converge; -1 */
 } piece;
@@ -42,8 +43,8 @@ static double symmetrise(double *J, int64_t d) {
 static void decompose_rows(void *context, int64_t chunk, int thread) {
     piece *p = context;
     const lapack_int d = (lapack_int)p->d;
-    const int64_t end = MGN_MIN((chunk + 1) * ROWS_AT_A_TIME, p->rows);
-    for (int64_t r = chunk * ROWS_AT_A_TIME; r < end; r++) {
+    const int64_t begin = p->first + chunk * ROWS_AT_A_TIME, end = MGN_MIN(begin + ROWS_AT_A_TIME, p->end);
+    for (int64_t r = begin; r < end; r++) {
         double *J = p->jacobian + r * p->d * p->d;
         p->asymmetry[r] = symmetrise(J, p->d);
         lapack_int info = LAPACKE_dsyev_work(LAPACK_COL_MAJOR, 'N', 'U', d, J, d, p->values + r * p->d,
@@ -75,12 +76,19 @@ static void count_row(tally *t, const double *values, int64_t d, double asymmetr
     s->rows++;
 }
 
-static mgn_status count_piece(piece *p, tally *t, double rounding) {
+static mgn_status decompose_own(mgn_map *map, const float *x, int64_t at, piece *p) {
+    MGN_TRY(mgn_map_own_jacobians(map, x, at, p->rows, p->jacobian, &p->first, &p->end));
     p->failed = -1;
-    mgn_parallel(mgn_threads(), (p->rows + ROWS_AT_A_TIME - 1) / ROWS_AT_A_TIME, decompose_rows, p);
-    if (p->failed >= 0)
-        return mgn_fail(MGN_ERR_NUMERIC, "the eigenvalues of the Jacobian in row %lld were not found",
-                        (long long)(t->stats.rows + p->failed));
+    mgn_parallel(mgn_threads(), (p->end - p->first + ROWS_AT_A_TIME - 1) / ROWS_AT_A_TIME, decompose_rows, p);
+    if (p->failed < 0) return MGN_OK;
+    return mgn_fail(MGN_ERR_NUMERIC, "the eigenvalues of the Jacobian in row %lld were not found",
+                    (long long)(at + p->failed));
+}
+
+/* The rows from number `at` on. */
+static mgn_status count_piece(mgn_map *map, const float *x, int64_t at, piece *p, tally *t, double rounding) {
+    MGN_TRY(mgn_map_gather(map, decompose_own(map, x, at, p), p->rows, p->d, p->values));
+    MGN_TRY(mgn_map_gather(map, MGN_OK, p->rows, 1, p->asymmetry));
     for (int64_t r = 0; r < p->rows; r++) count_row(t, p->values + r * p->d, p->d, p->asymmetry[r], rounding);
     return MGN_OK;
 }
@@ -105,8 +113,7 @@ mgn_status mgn_map_jacobian_stats(mgn_map *map, const float *x, int64_t n, mgn_j
     mgn_status status = allocate(&p, most) ? MGN_OK : MGN_ERR_MEMORY;
     for (int64_t at = 0; status == MGN_OK && at < n; at += most) {
         p.rows = MGN_MIN(most, n - at);
-        status = mgn_map_jacobian_rows(map, x, at, p.rows, p.jacobian);
-        if (status == MGN_OK) status = count_piece(&p, &t, rounding_steps * epsilon * (double)p.d);
+        status = count_piece(map, x, at, &p, &t, rounding_steps * epsilon * (double)p.d);
     }
     if (status == MGN_OK) {
         t.stats.logdet = t.stats.definite ? t.logdet / (double)t.stats.definite : NAN;

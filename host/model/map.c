@@ -1,7 +1,9 @@
-/* Maps: a model on a device, evaluated in chunks of rows. One plan per question, compiled when it is first asked. */
+/* Maps: a model on a device, evaluated in chunks of rows. One plan per question, compiled when it is first asked. Processes that
+ * share a map have some of the chunks each: plans, chunks and bits are those of one process. */
 #include <math.h>
 #include <string.h>
 
+#include "comm/blocks_sum.h"
 #include "model/model.h"
 
 typedef enum question { APPLY, BYTES, JACOBIAN, POTENTIAL, NEWTON, QUESTIONS } question;
@@ -25,6 +27,7 @@ struct mgn_map {
     mgn_map_wrapper *wrapper; /* optional; what stands round the model in APPLY and BYTES */
     void *wrapping;           /* its context, a copy */
     size_t wrapping_size;
+    mgn_comm *comm;               /* who shares it; NULL: nobody */
     answer answers[QUESTIONS][2]; /* [0]: whole chunks; [1]: up to 256 rows, so that few rows stay cheap */
 };
 
@@ -78,6 +81,8 @@ mgn_status mgn_map_twin(const mgn_map *map, mgn_map **twin) {
     return mgn_map_create_wrapped(map->model, map->device, map->real, map->wrapper, map->wrapping, map->wrapping_size,
                                   twin);
 }
+
+void mgn_map_share(mgn_map *map, mgn_comm *comm) { map->comm = mgn_comm_size(comm) > 1 ? comm : NULL; }
 
 int64_t mgn_map_dimension(const mgn_map *map) { return map->model->config.d; }
 
@@ -175,26 +180,67 @@ static mgn_status write_rows(mgn_tensor *tensor, mgn_dtype dtype, const void *so
     return mgn_tensor_write(tensor, dtype, staging);
 }
 
-/* Answers q for n rows of x: `width` numbers a row, to `out` in `dtype`. */
-static mgn_status ask(mgn_map *map, question q, const float *x, int64_t n, int64_t width, mgn_dtype dtype, void *out) {
-    int64_t d = map->model->config.d;
-    answer *a = NULL;
-    if (n > 0)
-        MGN_TRY(answer_for(map, q, n, &a));
-    else
-        return MGN_OK;
-    size_t size = mgn_dtype_size(dtype);
+/* Of n rows those of a rank: whole chunks. */
+static int64_t first_row(const mgn_map *map, const answer *a, int64_t n, int rank) {
+    return MGN_MIN(mgn_blocks_start(map->comm, (n + a->rows - 1) / a->rows, rank) * a->rows, n);
+}
+
+static void own_rows(const mgn_map *map, const answer *a, int64_t n, int64_t *first, int64_t *end) {
+    *first = first_row(map, a, n, mgn_comm_rank(map->comm));
+    *end = first_row(map, a, n, mgn_comm_rank(map->comm) + 1);
+}
+
+/* Rows that are shared at a time: as many chunks as keep messages below what MPI takes. */
+static int64_t rows_of_round(const mgn_map *map, const answer *a, int64_t n, size_t row_bytes) {
+    enum { MESSAGE_BYTES = 1 << 26 };
+    if (!map->comm) return n;
+    return MGN_MAX(MESSAGE_BYTES / (a->rows * (int64_t)row_bytes), 1) * a->rows;
+}
+
+/* All get all n rows, of `row_bytes` each; `status`: how this process's own went. */
+static mgn_status gather(const mgn_map *map, const answer *a, mgn_status status, int64_t n, size_t row_bytes,
+                         void *rows) {
+    if (!map->comm) return status;
+    int64_t first, end, *sizes = mgn_alloc(2 * (size_t)map->comm->size, sizeof *sizes);
+    own_rows(map, a, n, &first, &end);
+    const size_t bytes = (size_t)(end - first) * row_bytes;
+    char *own = mgn_alloc_aligned(bytes + 1, 1);
+    if (status == MGN_OK && (!sizes || !own)) status = MGN_ERR_MEMORY;
+    status = mgn_comm_agree(map->comm, status);
+    if (status == MGN_OK) {
+        memcpy(own, (const char *)rows + (size_t)first * row_bytes, bytes);
+        for (int r = 0; r < map->comm->size; r++)
+            sizes[r] = (first_row(map, a, n, r + 1) - first_row(map, a, n, r)) * (int64_t)row_bytes;
+        status = mgn_comm_gather(map->comm, own, sizes, rows);
+    }
+    mgn_free(own);
+    mgn_free(sizes);
+    return status;
+}
+
+/* What is asked about a row: `width` numbers of type `dtype`. */
+typedef struct answer_row {
+    question q;
+    int64_t width;
+    mgn_dtype dtype;
+} answer_row;
+
+/* Answers for rows first .. end - 1 of x, from the beginning of a chunk on, at their places in `out`. */
+static mgn_status ask_rows(mgn_map *map, const answer *a, const answer_row *row, const float *x, int64_t first,
+                           int64_t end, void *out) {
+    const int64_t d = map->model->config.d;
+    const size_t size = mgn_dtype_size(row->dtype) * (size_t)row->width;
     float *staging = mgn_alloc((size_t)(a->rows * d), sizeof *staging);
-    void *result = mgn_alloc((size_t)(a->rows * width), size);
+    void *result = mgn_alloc((size_t)a->rows, size);
     mgn_status status = staging && result ? MGN_OK : MGN_ERR_MEMORY;
-    for (int64_t at = 0; status == MGN_OK && at < n; at += a->rows) {
-        int64_t rows = MGN_MIN(a->rows, n - at);
+    for (int64_t at = first; status == MGN_OK && at < end; at += a->rows) {
+        int64_t rows = MGN_MIN(a->rows, end - at);
         bool whole = rows == a->rows;
-        void *to = whole ? (char *)out + (size_t)(at * width) * size : result;
+        void *to = whole ? (char *)out + (size_t)at * size : result;
         MGN_TRY_GOTO(write_rows(a->x, MGN_F32, x + at * d, rows, a->rows, d, staging), done);
         MGN_TRY_GOTO(mgn_plan_run(a->plan, 1), done);
-        MGN_TRY_GOTO(mgn_tensor_read(a->out[0], dtype, to), done);
-        if (!whole) memcpy((char *)out + (size_t)(at * width) * size, result, (size_t)(rows * width) * size);
+        MGN_TRY_GOTO(mgn_tensor_read(a->out[0], row->dtype, to), done);
+        if (!whole) memcpy((char *)out + (size_t)at * size, result, (size_t)rows * size);
         if (mgn_interrupted()) status = mgn_fail(MGN_ERR_INTERRUPTED, "interrupted");
     }
 done:
@@ -203,9 +249,27 @@ done:
     return status;
 }
 
+/* Answers for n rows of x to `out`, in place where x is not wanted any more. */
+static mgn_status ask(mgn_map *map, const answer_row *row, const float *x, int64_t n, void *out) {
+    const size_t size = mgn_dtype_size(row->dtype) * (size_t)row->width;
+    answer *a = NULL;
+    if (n <= 0) return MGN_OK;
+    MGN_TRY(answer_for(map, row->q, n, &a));
+    const int64_t step = rows_of_round(map, a, n, size);
+    for (int64_t at = 0; at < n; at += step) {
+        const int64_t rows = MGN_MIN(step, n - at);
+        char *to = (char *)out + (size_t)at * size;
+        int64_t first, end;
+        own_rows(map, a, rows, &first, &end);
+        const mgn_status status = ask_rows(map, a, row, x + at * map->model->config.d, first, end, to);
+        MGN_TRY(gather(map, a, status, rows, size, to));
+    }
+    return MGN_OK;
+}
+
 mgn_status mgn_map_apply(mgn_map *map, const float *x, int64_t n, float *y) {
     int64_t d = map->model->config.d;
-    MGN_TRY(ask(map, APPLY, x, n, d, MGN_F32, y));
+    MGN_TRY(ask(map, &(answer_row){APPLY, d, MGN_F32}, x, n, y));
     for (int64_t i = 0; i < n * d; i++)
         if (!isfinite(y[i]))
             return mgn_fail(MGN_ERR_NUMERIC,
@@ -237,28 +301,47 @@ done:
     return status;
 }
 
-mgn_status mgn_map_jacobian_rows(mgn_map *map, const float *x, int64_t first, int64_t n, double *jacobian) {
-    int64_t d = map->model->config.d;
-    MGN_TRY(ask(map, JACOBIAN, x + first * d, n, d * d, MGN_F64, jacobian));
-    for (int64_t i = 0; i < n * d * d; i++)
+static mgn_status check_jacobians(const double *jacobian, int64_t d, int64_t at, int64_t first, int64_t end) {
+    for (int64_t i = first * d * d; i < end * d * d; i++)
         if (!isfinite(jacobian[i]))
             return mgn_fail(
                 MGN_ERR_NUMERIC,
                 "the Jacobian in row %lld has %g in row %lld, column %lld: the map's parameters or the data "
                 "are out of range",
-                (long long)(first + i / (d * d)), jacobian[i], (long long)(i / d % d), (long long)(i % d));
+                (long long)(at + i / (d * d)), jacobian[i], (long long)(i / d % d), (long long)(i % d));
     return MGN_OK;
 }
 
+mgn_status mgn_map_own_jacobians(mgn_map *map, const float *x, int64_t at, int64_t n, double *jacobian, int64_t *first,
+                                 int64_t *end) {
+    const int64_t d = map->model->config.d;
+    answer *a = NULL;
+    *first = *end = 0;
+    MGN_TRY(answer_for(map, JACOBIAN, n, &a));
+    own_rows(map, a, n, first, end);
+    MGN_TRY(ask_rows(map, a, &(answer_row){JACOBIAN, d * d, MGN_F64}, x + at * d, *first, *end, jacobian));
+    return check_jacobians(jacobian, d, at, *first, *end);
+}
+
+mgn_status mgn_map_gather(mgn_map *map, mgn_status status, int64_t n, int64_t width, double *rows) {
+    answer *a = NULL;
+    if (!map->comm) return status;
+    if (status == MGN_OK) status = answer_for(map, JACOBIAN, n, &a);
+    if (status != MGN_OK) return mgn_comm_agree(map->comm, status);
+    return gather(map, a, status, n, (size_t)width * sizeof *rows, rows);
+}
+
 mgn_status mgn_map_jacobian(mgn_map *map, const float *x, int64_t n, double *jacobian) {
-    return mgn_map_jacobian_rows(map, x, 0, n, jacobian);
+    const int64_t d = map->model->config.d;
+    MGN_TRY(ask(map, &(answer_row){JACOBIAN, d * d, MGN_F64}, x, n, jacobian));
+    return check_jacobians(jacobian, d, 0, 0, n);
 }
 
 mgn_status mgn_map_potential(mgn_map *map, const float *x, int64_t n, double *phi) {
     if (!mgn_model_is_gradient(map->model))
         return mgn_fail(MGN_ERR_ARGUMENT, "this %s has no potential: %s", map->model->kind->label,
                         map->model->kind->why_no_gradient(&map->model->config));
-    return ask(map, POTENTIAL, x, n, 1, MGN_F64, phi);
+    return ask(map, &(answer_row){POTENTIAL, 1, MGN_F64}, x, n, phi);
 }
 
 /* ---- inverse ---- */
@@ -334,14 +417,49 @@ static mgn_status newton_solve(answer *a, newton *s, double *next) {
     return MGN_OK;
 }
 
-static mgn_status newton_check(const newton *s, int64_t first) {
-    for (int64_t i = 0; i < s->rows; i++) {
-        double allowed = s->tolerance * (1 + row_norm(s->y + i * s->d, s->d));
-        if (!(s->residual[i] <= allowed))
+/* Rows `at` .. `end` - 1 of y (n, d), and what was left of each. */
+static mgn_status newton_check(const float *y, const double *residual, int64_t at, int64_t end, int64_t d,
+                               double tolerance) {
+    for (int64_t i = at; i < end; i++) {
+        double sum = 0;
+        for (int64_t j = 0; j < d; j++) sum += (double)y[i * d + j] * (double)y[i * d + j];
+        const double allowed = tolerance * (1 + sqrt(sum));
+        if (!(residual[i] <= allowed))
             return mgn_fail(MGN_ERR_NUMERIC,
                             "no inverse found for row %lld: |g(x) - y| stays at %.3g, %.3g was asked; y may lie "
                             "outside the map's range",
-                            (long long)(first + i), s->residual[i], allowed);
+                            (long long)i, residual[i], allowed);
+    }
+    return MGN_OK;
+}
+
+/* Rows first .. end - 1 of y, in whole chunks. */
+static mgn_status newton_rows(answer *a, newton *s, const float *y, int64_t first, int64_t end, float *x,
+                              double *residual, double *next) {
+    for (int64_t at = first; at < end; at += a->rows) {
+        s->rows = MGN_MIN(a->rows, end - at);
+        for (int64_t i = 0; i < a->rows * s->d; i++) s->y[i] = i < s->rows * s->d ? (double)y[at * s->d + i] : 0;
+        memset(s->x, 0, (size_t)(a->rows * s->d) * sizeof *s->x);
+        MGN_TRY(newton_solve(a, s, next));
+        for (int64_t i = 0; i < s->rows * s->d; i++) x[at * s->d + i] = (float)s->x[i];
+        memcpy(residual + at, s->residual, (size_t)s->rows * sizeof *residual);
+    }
+    return MGN_OK;
+}
+
+/* Rounds of rows, whose results are kept where all of them have an inverse. `found` has room for those of a round. */
+static mgn_status invert(mgn_map *map, answer *a, newton *s, const float *y, int64_t n, int64_t step, float *x,
+                         float *found, double *residual, double *next) {
+    const size_t row_bytes = (size_t)s->d * sizeof *x;
+    for (int64_t at = 0; at < n; at += step) {
+        const int64_t rows = MGN_MIN(step, n - at);
+        int64_t first, end;
+        own_rows(map, a, rows, &first, &end);
+        mgn_status status = newton_rows(a, s, y + at * s->d, first, end, found, residual + at, next);
+        MGN_TRY(gather(map, a, status, rows, row_bytes, found));
+        MGN_TRY(gather(map, a, MGN_OK, rows, sizeof *residual, residual + at));
+        MGN_TRY(newton_check(y, residual, at, at + rows, s->d, s->tolerance));
+        memcpy(x + at * s->d, found, (size_t)rows * row_bytes);
     }
     return MGN_OK;
 }
@@ -354,18 +472,17 @@ mgn_status mgn_map_inverse(mgn_map *map, const float *y, int64_t n, double toler
     answer *a;
     MGN_TRY(answer_for(map, NEWTON, n, &a));
     newton s = {.d = map->model->config.d, .tolerance = tolerance};
-    double *next = mgn_alloc((size_t)(a->rows * s.d), sizeof *next);
-    mgn_status status = newton_allocate(&s, a->rows) && next ? MGN_OK : MGN_ERR_MEMORY;
-    for (int64_t at = 0; status == MGN_OK && at < n; at += a->rows) {
-        s.rows = MGN_MIN(a->rows, n - at);
-        for (int64_t i = 0; i < a->rows * s.d; i++) s.y[i] = i < s.rows * s.d ? (double)y[at * s.d + i] : 0;
-        memset(s.x, 0, (size_t)(a->rows * s.d) * sizeof *s.x);
-        status = newton_solve(a, &s, next);
-        if (status == MGN_OK) status = newton_check(&s, at);
-        for (int64_t i = 0; status == MGN_OK && i < s.rows * s.d; i++) x[at * s.d + i] = (float)s.x[i];
-        for (int64_t i = 0; status == MGN_OK && residual && i < s.rows; i++) residual[at + i] = s.residual[i];
-    }
+    /* alone it ends with the first chunk that has a row without an inverse */
+    const size_t row_bytes = (size_t)s.d * sizeof *x;
+    const int64_t step = map->comm ? MGN_MIN(rows_of_round(map, a, n, row_bytes + sizeof *residual), n) : a->rows;
+    double *next = mgn_alloc((size_t)(a->rows * s.d), sizeof *next),
+           *left = residual ? residual : mgn_alloc((size_t)n, sizeof *left);
+    float *found = mgn_alloc((size_t)step, row_bytes);
+    mgn_status status = newton_allocate(&s, a->rows) && next && left && found ? MGN_OK : MGN_ERR_MEMORY;
+    if (status == MGN_OK) status = invert(map, a, &s, y, n, step, x, found, left, next);
     newton_free(&s);
     mgn_free(next);
+    mgn_free(found);
+    if (left != residual) mgn_free(left);
     return status;
 }

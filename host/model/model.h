@@ -124,8 +124,13 @@ typedef mgn_node *mgn_map_wrapper(const void *context, const mgn_model *model, m
 mgn_status mgn_map_create_wrapped(const mgn_model *model, mgn_device *device, mgn_dtype real, mgn_map_wrapper *wrapper,
                                   const void *context, size_t size, mgn_map **map);
 
-/* The Jacobians of n rows from row `first` of x on, which is how a failure numbers them. */
-mgn_status mgn_map_jacobian_rows(mgn_map *map, const float *x, int64_t first, int64_t n, double *jacobian);
+/* Of the Jacobians of n rows, from row `at` of x on (which is how a failure numbers them), those that are this process's: of rows
+ * *first .. *end - 1, at their places in `jacobian` (n, d, d). All, unless the map is shared. */
+mgn_status mgn_map_own_jacobians(mgn_map *map, const float *x, int64_t at, int64_t n, double *jacobian, int64_t *first,
+                                 int64_t *end);
+/* Then: `width` numbers a row that were found from these Jacobians, from each process's rows to all (n, width). `status`: how that
+ * went here. */
+mgn_status mgn_map_gather(mgn_map *map, mgn_status status, int64_t n, int64_t width, double *rows);
 /* What the map computes in. */
 mgn_dtype mgn_map_real(const mgn_map *map);
 /* A second map like this one that another thread may use at the same time; NULL where the device serves one thread. */

@@ -2,6 +2,7 @@
 #ifndef MGN_MODEL_H
 #define MGN_MODEL_H
 
+#include <mgn/comm.h>
 #include <mgn/graph.h>
 
 #ifdef __cplusplus
@@ -111,6 +112,10 @@ typedef struct mgn_map mgn_map;
 /** `real`: MGN_F32 or MGN_F64. The parameters are copied: later changes of the model do not show. */
 MGN_API mgn_status mgn_map_create(const mgn_model *model, mgn_device *device, mgn_dtype real, mgn_map **map);
 MGN_API void mgn_map_destroy(mgn_map *map);
+/** From here on all processes of `comm` (borrowed; NULL: none) ask this map the same questions, in the same order and about the
+ *  same rows: each answers a part of them, and all get all answers, with the bits of one process on such a device. Whatever fails
+ *  on one of them fails on all. mgn_map_apply_bytes alone is not shared. */
+MGN_API void mgn_map_share(mgn_map *map, mgn_comm *comm);
 /** The d of its model. */
 MGN_API int64_t mgn_map_dimension(const mgn_map *map);
 
