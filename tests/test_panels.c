@@ -1,5 +1,6 @@
 /* Products of medium size and sums of two of them: against sums in long double, at odd shapes, with infinities and NaN in
- * the factors; the same bits with AVX2 and AVX-512, for any number of cores and threads. */
+ * the factors; the same bits with AVX2 and AVX-512, for any number of cores and threads. And neighbours in a program that
+ * could share their threads: the same bits as one program each. */
 #include "cpu_kit.h"
 
 /* out = op(a) op(b) + op(c) op(d), the factors' contents as floats; terms[1].k = 0: no second product. */
@@ -168,12 +169,76 @@ START_TEST(not_finite) {
 }
 END_TEST
 
+enum { POINTS = 192, SOFTMINS = 5 };
+
+/* Softmins of costs, each with the results of the one before it as heights, or all with the same. */
+static void make_softmins(mgn_device *device, mgn_test_random random, bool is_chain, mgn_call *calls,
+                          mgn_memory *memory[2]) {
+    const size_t costs = POINTS * POINTS, heights = 2 * POINTS;
+    double *c = random_reals(&random, costs, 0, 1), *h = random_reals(&random, (SOFTMINS + 1) * heights, -6, -4);
+    memory[0] = real_memory(device, MGN_F32, c, costs);
+    memory[1] = real_memory(device, MGN_F32, h, (SOFTMINS + 1) * heights);
+    free(c);
+    free(h);
+    for (int i = 0; i < SOFTMINS; i++) {
+        mgn_call *call = &calls[i];
+        *call = (mgn_call){.op = MGN_OP_softmins_dense, .inputs = 3};
+        call->attributes.cloud.n = call->attributes.cloud.m = POINTS;
+        call->attributes.cloud.scale = 3;
+        call->in[0] = contiguous(MGN_F32, shape_of(2, POINTS, POINTS, 0));
+        call->in[1] = call->in[2] = contiguous(MGN_F32, shape_of(1, POINTS, 0, 0));
+        call->out = contiguous(MGN_F32, shape_of(1, 2 * POINTS, 0, 0));
+        call->in[0].memory = memory[0];
+        call->in[1].memory = call->in[2].memory = call->out.memory = memory[1];
+        call->in[1].offset = (is_chain ? i : 0) * (int64_t)heights;
+        call->in[2].offset = call->in[1].offset + POINTS;
+        call->out.offset = (i + 1) * (int64_t)heights;
+    }
+}
+
+/* All results: of one program, or of one each. */
+static float *run_softmins(mgn_test_random random, bool is_chain, bool is_one) {
+    mgn_device *device;
+    mgn_call calls[SOFTMINS];
+    mgn_memory *memory[2];
+    const size_t bytes = (SOFTMINS + 1) * 2 * POINTS * sizeof(float);
+    float *results = malloc(bytes);
+    MGN_ASSERT_OK(open_cpu(NULL, &device));
+    mgn_set_threads(2);
+    make_softmins(device, random, is_chain, calls, memory);
+    for (size_t i = 0; i < (is_one ? 1 : SOFTMINS); i++) {
+        mgn_program *program;
+        MGN_ASSERT_OK(mgn_cpu_backend.program_create(device, calls + i, is_one ? SOFTMINS : 1, &program));
+        MGN_ASSERT_OK(mgn_cpu_backend.program_run(device, program, 1));
+        mgn_cpu_backend.program_destroy(device, program);
+    }
+    MGN_ASSERT_OK(mgn_cpu_backend.memory_read(device, memory[1], 0, results, bytes));
+    for (int i = 0; i < 2; i++) mgn_cpu_backend.memory_destroy(device, memory[i]);
+    mgn_cpu_backend.close(device);
+    return results;
+}
+
+START_TEST(neighbours) {
+    mgn_test_random random = MGN_TEST_RANDOM();
+    for (int is_chain = 0; is_chain < 2; is_chain++) {
+        float *together = run_softmins(random, is_chain, true), *apart = run_softmins(random, is_chain, false);
+        for (int i = 0; i < (SOFTMINS + 1) * 2 * POINTS; i++)
+            if (!isfinite(apart[i]) || memcmp(&together[i], &apart[i], sizeof *apart) != 0)
+                ck_abort_msg("%s: result %d is %.9g in one program, %.9g in its own",
+                             is_chain ? "a chain" : "side by side", i, (double)together[i], (double)apart[i]);
+        free(together);
+        free(apart);
+    }
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("panels");
     TCase *tests = tcase_create("panels");
     tcase_set_timeout(tests, 300);
     tcase_add_test(tests, shapes);
     tcase_add_test(tests, not_finite);
+    tcase_add_test(tests, neighbours);
     suite_add_tcase(suite, tests);
     return mgn_test_main(suite);
 }

@@ -64,12 +64,12 @@ static mgn_node *softmin(const softmins *s, mgn_node *h, double temperature) {
 }
 
 /* The softmins of the rows with the heights h of the columns, and of the columns with the heights f of the rows:
- * (n + m), in one pass. */
+ * (n + m), in one pass; without their factor, the temperature. */
 static mgn_node *both_softmins(const softmins *s, mgn_node *f, mgn_node *h, double temperature) {
     double scale = 1 / sqrt(temperature);
-    if (s->costs) return mgn_scale(mgn_softmins_dense(s->costs, f, h, 1 / temperature, s->is_self), -temperature);
+    if (s->costs) return mgn_softmins_dense(s->costs, f, h, 1 / temperature, s->is_self);
     mgn_node *x = mgn_scale(s->x, scale), *y = s->is_self ? x : mgn_scale(s->y, scale);
-    return mgn_scale(mgn_softmins(x, y, f, h), -temperature);
+    return mgn_softmins(x, y, f, h);
 }
 
 mgn_node *mgn_sinkhorn_cost_matrix(mgn_node *x, mgn_node *y) {
@@ -133,7 +133,8 @@ static mgn_node *update(const sinkhorn *s, int i, const softmins *of) {
     return damped(s, softmin(of, heights(s, i, false), s->temperature));
 }
 
-/* All potentials' updates: a pass over the pairs of the two clouds, and one over each cloud's own. */
+/* All potentials' updates: a pass over the pairs of the two clouds, and one over each cloud's own; these follow one another,
+ * so that backends can do them at the same time. */
 static void update_all(const sinkhorn *s, bool is_first, mgn_node *next[POTENTIALS]) {
     const int64_t n = s->cross.x->shape.dim[0], m = s->cross.y->shape.dim[0];
     mgn_node *on[POTENTIALS];
@@ -141,10 +142,11 @@ static void update_all(const sinkhorn *s, bool is_first, mgn_node *next[POTENTIA
     mgn_node *cross = both_softmins(&s->cross, on[Y_FROM_X], on[X_FROM_Y], s->temperature);
     mgn_node *of_x = both_softmins(&s->of_x, on[X_FROM_X], on[X_FROM_X], s->temperature);
     mgn_node *of_y = both_softmins(&s->of_y, on[Y_FROM_Y], on[Y_FROM_Y], s->temperature);
+    cross = mgn_scale(cross, -s->temperature);
     next[X_FROM_Y] = damped(s, mgn_slice(cross, 0, 0, n));
     next[Y_FROM_X] = damped(s, mgn_slice(cross, 0, n, m));
-    next[X_FROM_X] = damped(s, mgn_slice(of_x, 0, 0, n));
-    next[Y_FROM_Y] = damped(s, mgn_slice(of_y, 0, 0, m));
+    next[X_FROM_X] = damped(s, mgn_slice(mgn_scale(of_x, -s->temperature), 0, 0, n));
+    next[Y_FROM_Y] = damped(s, mgn_slice(mgn_scale(of_y, -s->temperature), 0, 0, m));
 }
 
 static void iterate(sinkhorn *s, const double *temperatures, int count) {

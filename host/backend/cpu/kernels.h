@@ -94,6 +94,7 @@ struct mgn_cpu_task {
     size_t scratch_bytes;
     int64_t chunks;
     bool parallel;      /* worth more than one thread */
+    size_t group;       /* so many tasks from this one on run side by side: none needs another */
     int64_t count;      /* elements of the output */
     int64_t chunk_size; /* elements, rows or matrices of a chunk; sides of a block */
     int64_t parts;      /* reductions: parts of n; products: parts of k */

@@ -366,7 +366,7 @@ static mgn_status prepare_cloud(const mgn_call *call, mgn_cpu_task *task, mgn_dt
 
 /* Blocks of pairs, at most 16 a side: the scratch memory grows with the points. */
 static mgn_status prepare_softmins(const mgn_call *call, mgn_cpu_task *task, mgn_dtype dtype) {
-    enum { BLOCKS = 16, LEAST_BLOCK = 128 };
+    enum { BLOCKS = 16, LEAST_BLOCK = 128, LEAST_DENSE_BLOCK = 64, DENSE_PARALLEL_TIME = 6000 };
     int64_t n = call->attributes.cloud.n, m = call->attributes.cloud.m, d = call->attributes.cloud.d;
     const char *label = mgn_op_infos[call->op].label;
     bool dense = call->op == MGN_OP_softmins_dense;
@@ -381,10 +381,13 @@ static mgn_status prepare_softmins(const mgn_call *call, mgn_cpu_task *task, mgn
                         (long long)n, (long long)m, (long long)d);
     MGN_TRY(check_count(label, "the result", &call->out, dtype, n + m));
     task->wide = d > MGN_CPU_CLOUD_NARROW;
-    task->parallel = (0.2 + 0.05 * (double)d) * (double)n * (double)m > PARALLEL_TIME;
+    /* Dense ones come in rows of dozens, one after the other: the threads are still awake. */
+    const double time = (0.2 + 0.05 * (double)(dense ? 0 : d)) * (double)n * (double)m;
+    task->parallel = time > (dense ? DENSE_PARALLEL_TIME : PARALLEL_TIME);
     task->symmetric = n == m && same_operand(f, h) &&
                       (dense ? call->attributes.cloud.symmetric : same_operand(&call->in[0], &call->in[1]));
-    task->chunk_size = MGN_MAX(LEAST_BLOCK, round_up(divide_up(MGN_MAX(n, m), BLOCKS), MGN_CPU_LANES));
+    task->chunk_size =
+        MGN_MAX(dense ? LEAST_DENSE_BLOCK : LEAST_BLOCK, round_up(divide_up(MGN_MAX(n, m), BLOCKS), MGN_CPU_LANES));
     task->parts = m ? divide_up(n, task->chunk_size) : 0;
     task->columns = n ? divide_up(m, task->chunk_size) : 0;
     task->chunks = task->symmetric ? task->parts * (task->parts + 1) / 2 : task->parts * task->columns;

@@ -1,5 +1,6 @@
 /* Programs of the CPU backend: an array of tasks, run one after the other, each with its chunks on as many threads as
- * it is worth. Nothing is allocated or decided while a program runs. */
+ * it is worth; neighbours that do not need one another share their threads, since it costs microseconds to wait for all of
+ * them. Nothing is allocated or decided while a program runs. */
 #include <string.h>
 
 #include "backend/cpu/kernels.h"
@@ -13,30 +14,95 @@ struct mgn_program {
     mgn_cpu_wide *wide;     /* a wide program, likewise */
 };
 
+/* ---- which calls may run at the same time ---- */
+
+static size_t begin_of(const mgn_operand *o) { return (size_t)o->offset * mgn_dtype_size(o->dtype); }
+
+static size_t end_of(const mgn_operand *o) {
+    int64_t last = o->offset;
+    for (int i = 0; i < o->shape.rank; i++) last += (o->shape.dim[i] - 1) * o->stride[i];
+    return (size_t)(last + 1) * mgn_dtype_size(o->dtype);
+}
+
+static bool overlap(const mgn_operand *a, const mgn_operand *b) {
+    return a->memory && a->memory == b->memory && begin_of(a) < end_of(b) && begin_of(b) < end_of(a);
+}
+
+/* Whether a call reads what one of these writes. */
+static bool reads_from(const mgn_call *call, const mgn_call *earlier, size_t count) {
+    for (size_t q = 0; q < count; q++)
+        for (int i = 0; i < call->inputs; i++)
+            if (overlap(&earlier[q].out, &call->in[i])) return true;
+    return false;
+}
+
+/* Whether it writes what one of these reads or writes. */
+static bool writes_to(const mgn_call *call, const mgn_call *earlier, size_t count) {
+    for (size_t q = 0; q < count; q++) {
+        if (overlap(&earlier[q].out, &call->out)) return true;
+        for (int i = 0; i < earlier[q].inputs; i++)
+            if (overlap(&call->out, &earlier[q].in[i])) return true;
+    }
+    return false;
+}
+
+/* Worth threads, and in pieces of which a thread that is done early can take one. */
+static bool is_shareable(const mgn_cpu_task *task) { return task->parallel && task->chunks >= 4; }
+
+/* ---- making programs ---- */
+
+/* Prepares all calls; those of a group have chunks, and are worth threads. */
+static mgn_status prepare_tasks(const mgn_cpu_device *device, const mgn_call *calls, size_t count, mgn_program *p) {
+    enum { MOST_CALLS = 8 };
+    size_t first = 0; /* call of the group that the last task is in */
+    mgn_cpu_task *group = NULL;
+    for (size_t i = 0; i < count; i++) {
+        mgn_cpu_task *task = &p->tasks[p->count];
+        MGN_TRY(mgn_cpu_prepare(device, &calls[i], task));
+        if (task->chunks == 0) continue;
+        const bool is_fed = group && reads_from(&calls[i], calls + first, i - first);
+        if (group && !is_fed && mgn_cpu_join_products(task - 1, task)) continue;
+        const bool is_apart = !group || is_fed || !is_shareable(group) || !is_shareable(task) ||
+                              i - first >= MOST_CALLS || task->scratch ||
+                              writes_to(&calls[i], calls + first, i - first);
+        if (is_apart) {
+            group = task;
+            first = i;
+        }
+        group->group++;
+        p->count++;
+    }
+    return MGN_OK;
+}
+
+/* Each group has the program's scratch memory to itself; each of its tasks a part of it. */
+static mgn_status share_scratch(mgn_program *p) {
+    size_t most = 0;
+    for (int pass = 0; pass < 2; pass++) {
+        for (size_t i = 0; i < p->count; i += p->tasks[i].group) {
+            size_t bytes = 0;
+            for (mgn_cpu_task *task = &p->tasks[i]; task < &p->tasks[i] + p->tasks[i].group; task++) {
+                if (pass == 1 && task->scratch_bytes) task->scratch = p->scratch + bytes;
+                bytes += (task->scratch_bytes + 63) / 64 * 64;
+            }
+            most = MGN_MAX(most, bytes);
+        }
+        if (pass == 0) p->scratch = mgn_alloc_aligned(most, 1);
+        if (!p->scratch) return MGN_ERR_MEMORY;
+    }
+    return MGN_OK;
+}
+
 mgn_status mgn_cpu_program_create(mgn_device *device, const mgn_call *calls, size_t count, mgn_program **program) {
     mgn_program *p = mgn_alloc(1, sizeof *p);
     if (!p) return MGN_ERR_MEMORY;
-    mgn_status status = MGN_ERR_MEMORY;
-    size_t scratch = 0;
     p->tasks = mgn_alloc(count, sizeof *p->tasks);
-    if (!p->tasks) goto fail;
-    for (size_t i = 0; i < count; i++) {
-        mgn_cpu_task *task = &p->tasks[p->count];
-        MGN_TRY_GOTO(mgn_cpu_prepare((const mgn_cpu_device *)device, &calls[i], task), fail);
-        if (task->chunks == 0 || (p->count > 0 && mgn_cpu_join_products(task - 1, task))) continue;
-        p->count++;
-    }
-    status = MGN_ERR_MEMORY;
-    for (size_t i = 0; i < p->count; i++) scratch = MGN_MAX(scratch, p->tasks[i].scratch_bytes);
-    p->scratch = mgn_alloc_aligned(scratch, 1);
-    if (!p->scratch) goto fail;
-    for (size_t i = 0; i < p->count; i++) {
-        if (p->tasks[i].scratch_bytes) p->tasks[i].scratch = p->scratch;
-    }
-    *program = p;
-    return MGN_OK;
-fail:
-    mgn_cpu_program_destroy(device, p);
+    mgn_status status = p->tasks ? prepare_tasks((const mgn_cpu_device *)device, calls, count, p) : MGN_ERR_MEMORY;
+    if (status == MGN_OK) status = share_scratch(p);
+    if (status == MGN_OK)
+        *program = p;
+    else
+        mgn_cpu_program_destroy(device, p);
     return status;
 }
 
@@ -74,14 +140,20 @@ void mgn_cpu_program_destroy(mgn_device *device, mgn_program *program) {
     mgn_free(program);
 }
 
-static void run_chunk(void *task, int64_t chunk, int thread) {
+/* A chunk of the tasks of a group, counted through. */
+static void run_chunk(void *group, int64_t chunk, int thread) {
     (void)thread;
-    ((const mgn_cpu_task *)task)->kernel.chunk(task, chunk);
+    const mgn_cpu_task *task = group;
+    for (; chunk >= task->chunks; task++) chunk -= task->chunks;
+    task->kernel.chunk(task, chunk);
 }
 
-static void run_task(mgn_cpu_task *task) {
-    mgn_parallel(task->parallel ? mgn_threads() : 1, task->chunks, run_chunk, task);
-    if (task->kernel.finish) task->kernel.finish(task);
+static void run_group(mgn_cpu_task *group) {
+    int64_t chunks = 0;
+    for (size_t i = 0; i < group->group; i++) chunks += group[i].chunks;
+    mgn_parallel(group->parallel ? mgn_threads() : 1, chunks, run_chunk, group);
+    for (size_t i = 0; i < group->group; i++)
+        if (group[i].kernel.finish) group[i].kernel.finish(&group[i]);
 }
 
 mgn_status mgn_cpu_program_run(mgn_device *device, mgn_program *program, uint64_t times) {
@@ -93,7 +165,7 @@ mgn_status mgn_cpu_program_run(mgn_device *device, mgn_program *program, uint64_
             return mgn_fail(MGN_ERR_INTERRUPTED, "stopped after %llu of %llu runs", (unsigned long long)t,
                             (unsigned long long)times);
         if (program->wide) mgn_cpu_wide_run(program->wide);
-        for (size_t i = 0; i < program->count; i++) run_task(&program->tasks[i]);
+        for (size_t i = 0; i < program->count; i += program->tasks[i].group) run_group(&program->tasks[i]);
     }
     return MGN_OK;
 }
