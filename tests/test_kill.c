@@ -1,5 +1,6 @@
-/* `mgn fit` killed by SIGKILL at random instants: the checkpoint always loads, and the run that goes on from the last one ends
- * with the map and the curve of a run that nothing disturbed. MGN_KILLS=100 kills more often than the usual 20 times. */
+/* `mgn fit` ended by signals at random instants, on the CPU and on OpenCL: the checkpoint always loads, and the run that goes
+ * on from the last one ends with the map and the curve of a run that nothing disturbed. A signal that asks for an end leaves
+ * nothing half written besides; one that stops and continues changes nothing. MGN_KILLS=100 sends as many of each. */
 #include "harness.h"
 
 #include <fcntl.h>
@@ -14,28 +15,61 @@
 
 #include <mgn/data.h>
 
-#include "core/core.h"
-
-enum { KILLS = 20 };
+#include "core/file.h"
 
 extern char **environ;
 
-/* Writes to <name>, <name>.state and <name>.csv. */
-static pid_t start(const char *name, bool resumes) {
-    char state[600], log[600];
+/* Which signal, how often, and for how many epochs; `from` and `to`: when, as shares of a run's time, of which starting takes
+ * most on OpenCL. */
+static const struct ending {
+    int signal;
+    const char *backend, *epochs;
+    int times;
+    double from, to;
+} endings[] = {
+    {SIGKILL, "cpu", "400", 20, 0, 0.3},   {SIGTERM, "cpu", "400", 10, 0, 0.3},   {SIGINT, "cpu", "400", 10, 0, 0.3},
+    {SIGKILL, "opencl", "100", 4, 0.3, 1}, {SIGTERM, "opencl", "100", 4, 0.3, 1},
+};
+
+static const char *opencl;
+
+/* Writes to <name>, <name>.state and <name>.csv, and complaints to <name>.err. */
+static pid_t start(const struct ending *e, const char *name, bool resumes) {
+    char state[600], log[600], complaints[600], *device = strcmp(e->backend, "cpu") ? (char *)opencl : "cpu";
+    snprintf(complaints, sizeof complaints, "%s.err", name);
     snprintf(state, sizeof state, "%s.state", name);
     snprintf(log, sizeof log, "%s.csv", name);
-    char *const arguments[] = {"mgn",   "fit",      "-s",  "banana",
-                               "-t",    "normal:2", "-o",  (char *)name,
-                               "-q",    "--device", "cpu", "--threads",
-                               "1",     "--epochs", "400", "--samples",
-                               "1000",  "--batch",  "16",  "--checkpoint-every",
-                               "0.01s", "--log",    log,   resumes ? "--resume" : "--checkpoint",
-                               state,   NULL};
+    char *const arguments[] = {"mgn",
+                               "fit",
+                               "-s",
+                               "banana",
+                               "-t",
+                               "normal:2",
+                               "-o",
+                               (char *)name,
+                               "-q",
+                               "--device",
+                               device,
+                               "--threads",
+                               "1",
+                               "--epochs",
+                               (char *)e->epochs,
+                               "--samples",
+                               "1000",
+                               "--batch",
+                               "16",
+                               "--checkpoint-every",
+                               "0.01s",
+                               "--log",
+                               log,
+                               resumes ? "--resume" : "--checkpoint",
+                               state,
+                               NULL};
     pid_t child = 0;
     posix_spawn_file_actions_t actions;
     ck_assert_int_eq(posix_spawn_file_actions_init(&actions), 0);
     posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
+    posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, complaints, O_WRONLY | O_CREAT | O_TRUNC, 0666);
     ck_assert_int_eq(posix_spawn(&child, getenv("MGN_BINARY"), &actions, NULL, arguments, environ), 0);
     posix_spawn_file_actions_destroy(&actions);
     return child;
@@ -68,48 +102,92 @@ static void check_same_files(const char *a, const char *b, const char *ending) {
     mgn_test_process_free(&process);
 }
 
-START_TEST(a_killed_run_goes_on_from_a_whole_checkpoint) {
-    mgn_test_random random = MGN_TEST_RANDOM();
-    const char *whole = mgn_test_path("whole"), *name = mgn_test_path("killed"), *asked = getenv("MGN_KILLS");
-    const int kills = asked ? atoi(asked) : KILLS;
+/* Who was asked to end said so in one sentence, and took its temporary files along. */
+static void check_orderly_end(const char *name, int code) {
+    char complaints[600];
+    snprintf(complaints, sizeof complaints, "%s.err", name);
+    char *said = mgn_test_read_file(complaints, NULL);
+    ck_assert_msg(code != 1 || (strncmp(said, "mgn: ", 5) == 0 && strchr(said, '\n') == said + strlen(said) - 1),
+                  "one sentence was expected: %s", said);
+    free(said);
+    mgn_test_process left = mgn_test_shell("ls -A \"$(dirname '%s')\" | grep -F .tmp", name);
+    ck_assert_msg(left.out_size == 0, "left behind: %s", left.out);
+    mgn_test_process_free(&left);
+}
+
+/* One run, and one signal to it; whether there is a checkpoint afterwards. */
+static bool end_one(const struct ending *e, const char *whole, const char *name, bool resumes, double seconds,
+                    bool *has_steps) {
     char state[600];
     snprintf(state, sizeof state, "%s.state", name);
+    const pid_t child = start(e, name, resumes);
+    wait_seconds(seconds);
+    kill(child, e->signal);
+    const int code = end(child);
+    ck_assert_msg(code == 0 || code == 128 + e->signal || (e->signal != SIGKILL && code == 1), "exit code %d", code);
+    if (e->signal != SIGKILL) check_orderly_end(name, code);
+    if (access(state, F_OK) != 0) return false;
+    mgn_safetensors file = {0};
+    MGN_ASSERT_OK(mgn_safetensors_read(state, &file));
+    *has_steps = *has_steps || strcmp(mgn_safetensors_get(&file, "steps"), "0") != 0;
+    mgn_safetensors_free(&file);
+    if (code != 0) return true;
+    check_same_files(whole, name, "");
+    unlink(state);
+    return false;
+}
+
+START_TEST(an_ended_run_goes_on_from_a_whole_checkpoint) {
+    const struct ending *e = &endings[_i];
+    const bool on_cpu = strcmp(e->backend, "cpu") == 0;
+    if (!on_cpu && !opencl) MGN_TEST_SKIP("no OpenCL device");
+    mgn_test_random random = MGN_TEST_RANDOM();
+    char folder[64];
+    snprintf(folder, sizeof folder, "ending%d", _i);
+    MGN_ASSERT_OK(mgn_make_directory(mgn_test_path(folder)));
+    const char *path = mgn_test_path(folder), *asked = getenv("MGN_KILLS");
+    const char *whole = mgn_test_within(path, "whole"), *name = mgn_test_within(path, "ended");
+    const int times = asked ? atoi(asked) : e->times;
+    if (!on_cpu) ck_assert_int_eq(end(start(e, whole, false)), 0); /* compiles what is not compiled yet */
     const double begun = now();
-    ck_assert_int_eq(end(start(whole, false)), 0);
+    ck_assert_int_eq(end(start(e, whole, false)), 0);
     const double seconds = now() - begun;
-    int killed = 0, with_progress = 0;
-    bool exists = false;
-    while (killed < kills) {
-        const pid_t child = start(name, exists);
-        wait_seconds(seconds * mgn_test_uniform(&random, 0, 0.3));
-        kill(child, SIGKILL);
-        const int code = end(child);
-        killed++;
-        ck_assert_msg(code == 0 || code == 128 + SIGKILL, "kill %d: exit code %d", killed, code);
-        exists = access(state, F_OK) == 0;
-        if (exists) {
-            mgn_safetensors file = {0};
-            MGN_ASSERT_OK(mgn_safetensors_read(state, &file));
-            with_progress += strcmp(mgn_safetensors_get(&file, "steps"), "0") != 0;
-            mgn_safetensors_free(&file);
-        }
-        if (code != 0) continue;
-        check_same_files(whole, name, "");
-        unlink(state);
-        exists = false;
-    }
-    ck_assert_int_eq(end(start(name, exists)), 0);
+    bool exists = false, has_steps = false;
+    for (int i = 0; i < times; i++)
+        exists = end_one(e, whole, name, exists, seconds * mgn_test_uniform(&random, e->from, e->to), &has_steps);
+    ck_assert_int_eq(end(start(e, name, exists)), 0);
     check_same_files(whole, name, "");
     check_same_files(whole, name, ".csv");
-    ck_assert_msg(with_progress > 0, "none of %d kills left a checkpoint", killed);
+    ck_assert_msg(has_steps || times < 20, "none of %d signals left a checkpoint", times);
+}
+END_TEST
+
+START_TEST(a_run_that_is_stopped_and_continued_is_the_same) {
+    const struct ending *e = &endings[0];
+    mgn_test_random random = MGN_TEST_RANDOM();
+    const char *whole = mgn_test_path("undisturbed"), *name = mgn_test_path("stopped");
+    ck_assert_int_eq(end(start(e, whole, false)), 0);
+    const pid_t child = start(e, name, false);
+    static const int others[] = {SIGWINCH, SIGCONT, SIGURG, SIGCHLD}; /* which do nothing */
+    for (int i = 0; i < 100; i++) {
+        wait_seconds(mgn_test_uniform(&random, 0, 0.002));
+        kill(child, i % 5 == 0 ? SIGSTOP : others[i % 4]);
+        wait_seconds(mgn_test_uniform(&random, 0, 0.002));
+        kill(child, SIGCONT);
+    }
+    ck_assert_int_eq(end(child), 0);
+    check_same_files(whole, name, "");
+    check_same_files(whole, name, ".csv");
 }
 END_TEST
 
 int main(void) {
+    opencl = mgn_test_opencl_spec();
     Suite *suite = suite_create("kill");
     TCase *kills = tcase_create("kills");
     tcase_set_timeout(kills, 240);
-    tcase_add_test(kills, a_killed_run_goes_on_from_a_whole_checkpoint);
+    tcase_add_loop_test(kills, an_ended_run_goes_on_from_a_whole_checkpoint, 0, (int)MGN_COUNT(endings));
+    tcase_add_test(kills, a_run_that_is_stopped_and_continued_is_the_same);
     suite_add_tcase(suite, kills);
     return mgn_test_main(suite);
 }

@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include <cblas.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -26,10 +27,18 @@ static void install_handlers(void) {
     sigaction(SIGXFSZ, &ignore, NULL); /* a file size limit is an error of writing too */
 }
 
+/* The next file that is opened gets the place of a standard stream that is closed, and what is printed with it. What holds
+ * the place here fails as the closed one would. */
+static void hold_streams(void) {
+    for (int i = 0; i < 3; i++)
+        if (fcntl(i, F_GETFD) < 0) open("/dev/null", (i == 0 ? O_WRONLY : O_RDONLY) | O_NOCTTY);
+}
+
 /* Of OpenBLAS built with threads. */
 extern int blas_thread_shutdown_(void) __attribute__((weak));
 
 int main(int argc, char **argv) {
+    hold_streams();
     install_handlers();
     /* OpenBLAS starts threads as it is loaded, which spin on all cores until work comes; the work comes from ours. They
      * start again if it is ever asked for more than one. */

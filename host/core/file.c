@@ -149,7 +149,8 @@ struct mgn_output_file {
     char *target;    /* the file to be replaced: `asked` with links followed */
     char *temporary; /* NULL for pipes and devices, which are written directly */
     FILE *stream;
-    int failure; /* errno of the first failed write */
+    int descriptor; /* under the stream */
+    int failure;    /* errno of the first failed write */
 };
 
 static void output_free(mgn_output_file *output) {
@@ -209,6 +210,25 @@ static mgn_status open_temporary(mgn_output_file *output, int *descriptor) {
     return MGN_ERR_IO;
 }
 
+/* Pipes and terminals can be interrupted by a signal that asks for nothing; the stream of a descriptor would call that a
+ * failure. */
+static ssize_t write_directly(void *cookie, const char *bytes, size_t size) {
+    const mgn_output_file *output = cookie;
+    for (size_t done = 0; done < size;) {
+        const ssize_t put = write(output->descriptor, bytes + done, size - done);
+        if (put < 0 && (errno != EINTR || mgn_interrupted())) return 0; /* which is how a failure is told here */
+        if (put > 0) done += (size_t)put;
+    }
+    return (ssize_t)size;
+}
+
+static int close_directly(void *cookie) { return close(((const mgn_output_file *)cookie)->descriptor); }
+
+static FILE *open_stream(mgn_output_file *output) {
+    if (output->temporary) return fdopen(output->descriptor, "w");
+    return fopencookie(output, "w", (cookie_io_functions_t){.write = write_directly, .close = close_directly});
+}
+
 /* Opens what is written to: the temporary or, for a pipe or device, the thing itself. */
 static mgn_status open_for_writing(mgn_output_file *output, int *descriptor) {
     struct stat about;
@@ -228,7 +248,8 @@ static mgn_status open_for_writing(mgn_output_file *output, int *descriptor) {
         if (exists && fchmod(*descriptor, about.st_mode & 0777) != 0) errno = 0;
         return MGN_OK;
     }
-    *descriptor = open(output->target, O_WRONLY | O_APPEND | O_CLOEXEC);
+    do *descriptor = open(output->target, O_WRONLY | O_APPEND | O_CLOEXEC); /* which waits for a pipe's reader */
+    while (*descriptor < 0 && errno == EINTR && !mgn_interrupted());
     if (*descriptor >= 0) return MGN_OK;
     return mgn_fail(MGN_ERR_IO, "%s cannot be opened for writing: %s", output->asked, strerror(errno));
 }
@@ -244,12 +265,11 @@ mgn_status mgn_output_open(const char *path, mgn_output_file **output) {
     made->asked = mgn_strdup(path);
     if (!made->asked) goto failed;
     MGN_TRY_GOTO(follow_links(path, &made->target), failed);
-    int descriptor = -1;
-    MGN_TRY_GOTO(open_for_writing(made, &descriptor), failed);
-    made->stream = fdopen(descriptor, "w");
+    MGN_TRY_GOTO(open_for_writing(made, &made->descriptor), failed);
+    made->stream = open_stream(made);
     if (!made->stream) {
         status = mgn_fail(MGN_ERR_IO, "%s cannot be written: %s", path, strerror(errno));
-        close(descriptor);
+        close(made->descriptor);
         if (made->temporary) unlink(made->temporary);
         goto failed;
     }
@@ -274,7 +294,7 @@ mgn_status mgn_output_write(mgn_output_file *output, const void *bytes, size_t s
 
 FILE *mgn_output_stream(mgn_output_file *output) { return output->stream; }
 
-int mgn_output_descriptor(mgn_output_file *output) { return fileno(output->stream); }
+int mgn_output_descriptor(mgn_output_file *output) { return output->descriptor; }
 
 /* Makes the rename itself durable. Some file systems cannot sync a directory, which harms nobody: the file is whole
  * anyway. */
@@ -296,7 +316,7 @@ static mgn_status settle(mgn_output_file *output) {
     errno = 0;
     if (output->failure || ferror(output->stream) || fflush(output->stream) != 0) status = write_failure(output, errno);
     /* Pipes and terminals cannot be synced; for a regular file a failed sync is a failed write. */
-    if (status == MGN_OK && output->temporary && fsync(fileno(output->stream)) != 0 && errno != EINVAL)
+    if (status == MGN_OK && output->temporary && fsync(output->descriptor) != 0 && errno != EINVAL)
         status = write_failure(output, errno);
     if (fclose(output->stream) != 0 && status == MGN_OK) status = write_failure(output, errno);
     output->stream = NULL;
