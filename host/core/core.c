@@ -1,3 +1,4 @@
+#define _GNU_SOURCE /* secure_getenv */
 #include "core/core.h"
 
 #include <signal.h>
@@ -135,8 +136,9 @@ char *mgn_arena_strdup(mgn_arena *arena, const char *text) {
 
 /* ---- surroundings ---- */
 
+/* Nothing to a program that runs with more rights than who started it. */
 const char *mgn_environment(const char *name) {
-    const char *value = getenv(name);
+    const char *value = secure_getenv(name);
     return value && *value ? value : NULL;
 }
 
