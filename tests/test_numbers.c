@@ -216,8 +216,6 @@ static const refusal refusals[] = {
     {"fit -s enormous.npy -t normal:2 --epochs 2 -o m.safetensors", 1, "diverged"},
     {"fit -s 'gaussian:cov=1,1,1,1' -t normal:2 -o m.safetensors", 2, "not positive definite"},
     {"w2 'gaussian:cov=1,2,2,1' normal:2 --bures", 2, "not positive definite"},
-    {"recolor pixel.png --like black.png -o out.png", 2, "single visible pixel"},
-    {"recolor row.png --like black.png -o out.png --target gaussian", 2, "single colour"},
     {"eval two.map --data one.npy --truth one.npy", 2, "L2-UVP has no scale|--variance"},
 };
 

@@ -247,7 +247,7 @@ static void add_names(cJSON *object, const job *j) {
 
 static cJSON *report_json(const job *j) {
     cJSON *object = cJSON_CreateObject();
-    cJSON_AddStringToObject(object, "model", j->o->kind);
+    cJSON_AddStringToObject(object, "model", mgn_model_get_config(j->model)->kind);
     cJSON_AddStringToObject(object, "target", target_name(j->o));
     cJSON_AddNumberToObject(object, "components", (double)MGN_MAX(j->mixture.k, 1));
     cJSON_AddNumberToObject(object, "parameters", (double)mgn_model_parameter_count(j->model));
@@ -284,10 +284,12 @@ static mgn_status show_palette(const job *j, const char *label, const mgn_matrix
     mgn_matrix rows = {0};
     mgn_mixture mixture = {0};
     const mgn_mixture_fit_config fit = {.regularisation = 1e-4, .tolerance = 1e-3, .seed = j->o->common.seed};
-    MGN_TRY(mgn_palette_sample(palette, SHOWN_ROWS, j->o->common.seed, &rows));
+    MGN_TRY(palette->rows > 1 ? mgn_palette_sample(palette, SHOWN_ROWS, j->o->common.seed, &rows)
+                              : mgn_matrix_create(2, 3, &rows)); /* one row has no density */
+    for (size_t i = 0; i < 6 && palette->rows == 1; i++) rows.values[i] = palette->values[i % 3];
     mgn_colour_dither(&rows, j->o->common.seed);
     const mgn_status status =
-        mgn_mixture_fit(j->device, rows.values, rows.rows, 3, MGN_MIN(SHOWN, rows.rows), &fit, &mixture, NULL);
+        mgn_mixture_fit(j->device, rows.values, rows.rows, 3, MGN_MIN(SHOWN, palette->rows), &fit, &mixture, NULL);
     cli_table_cell(table, "%s", label);
     for (int64_t shown = 0; shown < SHOWN && status == MGN_OK; shown++) {
         int64_t best = 0;

@@ -66,7 +66,7 @@ mgn_status mgn_mask_palette(const mgn_image *image, const mgn_image *mask, uint6
         if (share.values[3 * i + 1] < 0.5f) continue;
         memmove(all.values + 3 * kept++, all.values + 3 * i, 3 * sizeof(float));
     }
-    if (status == MGN_OK && kept < 2)
+    if (status == MGN_OK && kept == 0)
         status = mgn_fail(MGN_ERR_ARGUMENT, "the mask is dark everywhere: white shows where the picture is to change");
     mgn_matrix_free(&share);
     all.rows = kept;

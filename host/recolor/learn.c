@@ -160,31 +160,43 @@ static mgn_status check_pixels(const mgn_recolor_config *config) {
 }
 
 static mgn_status check_palettes(const mgn_matrix *source, const mgn_matrix *target) {
-    if (source->columns != 3 || target->columns != 3 || source->rows < 2 || target->rows < 1)
-        return mgn_fail(MGN_ERR_ARGUMENT,
-                        "the source has a single visible pixel; a palette of at least 2 was expected");
-    return MGN_OK;
+    if (source->columns == 3 && target->columns == 3 && source->rows >= 1 && target->rows >= 1) return MGN_OK;
+    return mgn_fail(
+        MGN_ERR_ARGUMENT, "two palettes of rows of three numbers were expected; %lld x %lld and %lld x %lld found",
+        (long long)source->rows, (long long)source->columns, (long long)target->rows, (long long)target->columns);
 }
 
-mgn_status mgn_recolor_learn_palettes(const mgn_matrix *source, const mgn_matrix *target, mgn_device *device,
-                                      const mgn_recolor_config *given, mgn_model **model, mgn_train_result *result) {
-    const mgn_recolor_config config = given ? *given : (mgn_recolor_config){0};
-    mgn_model_config shape;
+/* What has to be learned, once it is known that neither palette is a single colour. */
+static mgn_status learn_model(const mgn_matrix *source, const mgn_matrix *target, mgn_device *device,
+                              const mgn_recolor_config *config, const mgn_model_config *shape, mgn_model **model,
+                              mgn_train_result *result) {
     mgn_model *made = NULL;
-    if (config.pixels) {
-        MGN_TRY(check_pixels(&config));
-        MGN_TRY(check_palettes(source, target));
-        return mgn_recolor_learn_pixels(source, target, &config, model, result);
-    }
-    MGN_TRY(model_config(&config, &shape));
-    MGN_TRY(check_palettes(source, target));
-    MGN_TRY(mgn_model_create(&shape, config.seed, &made));
-    const mgn_status status = learn_from(source, target, device, &config, made, result);
+    if (config->pixels) return mgn_recolor_learn_pixels(source, target, config, model, result);
+    MGN_TRY(mgn_model_create(shape, config->seed, &made));
+    const mgn_status status = learn_from(source, target, device, config, made, result);
     if (status == MGN_OK)
         *model = made;
     else
         mgn_model_destroy(made);
     return status;
+}
+
+mgn_status mgn_recolor_learn_palettes(const mgn_matrix *source, const mgn_matrix *target, mgn_device *device,
+                                      const mgn_recolor_config *given, mgn_model **model, mgn_train_result *result) {
+    mgn_recolor_config config = given ? *given : (mgn_recolor_config){0};
+    mgn_model_config shape;
+    mgn_model *single = NULL;
+    if (config.pixels) {
+        MGN_TRY(check_pixels(&config));
+        *config.kind = 0; /* has a network of its own */
+    }
+    MGN_TRY(model_config(&config, &shape));
+    MGN_TRY(check_palettes(source, target));
+    MGN_TRY(mgn_recolor_learn_single(source, target, &shape, &single));
+    if (!single) return learn_model(source, target, device, &config, &shape, model, result);
+    *model = single;
+    if (result) *result = (mgn_train_result){.steps = 1};
+    return MGN_OK;
 }
 
 mgn_status mgn_recolor_learn(const mgn_image *source, const mgn_image *target, mgn_device *device,

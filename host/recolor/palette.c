@@ -40,11 +40,6 @@ mgn_status mgn_target_gaussian(const mgn_image *target, uint64_t seed, mgn_colou
 mgn_status mgn_palette_gaussian(const mgn_matrix *target, mgn_colour_gaussian *gaussian) {
     MGN_TRY(mgn_colour_gaussian_of(target, gaussian));
     double *c = gaussian->covariance;
-    if (c[0] + c[4] + c[8] < mgn_rounding_variance)
-        return mgn_fail(MGN_ERR_ARGUMENT,
-                        "the target is a single colour (%.3f, %.3f, %.3f), so its covariance is singular and no "
-                        "palette can be matched to it; a picture of several colours was expected",
-                        gaussian->mean[0], gaussian->mean[1], gaussian->mean[2]);
     for (size_t i = 0; i < 3; i++) c[4 * i] += mgn_rounding_variance;
     return MGN_OK;
 }

@@ -41,8 +41,8 @@ mgn_status mgn_check_colour_dimension(int64_t d);
 /* At most `most` rows of a palette, evenly spread (as mgn_image_palette takes them); the caller frees `rows`. */
 mgn_status mgn_palette_sample(const mgn_matrix *palette, int64_t most, uint64_t seed, mgn_matrix *rows);
 
-/* The Gaussian of a target's palette. A single colour is refused; a palette that varies in one or two directions only
- * (grey, sepia) is widened by what rounding to 8 bits hides, so that it has a density. */
+/* The Gaussian of a target's palette. One that varies in fewer directions than three (grey, sepia, a single colour) is
+ * widened by what rounding to 8 bits hides, so that it has a density. */
 mgn_status mgn_palette_gaussian(const mgn_matrix *target, mgn_colour_gaussian *gaussian);
 /* The same of a picture: all of its pixels, 2^24 at most. */
 mgn_status mgn_target_gaussian(const mgn_image *target, uint64_t seed, mgn_colour_gaussian *gaussian);
@@ -72,6 +72,10 @@ mgn_status mgn_recolor_learn_sinkhorn(mgn_model *model, mgn_device *device, cons
 /* A model of its own, fitted to optimal pairs of both palettes' colours (pixels.c); the caller destroys it. */
 mgn_status mgn_recolor_learn_pixels(const mgn_matrix *source, const mgn_matrix *target,
                                     const mgn_recolor_config *config, mgn_model **model, mgn_train_result *result);
+
+/* The optimal map where either palette is a single colour, a model of that shape (cmgn or mmgn); else NULL. */
+mgn_status mgn_recolor_learn_single(const mgn_matrix *source, const mgn_matrix *target, const mgn_model_config *shape,
+                                    mgn_model **model);
 
 /* Colours of picture files, at most MGN_RECOLOR_PALETTE of a few: as many of each. The caller frees `palette`. */
 mgn_status mgn_recolor_gather(const char *const *paths, size_t count, uint64_t seed, mgn_matrix *palette);

@@ -42,8 +42,10 @@ enum { MGN_RECOLOR_SAMPLE = 65536, MGN_RECOLOR_PALETTE = 1 << 17 };
  *  Pixels: the least-squares fit of a sum of fixed units with non-negative coefficients, the optimum of a convex problem,
  *  to optimal assignments between colours of both pictures.
  *  Sinkhorn: the debiased Sinkhorn divergence between samples of both palettes, whatever the target's shape.
+ *  Where the source is a single colour the map is the translation to the target's mean, else where the target is one the
+ *  constant map to it, whatever is asked for: a cmgn (or `kind`) that has them exactly, `mixture` untouched.
  *  The caller destroys `model` (d = 3); `result` may be NULL.
- *  Errors: ARGUMENT (a target of a single colour), and those of mgn_train. After INTERRUPTED there is no model. */
+ *  Errors: ARGUMENT, and those of mgn_train. After INTERRUPTED there is no model. */
 MGN_API mgn_status mgn_recolor_learn(const mgn_image *source, const mgn_image *target, mgn_device *device,
                                      const mgn_recolor_config *config, mgn_model **model, mgn_train_result *result);
 
@@ -65,7 +67,7 @@ typedef struct mgn_recolor_quality {
 } mgn_recolor_quality;
 
 /** Measures on up to MGN_RECOLOR_PALETTE colours of each picture.
- *  Errors: ARGUMENT (a map that is not of d = 3, a target of a single colour), NUMERIC. */
+ *  Errors: ARGUMENT (a map that is not of d = 3), NUMERIC. */
 MGN_API mgn_status mgn_recolor_measure(mgn_map *map, const mgn_image *source, const mgn_image *target, uint64_t seed,
                                        mgn_recolor_quality *quality);
 /** The same on palettes (n, 3) and (m, 3), all of them. */
