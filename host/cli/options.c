@@ -225,6 +225,7 @@ mgn_status cli_parse(const cli_command *command, int argc, char **argv, const cl
     *common = (cli_common){.comm = command->comm};
     int threads = 0;
     int64_t seed = -1;
+    double timeout = 0;
     const cli_option shared[] = {
         {"device", 'd', CLI_TEXT, "SPEC",
          "cpu, opencl, opencl:P:D or auto; `mgn devices` lists them (default: MGN_DEVICE, "
@@ -235,6 +236,11 @@ mgn_status cli_parse(const cli_command *command, int argc, char **argv, const cl
          "depend on it",
          &threads, 1, 256},
         {"seed", 0, CLI_LONG, "N", "seed of everything random (default 0)", &seed, 0, 9007199254740991.0},
+        {"comm-timeout", 0, CLI_REAL, "SECONDS",
+         "under mpirun: end where the other processes do not answer for so long, which is to be longer than what one "
+         "of "
+         "them may have to do alone (default: wait for ever)",
+         &timeout, 0.1, 1e6},
         {"json", 0, CLI_FLAG, NULL, "print one JSON object instead of text", &common->json, 0, 0},
         {"quiet", 'q', CLI_FLAG, NULL, "no progress and no notes on standard error", &common->quiet, 0, 0},
         {"help", 'h', CLI_FLAG, NULL, "this text", &common->help, 0, 0},
@@ -250,6 +256,7 @@ mgn_status cli_parse(const cli_command *command, int argc, char **argv, const cl
             print_help(command, &list);
         return MGN_OK;
     }
+    if (common->comm) common->comm->timeout = timeout;
     common->has_seed = seed >= 0;
     common->seed = seed >= 0 ? (uint64_t)seed : 0;
     common->arguments = argv + optind;

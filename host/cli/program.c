@@ -52,7 +52,8 @@ int main(int argc, char **argv) {
         status = mgn_fail(MGN_ERR_IO, "standard output could not be written: %s", strerror(errno));
     status = mgn_comm_agree(comm, status);
     mgn_bar(NULL);
-    if (status != MGN_OK && mgn_comm_rank(comm) == 0) fprintf(stderr, "mgn: %s\n", mgn_last_error());
+    const bool is_spokesman = !comm || comm->rank == 0 || comm->is_broken; /* nobody hears the others any more */
+    if (status != MGN_OK && is_spokesman) fprintf(stderr, "mgn: %s\n", mgn_last_error());
     mgn_mpi_close(comm);
     if (status == MGN_OK) return 0;
     return status == MGN_ERR_ARGUMENT ? 2 : 1;

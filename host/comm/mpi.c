@@ -1,4 +1,5 @@
-/* The group of <mgn/comm.h> over MPI. MPI is started only where a launcher says that it started this process, so that the
+/* The group of <mgn/comm.h> over MPI. Every exchange is begun and then looked after until a deadline, where there is one: of a
+ * link that is cut MPI itself says nothing for minutes, or ever. MPI is started only where a launcher says that it started this process, so that the
  * command alone pays nothing for it. Counts of MPI are ints: longer messages are refused, which takes a model of more than
  * 2^31 bytes. */
 #define _GNU_SOURCE
@@ -38,16 +39,22 @@ static mgn_status check(int code, const char *what) {
     return mgn_fail(MGN_ERR_IO, "MPI could not %s: %.*s", what, length, text);
 }
 
-/* Every exchange begins with an agreement, so this is where processes wait for slower ones: for microseconds on the way, for hours
- * where one of them does a command's work alone. The longer it takes the less of a core it costs. */
-static mgn_status wait_for(MPI_Request *request) {
+/* What was begun with `code`. Every exchange begins with an agreement, where processes wait for slower ones: for microseconds on
+ * the way, for hours where one of them does a command's work alone. The longer it takes the less of a core it costs. */
+static mgn_status finish(const group *g, int code, MPI_Request *request, const char *what) {
     static const double spinning = 50e-6, yielding = 2e-3, longest = 2e-3;
     const double start = mgn_now();
+    MGN_TRY(check(code, what));
     for (;;) {
         int is_done = 0;
-        MGN_TRY(check(MPI_Test(request, &is_done, MPI_STATUS_IGNORE), "agree"));
+        MGN_TRY(check(MPI_Test(request, &is_done, MPI_STATUS_IGNORE), what));
         if (is_done) return MGN_OK;
         const double waited = mgn_now() - start, nap = fmin(waited / 16, longest);
+        if (g->comm.timeout > 0 && waited > g->comm.timeout)
+            return mgn_fail(MGN_ERR_IO,
+                            "rank %d of %d waited %g seconds for the other processes: one of them is gone or out of "
+                            "reach, or --comm-timeout is too short",
+                            g->comm.rank, g->comm.size, g->comm.timeout);
         if (waited > yielding)
             nanosleep(&(struct timespec){.tv_nsec = (long)(nap * 1e9)}, NULL);
         else if (waited > spinning)
@@ -57,10 +64,8 @@ static mgn_status wait_for(MPI_Request *request) {
 
 static mgn_status take_max(void *context, int32_t *values, int count) {
     MPI_Request request;
-    (void)context;
-    MGN_TRY(
-        check(MPI_Iallreduce(MPI_IN_PLACE, values, count, MPI_INT32_T, MPI_MAX, MPI_COMM_WORLD, &request), "agree"));
-    return wait_for(&request);
+    return finish(context, MPI_Iallreduce(MPI_IN_PLACE, values, count, MPI_INT32_T, MPI_MAX, MPI_COMM_WORLD, &request),
+                  &request, "agree");
 }
 
 /* As ints, to list number `list`. */
@@ -81,8 +86,11 @@ static mgn_status gather(void *context, const void *own, const int64_t *sizes, c
     int *counts, *places;
     MGN_TRY(to_ints(g, 0, sizes, &counts));
     MGN_TRY(to_ints(g, 1, offsets, &places));
-    return check(MPI_Allgatherv(own, counts[g->comm.rank], MPI_BYTE, all, counts, places, MPI_BYTE, MPI_COMM_WORLD),
-                 "gather");
+    MPI_Request request;
+    return finish(
+        g,
+        MPI_Iallgatherv(own, counts[g->comm.rank], MPI_BYTE, all, counts, places, MPI_BYTE, MPI_COMM_WORLD, &request),
+        &request, "gather");
 }
 
 static mgn_status exchange(void *context, const void *to, const int64_t *to_sizes, const int64_t *to_offsets,
@@ -91,16 +99,20 @@ static mgn_status exchange(void *context, const void *to, const int64_t *to_size
     const int64_t *const lists[] = {to_sizes, to_offsets, from_sizes, from_offsets};
     int *ints[4];
     for (int i = 0; i < 4; i++) MGN_TRY(to_ints(g, i, lists[i], &ints[i]));
-    return check(MPI_Alltoallv(to, ints[0], ints[1], MPI_BYTE, from, ints[2], ints[3], MPI_BYTE, MPI_COMM_WORLD),
-                 "exchange");
+    MPI_Request request;
+    return finish(
+        g, MPI_Ialltoallv(to, ints[0], ints[1], MPI_BYTE, from, ints[2], ints[3], MPI_BYTE, MPI_COMM_WORLD, &request),
+        &request, "exchange");
 }
 
 static mgn_status broadcast(void *context, void *bytes, int64_t size) {
-    (void)context;
     enum { PIECE = 1 << 30 };
-    for (int64_t at = 0; at < size; at += PIECE)
-        MGN_TRY(check(MPI_Bcast((char *)bytes + at, (int)MGN_MIN(PIECE, size - at), MPI_BYTE, 0, MPI_COMM_WORLD),
-                      "broadcast"));
+    for (int64_t at = 0; at < size; at += PIECE) {
+        const int piece = (int)MGN_MIN(PIECE, size - at);
+        MPI_Request request;
+        MGN_TRY(finish(context, MPI_Ibcast((char *)bytes + at, piece, MPI_BYTE, 0, MPI_COMM_WORLD, &request), &request,
+                       "broadcast"));
+    }
     return MGN_OK;
 }
 

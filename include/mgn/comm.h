@@ -14,6 +14,7 @@ extern "C" {
 typedef struct mgn_comm {
     int rank, size;             /**< 0 .. size - 1; rank 0 writes and prints */
     int local_rank, local_size; /**< among those on the same machine */
+    double timeout;             /**< seconds after which a call that is not answered fails with IO; 0: never */
     void *context;              /**< first argument of the functions */
     /** Each of `values` becomes the largest that any process has. */
     mgn_status (*max)(void *context, int32_t *values, int count);
