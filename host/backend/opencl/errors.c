@@ -72,6 +72,8 @@ mgn_status mgn_cl_check(const mgn_cl_device *device, cl_int code, const char *wh
     va_start(arguments, what);
     vsnprintf(text, sizeof text, what, arguments);
     va_end(arguments);
+    /* Compilers in drivers catch the signal too, take their files away and fail. */
+    if (mgn_interrupted()) return mgn_fail(MGN_ERR_INTERRUPTED, "stopped on request: %s", text);
     const bool memory =
         code == CL_MEM_OBJECT_ALLOCATION_FAILURE || code == CL_OUT_OF_HOST_MEMORY || code == CL_INVALID_BUFFER_SIZE;
     return mgn_fail(memory ? MGN_ERR_MEMORY : MGN_ERR_DEVICE, "%s: %s (%d) on %s (%s)", text, mgn_cl_error_name(code),
