@@ -5,6 +5,7 @@
  * without a name ffmpeg takes that of standard definition, and greens shift. 4:2:0 at the end is what players show. */
 #include "film.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
@@ -39,12 +40,9 @@ static char *quote(const char *text) {
 }
 
 static char *join(const char *before, const char *text, const char *after) {
-    const size_t first = strlen(before), middle = strlen(text), last = strlen(after);
-    char *joined = mgn_alloc(first + middle + last + 1, 1);
-    if (!joined) return NULL;
-    memcpy(joined, before, first);
-    memcpy(joined + first, text, middle);
-    memcpy(joined + first + middle, after, last);
+    const size_t size = strlen(before) + strlen(text) + strlen(after) + 1;
+    char *joined = mgn_alloc(size, 1);
+    if (joined) snprintf(joined, size, "%s%s%s", before, text, after);
     return joined;
 }
 
