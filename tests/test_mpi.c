@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include <mgn/data.h>
+#include <mgn/image.h>
 #include <mgn/model.h>
 
 #include "core/core.h"
@@ -46,7 +47,7 @@ static void make_files(void) {
 
 /* "-n 1 A : -n 1 B", to which the options of all are added. */
 static mgn_test_process launch(const char *parts) {
-    return mgn_test_shell("cd %s && timeout -s KILL 60 env %s %s", folder, launcher, parts);
+    return mgn_test_shell("cd %s && timeout -s KILL 200 env %s %s", folder, launcher, parts);
 }
 
 #define FIT "\"$MGN_BINARY\" fit -t normal:2 --device cpu --threads 1 "
@@ -140,7 +141,7 @@ START_TEST(evaluation_is_that_of_one_process) {
             "made.npy mapped.npy && mgn %s > "
             "one.json && "
             "for f in phi made mapped; do test ! -e $f.npy || mv $f.npy one; done && "
-            "timeout -s KILL 60 env %s -n 2 \"$MGN_BINARY\" %s --device cpu --threads 1 --json > two.json && "
+            "timeout -s KILL 200 env %s -n 2 \"$MGN_BINARY\" %s --device cpu --threads 1 --json > two.json && "
             "grep -v seconds one.json > a && grep -v seconds two.json > b && cmp a b && "
             "for f in one/*.npy; do test ! -e $f || cmp $f ${f#one/}; done",
             folder, commands[i], launcher, commands[i]);
@@ -180,26 +181,100 @@ START_TEST(failures_have_one_sentence) {
 }
 END_TEST
 
-/* Rank 1 is killed once there is a checkpoint; the training would not end by itself. */
-START_TEST(a_death_ends_all) {
+/* Trainings of first and second order, of moments, and the rows of maps. */
+START_TEST(experiments_are_those_of_one_process) {
+    static const char *const commands[] = {"gradient-field -m mmgn -r published --epochs 1",
+                                           "gaussian -m mmgn -r monge-ampere",
+                                           "colour -m mmgn -r published --epochs 2 --source a.png --like b.png"};
     make_files();
-    mgn_test_process p = mgn_test_shell(
-        "cd %s || exit 8; (timeout 60 env %s -n 1 " FIT "-s x.npy -o m --epochs 100000000 --checkpoint state "
-        "--checkpoint-every 1 : -n 1 sh -c 'echo $$ > pid; exec " FIT "-s x.npy -o m --epochs 100000000 --checkpoint "
-        "none --checkpoint-every 1') & while [ ! -s state ]; do kill -0 $! || exit 9; sleep .02; done; "
-        "kill -9 $(cat pid); wait $!",
-        folder, launcher);
-    ck_assert_msg(p.code != 0 && p.code != 9 && p.code != 124, "exit code %d: %s", p.code, p.err);
-    mgn_test_process_free(&p);
+    for (int i = 0; i < 2; i++) {
+        char path[600];
+        mgn_image *image = NULL;
+        mgn_test_random random = mgn_test_random_named(i ? "pixels of b" : "pixels of a");
+        MGN_ASSERT_OK(mgn_image_create(40, 30, 3, 8, &image));
+        for (int k = 0; k < 3600; k++)
+            ((uint8_t *)image->pixels)[k] = (uint8_t)mgn_test_uniform(&random, 0, 150 + 90 * i);
+        snprintf(path, sizeof path, "%s/%c.png", folder, 'a' + i);
+        MGN_ASSERT_OK(mgn_image_write(image, path, NULL));
+        mgn_image_destroy(image);
+    }
+    for (size_t i = 0; i < MGN_COUNT(commands); i++) {
+        mgn_test_process p = mgn_test_shell(
+            "cd %s && \"$MGN_BINARY\" experiment %s --blocks 16 --device cpu --threads 1 --json -q > one.json && "
+            "timeout -s KILL 200 env %s -n 2 \"$MGN_BINARY\" experiment %s --device cpu --threads 1 --json -q > "
+            "two.json && "
+            "grep -v seconds one.json > a && grep -v seconds two.json > b && cmp a b",
+            folder, commands[i], launcher, commands[i]);
+        ck_assert_msg(p.code == 0 && !*p.out, "%s: exit code %d: %s%s", commands[i], p.code, p.out, p.err);
+        mgn_test_process_free(&p);
+    }
+}
+END_TEST
+
+static void assert_state_is_whole(void) {
     char path[600];
     snprintf(path, sizeof path, "%s/state", folder);
     mgn_safetensors state = {0};
     MGN_ASSERT_OK(mgn_safetensors_read(path, &state));
     ck_assert_ptr_nonnull(mgn_safetensors_find(&state, "parameters"));
     mgn_safetensors_free(&state);
+}
+
+/* A training that would not end by itself; once there is a checkpoint rank 1 gets a signal. */
+static mgn_test_process train_until(const char *signal_name) {
+    return mgn_test_shell(
+        "cd %s || exit 8; (timeout 200 env %s -n 1 " FIT "-s x.npy -o m --epochs 100000000 --checkpoint state "
+        "--checkpoint-every 1 : -n 1 sh -c 'echo $$ > pid; exec " FIT "-s x.npy -o m --epochs 100000000 --checkpoint "
+        "none --checkpoint-every 1') & while [ ! -s state ]; do kill -0 $! || exit 9; sleep .02; done; "
+        "kill -s %s $(cat pid); wait $!",
+        folder, launcher, signal_name);
+}
+
+START_TEST(a_death_ends_all) {
+    make_files();
+    mgn_test_process p = train_until("KILL");
+    ck_assert_msg(p.code != 0 && p.code != 9 && p.code != 124, "exit code %d: %s", p.code, p.err);
+    mgn_test_process_free(&p);
+    assert_state_is_whole();
     mgn_test_process left = mgn_test_shell("test ! -e %s/m && test ! -e %s/none", folder, folder);
     ck_assert_int_eq(left.code, 0);
     mgn_test_process_free(&left);
+}
+END_TEST
+
+/* What one of them is told all do: the map is written, once, and the state. */
+START_TEST(an_interrupt_of_one_stops_all) {
+    make_files();
+    mgn_test_process p = train_until("INT");
+    ck_assert_msg(p.code == 1 && count(p.err, "mgn: stopped after") == 1 && count(p.out, "loss") >= 1,
+                  "exit code %d: %s%s", p.code, p.out, p.err);
+    mgn_test_process_free(&p);
+    assert_state_is_whole();
+    mgn_test_process left = mgn_test_shell("test -s %s/m && test ! -e %s/none", folder, folder);
+    ck_assert_int_eq(left.code, 0);
+    mgn_test_process_free(&left);
+}
+END_TEST
+
+/* Rank 1's device is lost after some epochs: a driver that fails on demand (faulty_cl.c). */
+START_TEST(a_lost_device_ends_all) {
+    const char *driver = getenv("MGN_FAULTY_CL");
+    mgn_test_process devices = mgn_test_shell("\"$MGN_BINARY\" devices | grep -q opencl");
+    const bool has_device = devices.code == 0 && driver;
+    mgn_test_process_free(&devices);
+    if (!has_device) return;
+    make_files();
+    mgn_test_process p = mgn_test_shell(
+        "cd %s && mkdir vendors && echo '%s' > vendors/faulty.icd && timeout -s KILL 200 env %s -n 1 " FIT
+        "-s x.npy -o m --epochs 100000000 --checkpoint state --checkpoint-every 1 : -n 1 env "
+        "OCL_ICD_VENDORS=$PWD/vendors/ "
+        "FAULTY_CL_FAIL=2000+:-2 \"$MGN_BINARY\" fit -t normal:2 --device opencl --threads 1 -s x.npy -o m --epochs "
+        "100000000 --checkpoint none --checkpoint-every 1",
+        folder, driver, launcher);
+    ck_assert_msg(p.code != 0 && p.code != 137 && count(p.err, "mgn: rank 1 of 2: ") == 1, "exit code %d: %s", p.code,
+                  p.err);
+    mgn_test_process_free(&p);
+    assert_state_is_whole();
 }
 END_TEST
 
@@ -215,8 +290,11 @@ int main(void) {
     tcase_add_test(all, any_number_finds_the_same);
     tcase_add_test(all, evaluation_is_that_of_one_process);
     tcase_add_test(all, failures_have_one_sentence);
+    tcase_add_test(all, experiments_are_those_of_one_process);
     tcase_add_test(all, a_death_ends_all);
-    tcase_set_timeout(all, 100);
+    tcase_add_test(all, an_interrupt_of_one_stops_all);
+    tcase_add_test(all, a_lost_device_ends_all);
+    tcase_set_timeout(all, 250);
     suite_add_tcase(suite, all);
     return mgn_test_main(suite);
 }

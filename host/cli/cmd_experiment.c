@@ -7,6 +7,7 @@
 #include <mgn/experiment.h>
 
 #include "cli.h"
+#include "comm/blocks_sum.h"
 #include "core/file.h"
 #include "core/parse.h"
 #include "core/progress.h"
@@ -47,7 +48,9 @@ static mgn_status control(void *context, const char *label, mgn_train_control *c
     snprintf(name, sizeof name, "%03d-%.80s", ++j->trainings, label);
     for (char *c = name; *c; c++)
         if (!isalnum((unsigned char)*c)) *c = '-';
-    return cli_training_control(&j->training, name, false, &j->paths, control);
+    MGN_TRY(cli_training_control(&j->training, name, false, &j->paths, control));
+    if (!cli_is_first(&j->common)) control->checkpoint = control->log = NULL;
+    return MGN_OK;
 }
 
 /* ---- printing ---- */
@@ -162,6 +165,10 @@ static mgn_status parse(const cli_command *command, int argc, char **argv, job *
          &j->page.folder, 0, 0},
         {"force", 0, CLI_FLAG, NULL, "with --output: also into a folder that has other things in it", &j->page.force, 0,
          0},
+        {"blocks", 0, CLI_LONG, "N",
+         "cut batches into N blocks, as `mgn fit` does; what processes started by mpirun share (default: 16 under "
+         "mpirun)",
+         &j->config.blocks, 1, MGN_MOST_BLOCKS},
         CLI_TRAINING_OPTIONS(j->training),
         CLI_PLOTS_OPTION(j->config.plots,
                          "put figures of every trial there: loss and transport cost by epoch; points, images, the way "
@@ -217,13 +224,17 @@ static mgn_status check(const job *j) {
         return mgn_fail(MGN_ERR_ARGUMENT, "--quick is an option of cifar and mnist, not of %.100s", j->label);
     const char *const files[] = {c->source, c->like, c->unseen, j->training.log, j->training.checkpoint};
     MGN_TRY(cli_plots_check(c->plots, files, MGN_COUNT(files)));
+    if (c->blocks && !mgn_experiment_is_shared(j->label))
+        return mgn_fail(MGN_ERR_ARGUMENT,
+                        "--blocks is an option of gradient-field, gaussian, colour and aurora, not of %.100s",
+                        j->label);
     if (!c->pictures) return MGN_OK;
     if (!is_digits && !is_cifar && !has_colours)
         return mgn_fail(
             MGN_ERR_ARGUMENT,
             "--pictures is an option of mnist, digits, cifar and the experiments with colours, not of %.100s",
             j->label);
-    return mgn_make_directory(c->pictures);
+    return cli_is_first(&j->common) ? mgn_make_directory(c->pictures) : MGN_OK;
 }
 
 /* What a page takes from the command line; the rest of the options belong to single experiments. */
@@ -231,8 +242,8 @@ static mgn_status write_page(job *j) {
     const mgn_experiment_config *c = &j->config;
     const cli_training *t = &j->training;
     if (strcmp(j->model, "all") != 0 || strcmp(j->recipe, "both") != 0 || c->field || j->dimensions || c->epochs ||
-        c->pictures || c->plots || c->source || c->like || c->unseen || t->checkpoint || t->every || t->resume ||
-        t->log || t->patience || t->retries)
+        c->blocks || c->pictures || c->plots || c->source || c->like || c->unseen || t->checkpoint || t->every ||
+        t->resume || t->log || t->patience || t->retries)
         return mgn_fail(MGN_ERR_ARGUMENT,
                         "with --output, experiments are run as published and at their best: of their options only "
                         "--data, --quick and --force are taken");
@@ -253,10 +264,25 @@ static mgn_status check_single(const job *j) {
     return mgn_experiment_check(j->label);
 }
 
+/* Of several processes: those that share an experiment. What else is asked for is done by the first alone. */
+static bool is_needed(job *j) {
+    mgn_comm *comm = j->common.comm;
+    const bool is_named = j->common.argument_count == 1 && !j->page.folder;
+    if (mgn_comm_size(comm) == 1 || (is_named && mgn_experiment_is_shared(j->common.arguments[0]))) {
+        j->config.comm = comm;
+        if (comm && !j->config.blocks) j->config.blocks = MGN_USUAL_BLOCKS;
+        return true;
+    }
+    if (cli_is_first(&j->common))
+        mgn_note("several processes share gradient-field, gaussian, colour and aurora alone; the other %d wait",
+                 mgn_comm_size(comm) - 1);
+    return cli_is_first(&j->common);
+}
+
 mgn_status cmd_experiment(const cli_command *command, int argc, char **argv) {
     job j = {.model = "all", .recipe = "both"};
     MGN_TRY(parse(command, argc, argv, &j));
-    if (j.common.help) return MGN_OK;
+    if (j.common.help || !is_needed(&j)) return MGN_OK;
     if (j.common.argument_count == 0 && !j.page.folder) return cli_list_experiments(j.common.json);
     if (j.page.folder) return write_page(&j);
     j.label = j.common.arguments[0];
@@ -269,6 +295,7 @@ mgn_status cmd_experiment(const cli_command *command, int argc, char **argv) {
     j.config.progress = show_progress;
     j.config.context = &j;
     j.config.control = control;
+    if (!cli_is_first(&j.common)) j.config.pictures = j.config.plots = NULL;
     mgn_device *device = NULL;
     MGN_TRY(cli_open_device(&j.common, &device));
     snprintf(j.device, sizeof j.device, "%s", mgn_device_get_info(device)->spec);
@@ -276,5 +303,6 @@ mgn_status cmd_experiment(const cli_command *command, int argc, char **argv) {
     mgn_device_close(device);
     mgn_bar(NULL);
     MGN_TRY(status);
+    if (!cli_is_first(&j.common)) return MGN_OK;
     return j.common.json ? print_json(&j) : print_text(&j);
 }

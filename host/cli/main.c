@@ -160,7 +160,8 @@ static const cli_command commands[] = {
      "depend "
      "on their number: 1, 2 and 4 processes make the same map, bit for bit, on the cpu backend. All must find the same "
      "files; the first alone prints and writes. For the losses mse, l1, nll, kl, mixture-nll, mixture-kl and "
-     "monge-ampere, and all optimizers (newton not of kl and mixture-kl), and sinkhorn with those of first order; --resume may go on with another number of processes. When one fails all end, with its sentence.\n"
+     "monge-ampere, and all optimizers (newton not of kl and mixture-kl), and sinkhorn with those of first order; "
+     "--resume may go on with another number of processes. When one fails all end, with its sentence.\n"
      "\n"
      "--checkpoint keeps the whole state of training in a file that is replaced as one piece: whatever stops the "
      "process, a whole one stands there (a killed process may leave a .mgn-*.tmp beside it). The same command with "
@@ -251,8 +252,8 @@ static mgn_status unknown_command(const char *word) {
 
 /* Whether several processes have a use for it: they share its work, and the first alone prints and writes. */
 static bool is_shared(const cli_command *command) {
-    mgn_status (*const shared[])(const cli_command *, int, char **) = {cmd_fit,  cmd_sinkhorn, cmd_gmm,
-                                                                       cmd_eval, cmd_apply,    cmd_sample};
+    mgn_status (*const shared[])(const cli_command *, int, char **) = {cmd_fit,   cmd_sinkhorn, cmd_gmm,       cmd_eval,
+                                                                       cmd_apply, cmd_sample,   cmd_experiment};
     for (size_t i = 0; i < MGN_COUNT(shared); i++)
         if (command->run == shared[i]) return true;
     return false;

@@ -125,6 +125,7 @@ const mgn_experiment mgn_colour_experiment = {
         "all pixels; cost: E|x - g(x)|^2 against the least of any map with these moments; w2: squared sliced "
         "Wasserstein distance of the palettes; unseen: the same map on --unseen.",
     .run = run_street,
+    .is_shared = true,
 };
 
 const mgn_experiment mgn_aurora_experiment = {
@@ -138,4 +139,5 @@ const mgn_experiment mgn_aurora_experiment = {
         "report states one loss and one cost, neither which model's nor which aurora's: they stand beside the models "
         "with orthogonal V to the fjord, since a map to the snow lake has no reason to cost that much.",
     .run = run_aurora,
+    .is_shared = true,
 };

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "comm/comm.h"
 #include "core/parse.h"
 #include "experiments/show.h"
 #include "train/fresh.h"
@@ -94,6 +95,8 @@ mgn_status mgn_train_step(const mgn_run *run, const char *label, mgn_model *mode
     with_progress.context = &p;
     if (run->config->control) MGN_TRY(run->config->control(run->config->context, label, &with_progress.control));
     with_progress.control.cost = run->showing != NULL;
+    with_progress.blocks = run->config->blocks;
+    with_progress.comm = run->config->comm;
     const mgn_status status = mgn_train(model, run->device, samples, &with_progress, &result);
     *steps += result.steps;
     if (loss) *loss = result.loss;
@@ -107,9 +110,18 @@ mgn_status mgn_train_fresh_step(const mgn_run *run, const char *label, mgn_model
     mgn_train_result result = {0};
     with_progress.report = pass_on;
     with_progress.context = &p;
-    const mgn_status status = mgn_train_fresh(model, run->device, source, &with_progress, &result);
+    const bool is_first = mgn_comm_rank(run->config->comm) == 0;
+    const mgn_status status = is_first ? mgn_train_fresh(model, run->device, source, &with_progress, &result) : MGN_OK;
+    MGN_TRY(mgn_take_first(run, status, model));
     *steps += result.steps;
-    return status;
+    return MGN_OK;
+}
+
+mgn_status mgn_take_first(const mgn_run *run, mgn_status status, mgn_model *model) {
+    mgn_comm *comm = run->config->comm;
+    MGN_TRY(mgn_comm_agree(comm, status));
+    const size_t count = (size_t)mgn_model_parameter_count(model);
+    return mgn_comm_broadcast(comm, mgn_model_values(model), count * sizeof(double));
 }
 
 static mgn_status run_trial(const mgn_run *run, const mgn_protocol *protocol, void *data, const mgn_trial *trial) {
@@ -126,6 +138,7 @@ static mgn_status run_trial(const mgn_run *run, const mgn_protocol *protocol, vo
     result->seconds = mgn_now() - start;
     if (status == MGN_OK) result->parameters = mgn_model_parameter_count(model);
     if (status == MGN_OK) status = mgn_map_create(model, run->device, real, &map);
+    if (status == MGN_OK) mgn_map_share(map, run->config->comm);
     if (status == MGN_OK) status = protocol->judge(run, data, trial, model, map, result);
     if (status == MGN_OK) status = mgn_show_trainings(run);
     mgn_show_end(run);
@@ -166,6 +179,12 @@ static mgn_status find(const char *label, const mgn_experiment **found) {
     }
     return mgn_fail(MGN_ERR_ARGUMENT, "there is no experiment '%.100s', but %s%s%s%s", label, all,
                     nearest ? "; did you mean '" : "", nearest ? nearest : "", nearest ? "'?" : "");
+}
+
+bool mgn_experiment_is_shared(const char *label) {
+    for (size_t i = 0; i < MGN_COUNT(experiments); i++)
+        if (strcmp(label, experiments[i]->label) == 0) return experiments[i]->is_shared;
+    return false;
 }
 
 mgn_status mgn_experiment_check(const char *label) {

@@ -22,6 +22,7 @@ typedef struct mgn_run {
 typedef struct mgn_experiment {
     const char *label, *summary, *details;
     mgn_status (*run)(const mgn_run *run);
+    bool is_shared; /* several processes may run it: what it does itself is the same on all, and the rest knows them */
 } mgn_experiment;
 
 extern const mgn_experiment mgn_gradient_field_experiment, mgn_gaussian_experiment, mgn_mixture_experiment,
@@ -69,6 +70,9 @@ mgn_status mgn_train_step(const mgn_run *run, const char *label, mgn_model *mode
 /* mgn_train_fresh with the run's progress. */
 mgn_status mgn_train_fresh_step(const mgn_run *run, const char *label, mgn_model *model, const mgn_target *source,
                                 const mgn_train_config *config, int64_t *steps);
+
+/* Of what several processes have done on their own, rank 0's parameters for all; `status`: how that went here. */
+mgn_status mgn_take_first(const mgn_run *run, mgn_status status, mgn_model *model);
 
 /* A loss over all rows, in double, at the model's parameters; `y` only where the loss needs pairs. */
 mgn_status mgn_measure_loss(const mgn_loss_config *config, mgn_device *device, mgn_model *model,

@@ -259,4 +259,5 @@ const mgn_experiment mgn_gaussian_experiment = {
         "100,000 fresh samples (20,000 beyond 8 dimensions), in percent of the target's variance, beside that of "
         "GradNetOT. --d takes other dimensions: random covariances, models of 4 units.",
     .run = run_experiment,
+    .is_shared = true,
 };

@@ -249,4 +249,5 @@ const mgn_experiment mgn_gradient_field_experiment = {
         "map "
         "fitted to them.",
     .run = run_experiment,
+    .is_shared = true,
 };

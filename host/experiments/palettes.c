@@ -123,6 +123,7 @@ mgn_status mgn_palettes_recolor(const mgn_run *run, const mgn_palettes *p, int64
     memcpy(config.kind, trial->model.kind, sizeof config.kind);
     mgn_train_result result = {0};
     MGN_TRY(mgn_recolor_learn(p->source, p->target, run->device, &config, model, &result));
+    MGN_TRY(mgn_take_first(run, MGN_OK, *model));
     *steps += result.steps;
     return MGN_OK;
 }
@@ -168,6 +169,7 @@ mgn_status mgn_palettes_show(const mgn_run *run, const mgn_palettes *p, const ch
                  trial->model.kind, (long long)size,
                  trial->model.v == MGN_V_GAUSSIAN ? "-gaussian" : "") >= MGN_MOST_PATH)
         return mgn_fail(MGN_ERR_ARGUMENT, "--pictures: the path is too long");
+    mgn_map_share(map, NULL); /* the other processes make no pictures */
     mgn_status status = count == MOST ? mgn_image_read(p->unseen_path, &unseen) : MGN_OK;
     const mgn_image *const originals[MOST] = {p->source, NULL, p->target, unseen, NULL};
     for (size_t i = 0; i < count && status == MGN_OK; i++) {
@@ -180,5 +182,6 @@ mgn_status mgn_palettes_show(const mgn_run *run, const mgn_palettes *p, const ch
     for (size_t i = 0; i < MOST; i++) mgn_image_destroy(shown[i]);
     mgn_image_destroy(unseen);
     mgn_image_destroy(sheet);
+    mgn_map_share(map, run->config->comm);
     return status;
 }

@@ -42,7 +42,10 @@ static int by_loss(const void *a, const void *b) {
 static mgn_status train_round(const mgn_run *run, const mgn_round *round, const mgn_samples *samples,
                               const mgn_loss_config *loss, candidate *candidates, int64_t count, int64_t *steps) {
     const mgn_samples some = {samples->x, samples->y, MGN_MIN(round->rows, samples->n)};
-    mgn_train_config training = {.loss = *loss, .real = mgn_device_get_info(run->device)->has_f64 ? MGN_F64 : MGN_F32};
+    mgn_train_config training = {.loss = *loss,
+                                 .real = mgn_device_get_info(run->device)->has_f64 ? MGN_F64 : MGN_F32,
+                                 .blocks = run->config->blocks,
+                                 .comm = run->config->comm};
     mgn_solver *solver = NULL;
     snprintf(training.optimizer.kind, sizeof training.optimizer.kind, "%s", round->optimizer);
     MGN_TRY(mgn_solver_create(candidates[0].model, run->device, &some, &training, &solver));

@@ -95,11 +95,15 @@ static mgn_status draw_clouds(const mgn_draw *figures, mgn_map *map, const mgn_s
     return status;
 }
 
+/* Of several processes the first alone draws, and asks the map by itself. */
 mgn_status mgn_show_map(const mgn_run *run, mgn_map *map, const mgn_shown_rows *rows) {
     if (!run->showing) return MGN_OK;
     const mgn_draw figures = figures_of(run);
-    MGN_TRY(draw_clouds(&figures, map, rows));
-    return rows->truth ? draw_error(&figures, map, rows) : MGN_OK;
+    mgn_map_share(map, NULL);
+    mgn_status status = draw_clouds(&figures, map, rows);
+    if (status == MGN_OK && rows->truth) status = draw_error(&figures, map, rows);
+    mgn_map_share(map, run->config->comm);
+    return status;
 }
 
 mgn_status mgn_show_colours(const mgn_run *run, mgn_map *map, const mgn_matrix *before, const mgn_matrix *target) {
@@ -107,7 +111,9 @@ mgn_status mgn_show_colours(const mgn_run *run, mgn_map *map, const mgn_matrix *
     const mgn_draw figures = figures_of(run);
     mgn_matrix after = {0};
     MGN_TRY(mgn_matrix_create(before->rows, 3, &after));
+    mgn_map_share(map, NULL);
     mgn_status status = mgn_map_apply(map, before->values, before->rows, after.values);
+    mgn_map_share(map, run->config->comm);
     for (int64_t i = 0; i < 3 * after.rows; i++) after.values[i] = fminf(fmaxf(after.values[i], 0), 1);
     if (status == MGN_OK) {
         const mgn_draw_palette palettes[] = {{"before", before->values, before->rows},

@@ -62,6 +62,11 @@ typedef struct mgn_experiment_config {
     bool quick;               /**< cifar, mnist: fewer pictures and steps, to see that it runs */
     int64_t epochs;           /**< of the published recipe; 0: as published */
     uint64_t seed;
+    int64_t blocks; /**< of a batch, as in mgn_train_config, for the trainings that know them; 0: a step is one plan */
+    /** Processes that run it together; all give the same configuration, but that rank 0 alone names `pictures`, `plots` and files
+     *  of trainings. They share trainings by mgn_train and the rows of maps; the rest each of them does, or rank 0 for all. Of
+     *  experiments that mgn_experiment_is_shared knows; with `blocks`. Borrowed; NULL: this one alone. */
+    mgn_comm *comm;
     mgn_experiment_control *control;   /**< optional; of trainings by mgn_train. Gets `context` too */
     mgn_experiment_callback *progress; /**< optional */
     void *context;
@@ -73,6 +78,9 @@ MGN_API const char *mgn_experiment_label(size_t index);
 MGN_API const char *mgn_experiment_summary(size_t index);
 /** The recipes in words, with everything that the reports leave open; NULL past the last. */
 MGN_API const char *mgn_experiment_details(size_t index);
+
+/** Whether several processes have a use for it. */
+MGN_API bool mgn_experiment_is_shared(const char *label);
 
 /** MGN_OK when there is an experiment of that name; ARGUMENT, with the nearest name, when there is none. */
 MGN_API mgn_status mgn_experiment_check(const char *label);
