@@ -285,7 +285,8 @@ static void compare_to_map(interpolation *by, const float *table, int size, cons
     *worst = *mean = 0;
     for (int64_t i = 0; i < 3 * n; i++) {
         const double exact = fmin(fmax((double)y[i], 0), 1);
-        const double error = 255 * fabs(by(table, size, x + i / 3 * 3, (int)(i % 3)) - exact);
+        const double found = fmin(fmax(by(table, size, x + i / 3 * 3, (int)(i % 3)), 0), 1);
+        const double error = 255 * fabs(found - exact);
         *worst = fmax(*worst, error);
         *mean += error / (double)(3 * n);
     }
@@ -373,7 +374,7 @@ START_TEST(tables_are_fitted) {
     MGN_ASSERT_OK(mgn_map_apply(map, samples, N, samples));
     for (int i = 0; i < 3 * N; i++) samples[i] = fminf(fmaxf(samples[i], 0), 1);
     MGN_ASSERT_OK(mgn_map_apply(map, x, POINTS, y));
-    MGN_ASSERT_OK(mgn_lut_values(map, SIZE, &fitted));
+    MGN_ASSERT_OK(mgn_lut_values(map, SIZE, true, &fitted));
     interpolation *const kinds[] = {trilinear, tetrahedral};
     for (int kind = 0; kind < 2; kind++) {
         double worst[2], mean[2];
@@ -398,7 +399,7 @@ START_TEST(hald_pictures_are_tables) {
     mgn_image *hald = NULL;
     float *values = NULL, rgb[3 * 64 * 64];
     MGN_ASSERT_OK(mgn_look_map(model, device, &MGN_LOOK, &map));
-    MGN_ASSERT_OK(mgn_lut_values(map, 16, &values));
+    MGN_ASSERT_OK(mgn_lut_values(map, 16, true, &values));
     MGN_ASSERT_OK(mgn_lut_write(map, 16, mgn_test_path("map.png")));
     MGN_ASSERT_OK(mgn_image_read(mgn_test_path("map.png"), &hald));
     ck_assert(hald->width == 64 && hald->height == 64 && hald->depth == 16);

@@ -66,7 +66,7 @@ mgn_status mgn_lut_prepare(mgn_map *map, int size, const char *path, mgn_output_
     float *rgb = NULL;
     MGN_TRY(mgn_lut_check(size, path));
     MGN_TRY(mgn_check_colour_dimension(mgn_map_dimension(map)));
-    MGN_TRY(mgn_lut_values(map, size, &rgb));
+    MGN_TRY(mgn_lut_values(map, size, !mgn_lut_is_cube(path), &rgb));
     const mgn_status status =
         mgn_lut_is_cube(path) ? prepare_cube(rgb, size, path, written) : prepare_hald(rgb, size, path, written);
     mgn_free(rgb);

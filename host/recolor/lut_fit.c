@@ -5,7 +5,11 @@
  * the two interpolations in use: trilinear, the mean of the corners round a point, and tetrahedral, where such a point
  * lies halfway between the least and the greatest of its corners. A node takes the mean of the errors round it, again and
  * again: the iteration of Jacobi on the normal equations, whose matrix divided by its row sums has no eigenvalue above 1.
- * Errors weigh as much as they are large, which presses the largest down. */
+ * Errors weigh as much as they are large, which presses the largest down.
+ *
+ * Errors are those of clipped colours, which is what is seen. The nodes themselves are clipped only for files that hold
+ * nothing beyond [0, 1]: a map that runs out of the gamut has a bend there if it is clipped first, and none if what was
+ * interpolated is. */
 #include <math.h>
 
 #include "core/parallel.h"
@@ -22,7 +26,10 @@ typedef struct fit {
     const float *exact; /* (fine^3, 3), red varying fastest, as all of them */
     float *errors[2];   /* trilinear, tetrahedral */
     float *nodes;       /* (size^3, 3) */
+    bool clipped;       /* nodes stay within [0, 1] */
 } fit;
+
+static float clip(float value) { return fminf(fmaxf(value, 0), 1); }
 
 static int64_t place(int64_t side, const int64_t at[3]) { return 3 * (at[0] + side * (at[1] + side * at[2])); }
 
@@ -43,8 +50,8 @@ static void find_error(const fit *f, const int64_t at[3]) {
         diagonal[j] = (f->nodes[place(f->size, low) + j] + f->nodes[place(f->size, high) + j]) / 2;
     const int64_t to = place(f->fine, at);
     for (int j = 0; j < 3; j++) {
-        f->errors[0][to + j] = f->exact[to + j] - straight[j] / (float)corners;
-        f->errors[1][to + j] = f->exact[to + j] - diagonal[j];
+        f->errors[0][to + j] = clip(f->exact[to + j]) - clip(straight[j] / (float)corners);
+        f->errors[1][to + j] = clip(f->exact[to + j]) - clip(diagonal[j]);
     }
 }
 
@@ -89,7 +96,10 @@ static void move_node(const fit *f, const int64_t node[3]) {
             }
     }
     float *value = f->nodes + place(f->size, node);
-    for (int j = 0; j < 3; j++) value[j] = fminf(fmaxf(value[j] + sums[j] / weights[j], 0), 1);
+    for (int j = 0; j < 3; j++) {
+        value[j] += sums[j] / weights[j];
+        if (f->clipped) value[j] = clip(value[j]);
+    }
 }
 
 static void move_nodes(void *context, int64_t z, int thread) {
@@ -99,27 +109,27 @@ static void move_nodes(void *context, int64_t z, int thread) {
         for (int64_t x = 0; x < f->size; x++) move_node(f, (int64_t[]){x, y, z});
 }
 
-/* side^3 colours of the map, clipped. */
-static mgn_status evaluate(mgn_map *map, int64_t side, float *rgb) {
+/* side^3 colours of the map. */
+static mgn_status evaluate(mgn_map *map, int64_t side, bool clipped, float *rgb) {
     const int64_t n = side * side * side;
     for (int64_t i = 0; i < n; i++) {
         const int64_t at[3] = {i % side, i / side % side, i / side / side};
         for (int64_t j = 0; j < 3; j++) rgb[3 * i + j] = (float)at[j] / (float)(side - 1);
     }
     MGN_TRY(mgn_map_apply(map, rgb, n, rgb));
-    for (int64_t i = 0; i < 3 * n; i++) rgb[i] = fminf(fmaxf(rgb[i], 0), 1);
+    for (int64_t i = 0; i < 3 * n && clipped; i++) rgb[i] = clip(rgb[i]);
     return MGN_OK;
 }
 
-static mgn_status fit_to(mgn_map *map, int64_t size, float *nodes) {
-    fit f = {.size = size, .fine = 2 * size - 1, .nodes = nodes};
+static mgn_status fit_to(mgn_map *map, int64_t size, bool clipped, float *nodes) {
+    fit f = {.size = size, .fine = 2 * size - 1, .nodes = nodes, .clipped = clipped};
     const size_t points = (size_t)(f.fine * f.fine * f.fine);
     float *work = mgn_alloc(points, 9 * sizeof *work);
     if (!work) return MGN_ERR_MEMORY;
     f.exact = work;
     f.errors[0] = work + 3 * points;
     f.errors[1] = f.errors[0] + 3 * points;
-    const mgn_status status = evaluate(map, f.fine, work);
+    const mgn_status status = evaluate(map, f.fine, clipped, work);
     for (int64_t i = 0; i < size * size * size && status == MGN_OK; i++) {
         const int64_t from = place(f.fine, (int64_t[]){2 * (i % size), 2 * (i / size % size), 2 * (i / size / size)});
         for (int64_t j = 0; j < 3; j++) nodes[3 * i + j] = f.exact[from + j];
@@ -132,10 +142,11 @@ static mgn_status fit_to(mgn_map *map, int64_t size, float *nodes) {
     return status;
 }
 
-mgn_status mgn_lut_values(mgn_map *map, int size, float **nodes) {
+mgn_status mgn_lut_values(mgn_map *map, int size, bool clipped, float **nodes) {
     float *made = mgn_alloc((size_t)size * (size_t)size * (size_t)size, 3 * sizeof *made);
     if (!made) return MGN_ERR_MEMORY;
-    const mgn_status status = size <= LARGEST_FIT ? fit_to(map, size, made) : evaluate(map, size, made);
+    const mgn_status status =
+        size <= LARGEST_FIT ? fit_to(map, size, clipped, made) : evaluate(map, size, clipped, made);
     if (status == MGN_OK)
         *nodes = made;
     else

@@ -110,8 +110,8 @@ mgn_status mgn_lut_check(int size, const char *path);
 /* Whether a name is a .cube file's, and whether it is that or a HaldCLUT's (.png). */
 bool mgn_lut_is_cube(const char *path);
 bool mgn_lut_is_named(const char *path);
-/* The size^3 colours of a table (n, 3) in [0, 1], red varying fastest, fitted to how tables are interpolated; the caller
- * frees them (lut_fit.c). */
-mgn_status mgn_lut_values(mgn_map *map, int size, float **nodes);
+/* The size^3 colours of a table (n, 3), red varying fastest, fitted to how tables are interpolated, within [0, 1] or free;
+ * the caller frees them (lut_fit.c). */
+mgn_status mgn_lut_values(mgn_map *map, int size, bool clipped, float **nodes);
 
 #endif

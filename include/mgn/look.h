@@ -53,9 +53,10 @@ MGN_API mgn_status mgn_look_save(const mgn_model *model, const mgn_look *look, c
 MGN_API mgn_status mgn_look_load(const char *path, mgn_model **model, mgn_look *look);
 
 /** A map of colours as a table of size^3 colours, which other programs apply by interpolation. Up to 65 a side they are
- *  fitted to trilinear and tetrahedral interpolation, whose largest difference from the map that halves; above they are
- *  samples. Colours are clipped to [0, 1]. A name that ends in .cube: a text in Adobe's format (ffmpeg's lut3d, video editors), red varying fastest; any
- *  `size` from 2 to 256. One in .png: a HaldCLUT (ImageMagick, GIMP, RawTherapee) of 16 bits, whose size is the square of
+ *  fitted to trilinear and tetrahedral interpolation, whose largest difference from the map that more than halves; above
+ *  they are samples. A name that ends in .cube: a text in Adobe's format (ffmpeg's lut3d, video editors), red varying
+ *  fastest, any `size` from 2 to 256; its colours may lie outside of [0, 1], as the map's may: programs clip what they have
+ *  interpolated. One in .png: a HaldCLUT (ImageMagick, GIMP, RawTherapee) of 16 bits, clipped, whose size is the square of
  *  a level: 16, 25, 36, 49, 64, ... The file appears whole or not at all.
  *  Errors: ARGUMENT (a map that is not of d = 3, another ending or size), NUMERIC, IO, MEMORY. */
 MGN_API mgn_status mgn_lut_write(mgn_map *map, int size, const char *path);
