@@ -13,6 +13,7 @@
 #include <mgn/model.h>
 
 #include "core/core.h"
+#include "core/file.h"
 
 enum { N = 500 };
 
@@ -53,7 +54,7 @@ static void save_rows(const char *path, const float *values, int64_t rows, int64
 static void save_all(float *x, float *y) {
     mgn_test_random random = MGN_TEST_RANDOM();
     snprintf(folder, sizeof folder, "%s", mgn_test_path("inputs"));
-    ck_assert_int_eq(mgn_test_shell("mkdir -p %s", folder).code, 0);
+    MGN_ASSERT_OK(mgn_make_directory(folder));
     for (int i = 0; i < N; i++) {
         const double z[2] = {mgn_test_normal(&random), mgn_test_normal(&random)};
         for (int k = 0; k < 2; k++) {
