@@ -40,8 +40,9 @@ static mgn_status check(int code, const char *what) {
 }
 
 /* What was begun with `code`. Every exchange begins with an agreement, where processes wait for slower ones: for microseconds on
- * the way, for hours where one of them does a command's work alone. The longer it takes the less of a core it costs. */
-static mgn_status finish(const group *g, int code, MPI_Request *request, const char *what) {
+ * the way, for hours where one of them does a command's work alone. The longer that takes the less of a core it costs. What follows
+ * it moves as often as it is looked at, and is looked at all the time. */
+static mgn_status finish(const group *g, int code, MPI_Request *request, bool is_agreement, const char *what) {
     static const double spinning = 50e-6, yielding = 2e-3, longest = 2e-3;
     const double start = mgn_now();
     MGN_TRY(check(code, what));
@@ -55,7 +56,7 @@ static mgn_status finish(const group *g, int code, MPI_Request *request, const c
                             "rank %d of %d waited %g seconds for the other processes: one of them is gone or out of "
                             "reach, or --comm-timeout is too short",
                             g->comm.rank, g->comm.size, g->comm.timeout);
-        if (waited > yielding)
+        if (waited > yielding && is_agreement)
             nanosleep(&(struct timespec){.tv_nsec = (long)(nap * 1e9)}, NULL);
         else if (waited > spinning)
             sched_yield();
@@ -65,7 +66,7 @@ static mgn_status finish(const group *g, int code, MPI_Request *request, const c
 static mgn_status take_max(void *context, int32_t *values, int count) {
     MPI_Request request;
     return finish(context, MPI_Iallreduce(MPI_IN_PLACE, values, count, MPI_INT32_T, MPI_MAX, MPI_COMM_WORLD, &request),
-                  &request, "agree");
+                  &request, true, "agree");
 }
 
 /* As ints, to list number `list`. */
@@ -90,7 +91,7 @@ static mgn_status gather(void *context, const void *own, const int64_t *sizes, c
     return finish(
         g,
         MPI_Iallgatherv(own, counts[g->comm.rank], MPI_BYTE, all, counts, places, MPI_BYTE, MPI_COMM_WORLD, &request),
-        &request, "gather");
+        &request, false, "gather");
 }
 
 static mgn_status exchange(void *context, const void *to, const int64_t *to_sizes, const int64_t *to_offsets,
@@ -102,7 +103,7 @@ static mgn_status exchange(void *context, const void *to, const int64_t *to_size
     MPI_Request request;
     return finish(
         g, MPI_Ialltoallv(to, ints[0], ints[1], MPI_BYTE, from, ints[2], ints[3], MPI_BYTE, MPI_COMM_WORLD, &request),
-        &request, "exchange");
+        &request, false, "exchange");
 }
 
 static mgn_status broadcast(void *context, void *bytes, int64_t size) {
@@ -111,7 +112,7 @@ static mgn_status broadcast(void *context, void *bytes, int64_t size) {
         const int piece = (int)MGN_MIN(PIECE, size - at);
         MPI_Request request;
         MGN_TRY(finish(context, MPI_Ibcast((char *)bytes + at, piece, MPI_BYTE, 0, MPI_COMM_WORLD, &request), &request,
-                       "broadcast"));
+                       false, "broadcast"));
     }
     return MGN_OK;
 }
