@@ -2,7 +2,8 @@
 #include "backend/cpu/kernels.h"
 #include "core/core.h"
 
-/* A chunk's rows of the first factor should stay in a core's second-level cache while panel after panel passes. */
+/* A chunk's rows of the first factor should stay in a core's second-level cache while panel after panel passes. What is
+ * packed of a transposed one takes memory beside it. */
 enum {
     LEAST_EDGE = 96,
     LEAST_TERMS = 64,
@@ -10,7 +11,8 @@ enum {
     LEAST_ROWS = 192,
     LEAST_VECTORS = 6,
     CHUNKS_OF_CORE = 4,
-    MOST_FACTOR = 1 << 18
+    MOST_FACTOR = 1 << 18,
+    MOST_PACKED = 1 << 20
 };
 
 static int64_t divide_up(int64_t a, int64_t b) { return a / b + (a % b != 0); }
@@ -21,6 +23,7 @@ bool mgn_cpu_cut_panels(mgn_cpu_task *task, int64_t lanes, int cores) {
     if (lanes == 0 || MGN_MIN(m, n) < LEAST_EDGE || k < LEAST_TERMS || k > MOST_TERMS) return false;
     int64_t down = divide_up(m, MOST_FACTOR / k);
     if (down > 1 && m / down < LEAST_ROWS) return false;
+    if (a->matmul.transpose_a && m > MOST_PACKED / k) return false;
     /* Rows are shared out where the first factor is packed, so that each is packed once; else columns, which are packed
      * anyway, into more chunks than cores: whoever is done early takes another. */
     const int64_t vectors = divide_up(n, lanes);
