@@ -54,6 +54,7 @@ static int remove_entry(const char *path, const struct stat *info, int kind, str
 }
 
 static void make_directory(void) {
+    if (*directory) return; /* a main function has asked for a path */
     const char *parent = getenv("TMPDIR");
     snprintf(directory, sizeof directory, "%s/mgn-test-XXXXXX", parent && *parent ? parent : "/tmp");
     if (!mkdtemp(directory)) fatal(directory);
@@ -151,6 +152,7 @@ static char *next_buffer(void) {
 
 const char *mgn_test_path(const char *name) {
     char *path = next_buffer();
+    make_directory();
     snprintf(path, 1024, "%s/%s", directory, name);
     return path;
 }

@@ -99,6 +99,10 @@ void mgn_test_process_free(mgn_test_process *process);
  *  as failed. In a test: if (!spec) MGN_TEST_SKIP("no OpenCL device"). */
 const char *mgn_test_opencl_spec(void);
 
+/** The same behind the driver that fails on demand (faulty_cl.h), in this program and in commands that it starts. To be called
+ *  in main, before anything of OpenCL is. NULL too where MGN_FAULTY_CL names none. */
+const char *mgn_test_faulty_spec(void);
+
 /* Set by mgn_test_opencl_spec, read by mgn_test_main. */
 extern bool mgn_test_without_forks;
 

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include <mgn/device.h>
 
@@ -34,4 +35,17 @@ const char *mgn_test_opencl_spec(void) {
         exit(1);
     }
     return NULL;
+}
+
+/* The loader reads OCL_ICD_VENDORS when it is first used. */
+const char *mgn_test_faulty_spec(void) {
+    char path[700];
+    const char *folder = mgn_test_path("vendors"), *library = getenv("MGN_FAULTY_CL");
+    if (!library) return NULL;
+    mkdir(folder, 0700);
+    snprintf(path, sizeof path, "%s/faulty.icd", folder);
+    mgn_test_write_file(path, library, strlen(library));
+    snprintf(path, sizeof path, "%s/", folder);
+    setenv("OCL_ICD_VENDORS", path, 1);
+    return mgn_test_opencl_spec();
 }

@@ -255,7 +255,7 @@ static mgn_samples rows_for(const char *loss) { return (mgn_samples){x, mgn_loss
 static mgn_solver *make_solver(const mgn_train_config *config) {
     mgn_solver *solver = NULL;
     const mgn_samples samples = rows_for(config->loss.kind);
-    MGN_ASSERT_OK(mgn_solver_create(model, device, &samples, config, &solver));
+    MGN_ASSERT_OK(mgn_solver_create(model, device, &samples, config, NULL, &solver));
     return solver;
 }
 

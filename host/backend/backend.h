@@ -95,7 +95,12 @@ struct mgn_wide_program; /* backend/wide_program.h */
 struct mgn_device {
     const mgn_backend *backend;
     mgn_device_info info;
+    bool is_short; /* backends set it where memory of the device is what a call failed for; mgn_device_was_short reads it */
 };
+
+/* Whether something has failed for want of the device's memory since the last time that this was asked: smaller pieces of the
+ * same work may fit then. Drivers that allocate when a command runs say so as late as there, some by a status DEVICE. */
+bool mgn_device_was_short(mgn_device *device);
 
 struct mgn_backend {
     const char *label; /* "cpu" */

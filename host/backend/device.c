@@ -88,6 +88,12 @@ const mgn_device_info *mgn_device_get_info(const mgn_device *device) { return &d
 
 mgn_status mgn_device_finish(mgn_device *device) { return device->backend->finish(device); }
 
+bool mgn_device_was_short(mgn_device *device) {
+    const bool was_short = device->is_short;
+    device->is_short = false;
+    return was_short;
+}
+
 /* ---- tensors ---- */
 
 mgn_status mgn_tensor_create(mgn_device *device, mgn_dtype dtype, mgn_shape shape, mgn_tensor **tensor) {

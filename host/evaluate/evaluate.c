@@ -5,6 +5,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "backend/backend.h"
 #include "core/core.h"
 #include "graph/graph.h"
 #include "model/model.h"
@@ -61,7 +62,12 @@ mgn_status mgn_target_log_densities(const mgn_target *target, mgn_device *device
     MGN_TRY(check_rows("densities", y, n, nats));
     const int64_t d = mgn_target_dimension(target);
     density_plan p = {0};
-    MGN_TRY(compile_density(target, device, real, MGN_MIN(n, DENSITY_ROWS), &p));
+    int64_t most = MGN_MIN(n, DENSITY_ROWS);
+    mgn_device_was_short(device);
+    mgn_status compiled = compile_density(target, device, real, most, &p);
+    while (compiled != MGN_OK && most > 1 && mgn_device_was_short(device))
+        compiled = compile_density(target, device, real, most /= 2, &p);
+    MGN_TRY(compiled);
     float *rows = mgn_alloc((size_t)(p.rows * d), sizeof *rows);
     double *results = mgn_alloc((size_t)p.rows, sizeof *results);
     const mgn_status status = rows && results ? run_density(&p, d, y, n, nats, rows, results) : MGN_ERR_MEMORY;

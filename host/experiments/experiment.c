@@ -9,6 +9,7 @@
 #include "core/parse.h"
 #include "experiments/show.h"
 #include "train/fresh.h"
+#include "train/meter.h"
 
 /* One row per experiment. */
 static const mgn_experiment *const experiments[] = {
@@ -42,25 +43,12 @@ void mgn_add_figure(mgn_experiment_result *result, const char *key, double value
 
 mgn_status mgn_measure_loss(const mgn_loss_config *config, mgn_device *device, mgn_model *model,
                             const mgn_samples *samples, double *loss) {
-    const int64_t d = mgn_model_get_config(model)->d;
     /* Doubles where the device has them. */
     const mgn_dtype real = mgn_device_get_info(device)->has_f64 ? MGN_F64 : MGN_F32;
-    mgn_graph *graph = NULL;
-    mgn_plan *plan = NULL;
-    MGN_TRY(mgn_graph_create(&graph));
-    mgn_node *flat = mgn_input(graph, "parameters", MGN_REAL, MGN_SHAPE(mgn_model_parameter_count(model)));
-    mgn_node *x = mgn_input(graph, "x", MGN_REAL, MGN_SHAPE(samples->n, d));
-    mgn_node *y = samples->y ? mgn_input(graph, "y", MGN_REAL, MGN_SHAPE(samples->n, d)) : NULL;
-    mgn_node *value = mgn_loss(config, x, mgn_model_forward(model, flat, x), y);
-    mgn_output(value);
-    mgn_status status = mgn_plan_compile(graph, device, real, NULL, 0, &plan);
-    if (status == MGN_OK) status = mgn_tensor_write(mgn_plan_tensor(plan, flat), MGN_F64, mgn_model_values(model));
-    if (status == MGN_OK) status = mgn_tensor_write(mgn_plan_tensor(plan, x), MGN_F32, samples->x);
-    if (status == MGN_OK && y) status = mgn_tensor_write(mgn_plan_tensor(plan, y), MGN_F32, samples->y);
-    if (status == MGN_OK) status = mgn_plan_run(plan, 1);
-    if (status == MGN_OK) status = mgn_tensor_read(mgn_plan_tensor(plan, value), MGN_F64, loss);
-    mgn_plan_destroy(plan);
-    mgn_graph_destroy(graph);
+    mgn_meter *meter = NULL;
+    MGN_TRY(mgn_meter_create(&(mgn_meter_config){model, device, real, config, false, NULL}, samples, &meter));
+    const mgn_status status = mgn_meter_read(meter, loss, NULL);
+    mgn_meter_destroy(meter);
     return status;
 }
 

@@ -48,7 +48,7 @@ static mgn_status train_round(const mgn_run *run, const mgn_round *round, const 
                                  .comm = run->config->comm};
     mgn_solver *solver = NULL;
     snprintf(training.optimizer.kind, sizeof training.optimizer.kind, "%s", round->optimizer);
-    MGN_TRY(mgn_solver_create(candidates[0].model, run->device, &some, &training, &solver));
+    MGN_TRY(mgn_solver_create(candidates[0].model, run->device, &some, &training, NULL, &solver));
     mgn_status status = MGN_OK;
     for (int64_t i = 0; status == MGN_OK && i < count; i++) {
         char label[64];

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "backend/backend.h"
 #include "comm/blocks_sum.h"
 #include "model/model.h"
 
@@ -13,7 +14,7 @@ static const int64_t chunk_rows[QUESTIONS] = {
     [APPLY] = 65536, [BYTES] = 262144, [JACOBIAN] = 4096, [POTENTIAL] = 4096, [NEWTON] = 4096};
 
 typedef struct answer {
-    int64_t rows;
+    int64_t rows; /* of one run; fewer than usual where the device has no memory for more */
     mgn_plan *plan;
     mgn_tensor *x, *y, *damping; /* inputs; NEWTON has a right side y and a damping per row */
     mgn_tensor *out[2];
@@ -161,11 +162,42 @@ static int64_t rows_of_chunk(const mgn_map *map, question q, bool small) {
     return q == BYTES ? MGN_MAX(rows / 4 * 4, 4) : rows; /* four bytes are one word of the device's */
 }
 
+static void drop_plan(answer *a) {
+    mgn_plan_destroy(a->plan);
+    *a = (answer){.rows = a->rows};
+}
+
+/* Whether what failed may do with half the rows, of which there is then no plan yet. Processes that share chunks have the same. */
+static bool halve(mgn_map *map, question q, answer *a) {
+    const int64_t unit = q == BYTES ? 4 : 1;
+    if (map->comm || !mgn_device_was_short(map->device) || a->rows < 2 * unit) return false;
+    a->rows = a->rows / 2 / unit * unit;
+    drop_plan(a);
+    return true;
+}
+
 /* The plan for a question about n rows. */
-static mgn_status answer_for(mgn_map *map, question q, int64_t n, answer **a) {
-    int small = n <= 256;
-    *a = &map->answers[q][small];
-    return (*a)->plan ? MGN_OK : compile(map, q, rows_of_chunk(map, q, small), *a);
+static mgn_status answer_for(mgn_map *map, question q, int64_t n, answer **which) {
+    const int small = n <= 256;
+    answer *a = *which = &map->answers[q][small];
+    if (a->plan) return MGN_OK;
+    const int64_t usual = rows_of_chunk(map, q, small);
+    if (a->rows == 0) a->rows = usual;
+    mgn_device_was_short(map->device); /* whatever that was */
+    mgn_status status = compile(map, q, a->rows, a);
+    while (status != MGN_OK && halve(map, q, a)) status = compile(map, q, a->rows, a);
+    if (status == MGN_OK && a->rows < MGN_MIN(usual, n))
+        mgn_note("%s has no memory for this map's usual %lld rows at once: %lld rows go through it in %lld chunks",
+                 mgn_device_get_info(map->device)->spec, (long long)usual, (long long)n,
+                 (long long)((n + a->rows - 1) / a->rows));
+    return status;
+}
+
+/* Whether a run that ended with `status` is to be made again, in smaller chunks. */
+static bool is_again(mgn_map *map, question q, int64_t n, answer *a, mgn_status *status) {
+    if (*status == MGN_OK || !halve(map, q, a)) return false;
+    *status = answer_for(map, q, n, &a);
+    return *status == MGN_OK;
 }
 
 /* ---- chunks ---- */
@@ -225,25 +257,37 @@ typedef struct answer_row {
     mgn_dtype dtype;
 } answer_row;
 
+/* Runs a chunk. What it gives may be wanted where its rows came from: nothing is written there before all of it has run. */
+static mgn_status run_chunk(mgn_map *map, answer *a) {
+    MGN_TRY(mgn_plan_run(a->plan, 1));
+    return mgn_device_finish(map->device);
+}
+
+/* One chunk: `rows` rows of x, to `out` by way of `staging` and `result` where it is no whole one. */
+static mgn_status ask_chunk(mgn_map *map, answer *a, const answer_row *row, const float *x, int64_t rows, void *out,
+                            float *staging, void *result) {
+    const bool whole = rows == a->rows;
+    MGN_TRY(write_rows(a->x, MGN_F32, x, rows, a->rows, map->model->config.d, staging));
+    MGN_TRY(run_chunk(map, a));
+    MGN_TRY(mgn_tensor_read(a->out[0], row->dtype, whole ? out : result));
+    if (!whole) memcpy(out, result, (size_t)(rows * row->width) * mgn_dtype_size(row->dtype));
+    return MGN_OK;
+}
+
 /* Answers for rows first .. end - 1 of x, from the beginning of a chunk on, at their places in `out`. */
-static mgn_status ask_rows(mgn_map *map, const answer *a, const answer_row *row, const float *x, int64_t first,
-                           int64_t end, void *out) {
+static mgn_status ask_rows(mgn_map *map, answer *a, const answer_row *row, const float *x, int64_t first, int64_t end,
+                           void *out) {
     const int64_t d = map->model->config.d;
     const size_t size = mgn_dtype_size(row->dtype) * (size_t)row->width;
     float *staging = mgn_alloc((size_t)(a->rows * d), sizeof *staging);
     void *result = mgn_alloc((size_t)a->rows, size);
     mgn_status status = staging && result ? MGN_OK : MGN_ERR_MEMORY;
-    for (int64_t at = first; status == MGN_OK && at < end; at += a->rows) {
-        int64_t rows = MGN_MIN(a->rows, end - at);
-        bool whole = rows == a->rows;
-        void *to = whole ? (char *)out + (size_t)at * size : result;
-        MGN_TRY_GOTO(write_rows(a->x, MGN_F32, x + at * d, rows, a->rows, d, staging), done);
-        MGN_TRY_GOTO(mgn_plan_run(a->plan, 1), done);
-        MGN_TRY_GOTO(mgn_tensor_read(a->out[0], row->dtype, to), done);
-        if (!whole) memcpy((char *)out + (size_t)at * size, result, (size_t)rows * size);
-        if (mgn_interrupted()) status = mgn_fail(MGN_ERR_INTERRUPTED, "interrupted");
+    for (int64_t at = first, rows; status == MGN_OK && at < end; at += rows) {
+        rows = MGN_MIN(a->rows, end - at);
+        status = ask_chunk(map, a, row, x + at * d, rows, (char *)out + (size_t)at * size, staging, result);
+        if (is_again(map, row->q, end - first, a, &status)) rows = 0;
+        if (status == MGN_OK && mgn_interrupted()) status = mgn_fail(MGN_ERR_INTERRUPTED, "interrupted");
     }
-done:
     mgn_free(staging);
     mgn_free(result);
     return status;
@@ -278,25 +322,31 @@ mgn_status mgn_map_apply(mgn_map *map, const float *x, int64_t n, float *y) {
     return MGN_OK;
 }
 
+/* One chunk of `used` bytes, by way of `staging` where it is no whole one or lies badly. */
+static mgn_status apply_byte_chunk(mgn_map *map, answer *a, const uint8_t *x, size_t used, size_t whole, uint8_t *y,
+                                   uint8_t *staging) {
+    const bool full = used == whole && (uintptr_t)x % 4 == 0 && (uintptr_t)y % 4 == 0;
+    if (!full) memcpy(staging, x, used);
+    MGN_TRY(mgn_tensor_write(a->x, MGN_U32, full ? x : staging));
+    MGN_TRY(run_chunk(map, a));
+    MGN_TRY(mgn_tensor_read(a->out[0], MGN_U32, full ? y : staging));
+    if (!full) memcpy(y, staging, used);
+    return MGN_OK;
+}
+
 mgn_status mgn_map_apply_bytes(mgn_map *map, const uint8_t *x, int64_t n, uint8_t *y) {
     if (n <= 0) return MGN_OK;
     answer *a = NULL;
     MGN_TRY(answer_for(map, BYTES, n, &a));
-    int64_t d = map->model->config.d;
-    size_t whole = (size_t)(a->rows * d);
-    uint8_t *staging = mgn_alloc_aligned(whole, 1); /* the last, smaller chunk */
+    const int64_t d = map->model->config.d;
+    uint8_t *staging = mgn_alloc_aligned((size_t)(a->rows * d), 1); /* the last, smaller chunk */
     mgn_status status = staging ? MGN_OK : MGN_ERR_MEMORY;
-    for (int64_t at = 0; status == MGN_OK && at < n; at += a->rows) {
-        size_t used = (size_t)(MGN_MIN(a->rows, n - at) * d);
-        bool full = used == whole && (uintptr_t)(x + at * d) % 4 == 0 && (uintptr_t)(y + at * d) % 4 == 0;
-        if (!full) memcpy(staging, x + at * d, used);
-        MGN_TRY_GOTO(mgn_tensor_write(a->x, MGN_U32, full ? x + at * d : staging), done);
-        MGN_TRY_GOTO(mgn_plan_run(a->plan, 1), done);
-        MGN_TRY_GOTO(mgn_tensor_read(a->out[0], MGN_U32, full ? y + at * d : staging), done);
-        if (!full) memcpy(y + at * d, staging, used);
-        if (mgn_interrupted()) status = mgn_fail(MGN_ERR_INTERRUPTED, "interrupted");
+    for (int64_t at = 0, rows; status == MGN_OK && at < n; at += rows) {
+        rows = MGN_MIN(a->rows, n - at);
+        status = apply_byte_chunk(map, a, x + at * d, (size_t)(rows * d), (size_t)(a->rows * d), y + at * d, staging);
+        if (is_again(map, BYTES, n, a, &status)) rows = 0;
+        if (status == MGN_OK && mgn_interrupted()) status = mgn_fail(MGN_ERR_INTERRUPTED, "interrupted");
     }
-done:
     mgn_free(staging);
     return status;
 }
@@ -434,13 +484,15 @@ static mgn_status newton_check(const float *y, const double *residual, int64_t a
 }
 
 /* Rows first .. end - 1 of y, in whole chunks. */
-static mgn_status newton_rows(answer *a, newton *s, const float *y, int64_t first, int64_t end, float *x,
+static mgn_status newton_rows(mgn_map *map, answer *a, newton *s, const float *y, int64_t first, int64_t end, float *x,
                               double *residual, double *next) {
-    for (int64_t at = first; at < end; at += a->rows) {
+    for (int64_t at = first; at < end; at += s->rows) {
         s->rows = MGN_MIN(a->rows, end - at);
         for (int64_t i = 0; i < a->rows * s->d; i++) s->y[i] = i < s->rows * s->d ? (double)y[at * s->d + i] : 0;
         memset(s->x, 0, (size_t)(a->rows * s->d) * sizeof *s->x);
-        MGN_TRY(newton_solve(a, s, next));
+        mgn_status status = newton_solve(a, s, next);
+        if (is_again(map, NEWTON, end - first, a, &status)) s->rows = 0;
+        MGN_TRY(status);
         for (int64_t i = 0; i < s->rows * s->d; i++) x[at * s->d + i] = (float)s->x[i];
         memcpy(residual + at, s->residual, (size_t)s->rows * sizeof *residual);
     }
@@ -455,7 +507,7 @@ static mgn_status invert(mgn_map *map, answer *a, newton *s, const float *y, int
         const int64_t rows = MGN_MIN(step, n - at);
         int64_t first, end;
         own_rows(map, a, rows, &first, &end);
-        mgn_status status = newton_rows(a, s, y + at * s->d, first, end, found, residual + at, next);
+        mgn_status status = newton_rows(map, a, s, y + at * s->d, first, end, found, residual + at, next);
         MGN_TRY(gather(map, a, status, rows, row_bytes, found));
         MGN_TRY(gather(map, a, MGN_OK, rows, sizeof *residual, residual + at));
         MGN_TRY(newton_check(y, residual, at, at + rows, s->d, s->tolerance));

@@ -18,6 +18,7 @@
 
 #include <mgn/ot.h>
 
+#include "backend/backend.h"
 #include "comm/blocks_sum.h"
 #include "core/random.h"
 
@@ -37,6 +38,7 @@ typedef struct em_pass {
     mgn_device *device;
     int64_t k, d;
     em_piece whole, tail;
+    int64_t at_a_time;      /* rows of a piece; 0: all are on the device */
     mgn_tensor *parameters; /* centre, whiteners, shifts, constants, reference */
     double *in, *out;       /* parameters and statistics on the host; out has room for them twice */
     int64_t in_count, out_count;
@@ -119,13 +121,31 @@ static void destroy_pass(em_pass *p) {
     *p = (em_pass){0};
 }
 
+/* Plans for `rows` rows at a time. */
+static mgn_status compile_pieces(em_pass *p, int64_t rows) {
+    const int64_t rest = p->level->n % rows;
+    destroy_piece(&p->whole);
+    destroy_piece(&p->tail);
+    p->at_a_time = rows;
+    MGN_TRY(compile(p, rows, NULL, &p->whole));
+    return rest ? compile(p, rest, NULL, &p->tail) : MGN_OK;
+}
+
 /* Pieces of blocks, all of which but the last row's are of one length. */
 static mgn_status compile_blocks(em_pass *p, int64_t blocks) {
     const int64_t n = p->level->n, share = (n + blocks - 1) / blocks, rows = MGN_MIN(share, ROWS_AT_A_TIME);
     p->block_rows = (share + rows - 1) / rows * rows;
     MGN_TRY(mgn_blocks_sum_create(p->comm, blocks, MGN_F64, p->out_count, &p->sum));
-    MGN_TRY(compile(p, rows, NULL, &p->whole));
-    return n % rows ? compile(p, n % rows, NULL, &p->tail) : MGN_OK;
+    return compile_pieces(p, rows);
+}
+
+/* After a failure: whether smaller pieces will do, of which there are plans then. Those of blocks stay as they are. */
+static bool cut(em_pass *p, mgn_status *status) {
+    while (*status != MGN_OK && !p->sum && p->at_a_time != 1 && mgn_device_was_short(p->device)) {
+        *status = compile_pieces(p, p->at_a_time ? p->at_a_time / 2 : MGN_MIN(p->level->n, ROWS_AT_A_TIME));
+        if (*status == MGN_OK) return true;
+    }
+    return false;
 }
 
 /* Where the graph is no row program, what a run keeps grows with its rows: then they go through piece by piece. Whether
@@ -133,12 +153,14 @@ static mgn_status compile_blocks(em_pass *p, int64_t blocks) {
 static mgn_status compile_all(em_pass *p, int64_t blocks) {
     const int64_t n = p->level->n;
     if (blocks > 0) return compile_blocks(p, blocks);
+    if (!p->level->tensor) return compile_pieces(p, MGN_MIN(n, ROWS_AT_A_TIME));
     if (n > ROWS_AT_A_TIME) {
-        MGN_TRY(compile(p, ROWS_AT_A_TIME, NULL, &p->whole));
-        if (mgn_plan_get_info(p->whole.plan).regions == 0)
-            return n % ROWS_AT_A_TIME ? compile(p, n % ROWS_AT_A_TIME, NULL, &p->tail) : MGN_OK;
+        MGN_TRY(compile_pieces(p, ROWS_AT_A_TIME));
+        if (mgn_plan_get_info(p->whole.plan).regions == 0) return MGN_OK;
         destroy_piece(&p->whole);
+        destroy_piece(&p->tail);
     }
+    p->at_a_time = 0;
     return compile(p, n, p->level->tensor, &p->whole);
 }
 
@@ -159,10 +181,18 @@ static mgn_status create_pass(em_pass *p, const mgn_em_data *data, const mgn_em_
     p->factors = (mgn_mixture_factors){k, d, p->in, whiteners, shifts, shifts + k * d};
     memcpy(p->factors.centre, data->mean, (size_t)d * sizeof(double));
     MGN_TRY(mgn_tensor_create(data->device, MGN_F32, MGN_SHAPE(p->in_count), &p->parameters));
-    return compile_all(p, data->config->blocks);
+    mgn_device_was_short(p->device); /* whatever that was */
+    mgn_status status = compile_all(p, data->config->blocks);
+    cut(p, &status);
+    return status;
 }
 
 /* ---- one pass ---- */
+
+static mgn_status run_whole(em_pass *p) {
+    MGN_TRY(mgn_plan_run(p->whole.plan, 1));
+    return mgn_tensor_read(p->whole.statistics, MGN_F64, p->out);
+}
 
 /* The statistics of rows first .. end - 1, the last of which ends a piece. */
 static mgn_status run_pieces(em_pass *p, int64_t first, int64_t end, double *out) {
@@ -205,14 +235,10 @@ static mgn_status run_pass(em_pass *p, const mgn_mixture *mixture, double refere
     MGN_TRY(mgn_mixture_factorise(mixture, &p->factors));
     p->in[p->in_count - 1] = (double)(float)reference;
     MGN_TRY(mgn_tensor_write(p->parameters, MGN_F64, p->in));
-    if (p->sum) {
-        MGN_TRY(run_blocks(p));
-    } else if (p->whole.own) {
-        MGN_TRY(run_pieces(p, 0, p->level->n, p->out));
-    } else {
-        MGN_TRY(mgn_plan_run(p->whole.plan, 1));
-        MGN_TRY(mgn_tensor_read(p->whole.statistics, MGN_F64, p->out));
-    }
+    const int64_t n = p->level->n;
+    mgn_status status = p->sum ? run_blocks(p) : p->at_a_time ? run_pieces(p, 0, n, p->out) : run_whole(p);
+    while (cut(p, &status)) status = run_pieces(p, 0, n, p->out);
+    MGN_TRY(status);
     *likelihood = p->in[p->in_count - 1] + p->out[0] / (double)p->level->n;
     for (int64_t i = 0; i < p->out_count; i++)
         if (!isfinite(p->out[i]))

@@ -14,14 +14,14 @@ typedef struct mgn_em_data {
     float *sample;             /* (sample_rows, d): rows in random order, of which every beginning is a sample */
     int64_t sample_rows;
     const mgn_mixture_fit_config *config;
-    mgn_tensor *tensor; /* all rows on the device; NULL with blocks */
+    mgn_tensor *tensor; /* all rows on the device, where it has memory for them; NULL with blocks */
     bool *is_stopping;  /* this process was asked to stop; with others it does so when all know */
 } mgn_em_data;
 
 /* When a level ends, and what came of it. */
 typedef struct mgn_em_level {
     const float *rows;  /* on the host */
-    mgn_tensor *tensor; /* (n, d) on the device, borrowed */
+    mgn_tensor *tensor; /* (n, d) on the device, borrowed; NULL: it has no memory for them */
     int64_t n;
     double tolerance;
     int64_t passes;

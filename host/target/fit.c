@@ -7,6 +7,7 @@
 
 #include <mgn/ot.h>
 
+#include "backend/backend.h"
 #include "comm/blocks_sum.h"
 #include "core/random.h"
 #include "target/em.h"
@@ -73,16 +74,26 @@ static void destroy_data(mgn_em_data *data) {
     mgn_tensor_destroy(data->tensor);
 }
 
+/* Rows that the device has no memory for stay here: *tensor is NULL then. */
 static mgn_status on_device(const mgn_em_data *data, const float *rows, int64_t n, mgn_tensor **tensor) {
     if (data->config->blocks > 0) return MGN_OK; /* they are brought there piece by piece */
-    MGN_TRY(mgn_tensor_create(data->device, MGN_F32, MGN_SHAPE(n, data->d), tensor));
-    return mgn_tensor_write(*tensor, MGN_F32, rows);
+    mgn_device_was_short(data->device);          /* whatever that was */
+    mgn_status status = mgn_tensor_create(data->device, MGN_F32, MGN_SHAPE(n, data->d), tensor);
+    if (status == MGN_OK) status = mgn_tensor_write(*tensor, MGN_F32, rows);
+    if (status == MGN_OK || !mgn_device_was_short(data->device)) return status;
+    mgn_tensor_destroy(*tensor);
+    *tensor = NULL;
+    return MGN_OK;
 }
 
 static mgn_status create_data(mgn_em_data *data) {
     MGN_TRY(describe(data));
     MGN_TRY(draw_sample(data));
-    return on_device(data, data->rows, data->n, &data->tensor);
+    MGN_TRY(on_device(data, data->rows, data->n, &data->tensor));
+    if (!data->tensor && data->config->blocks == 0)
+        mgn_note("%s has no memory for %lld rows at once: every pass takes them through it in chunks",
+                 mgn_device_get_info(data->device)->spec, (long long)data->n);
+    return MGN_OK;
 }
 
 /* Processes that fit together go on if all have the same rows and settings. */

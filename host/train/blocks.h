@@ -17,6 +17,7 @@ typedef struct mgn_blocks_config {
     mgn_comm *comm;
     mgn_dtype real, sums;           /* what plans compute in, and what shares are added up in */
     mgn_tensor *x, *y, *parameters; /* all rows; y: NULL where there are none */
+    mgn_pages *pages;               /* where the rows come from instead; or NULL */
     int64_t blocks;
     mgn_tensor *target_rows,
         *target_state;    /* of losses between sets of samples: all rows, where the target is finite; */

@@ -2,19 +2,13 @@
 #ifndef MGN_HOST_HELD_OUT_H
 #define MGN_HOST_HELD_OUT_H
 
-#include <mgn/train.h>
+#include "train/meter.h"
 
-typedef struct mgn_held_out mgn_held_out;
-
-/* A plan for rows of config->control.held_out, or, where there are none, for the cost of the first rows of `samples`. Reads
+/* A meter of the loss and the cost on rows of config->control.held_out, or, where there are none, for the cost of the first rows of `samples`. Reads
  * `parameters`, a tensor of the training's own, whenever it measures; `losses` is config->loss with what training found
- * out. Errors: ARGUMENT (targets that the loss needs are missing), NUMERIC, MEMORY, DEVICE. */
+ * out; its loss is NaN where no rows are held out. Errors: ARGUMENT (targets that the loss needs are missing), NUMERIC, MEMORY, DEVICE. */
 mgn_status mgn_held_out_create(const mgn_model *model, mgn_device *device, const mgn_train_config *config,
                                const mgn_loss_config *losses, const mgn_samples *samples, mgn_tensor *parameters,
-                               mgn_held_out **held);
-void mgn_held_out_destroy(mgn_held_out *held);
-
-/* `loss` is NaN where no rows are held out. */
-mgn_status mgn_held_out_measure(mgn_held_out *held, double *loss, double *cost);
+                               mgn_meter **meter);
 
 #endif

@@ -29,11 +29,16 @@ mgn_node *mgn_pass_input(mgn_pass_block *block, const char *label, mgn_tensor *t
 }
 
 static mgn_status build(const mgn_pass *p, mgn_pass_block *block, mgn_node **share) {
-    mgn_node *x = mgn_pass_input(block, "x", p->rows.x), *y = mgn_pass_input(block, "y", p->rows.y),
-             *place = mgn_pass_input(block, "place", p->place);
-    mgn_node *index = mgn_shuffle(place, p->rows.population, block->rows, p->rows.population, 1);
-    block->x = mgn_gather_rows(x, index);
-    block->y = y ? mgn_gather_rows(y, index) : NULL;
+    mgn_tensor *x = p->rows.x, *y = p->rows.y;
+    if (p->rows.pages) MGN_TRY(mgn_pages_open(p->rows.pages, block->rows, &x, &y));
+    block->x = mgn_pass_input(block, "x", x);
+    block->y = mgn_pass_input(block, "y", y);
+    if (!p->rows.pages) {
+        mgn_node *place = mgn_pass_input(block, "place", p->place);
+        mgn_node *index = mgn_shuffle(place, p->rows.population, block->rows, p->rows.population, 1);
+        block->x = mgn_gather_rows(block->x, index);
+        if (block->y) block->y = mgn_gather_rows(block->y, index);
+    }
     MGN_TRY(p->build(p->context, block, share));
     mgn_output(*share);
     return mgn_graph_status(block->graph);
@@ -74,12 +79,22 @@ void mgn_pass_destroy(mgn_pass *p) {
     mgn_free(p);
 }
 
+static mgn_status write_place(mgn_pass *p, uint64_t seed, int64_t at) {
+    const uint32_t place[4] = {(uint32_t)seed, (uint32_t)(seed >> 32), (uint32_t)at, 0};
+    return mgn_tensor_write(p->place, MGN_U32, place);
+}
+
+static mgn_status fill_page(mgn_pass *p, uint64_t seed, int64_t at, int64_t rows) {
+    const mgn_host_shuffle order = mgn_host_shuffle_start(seed, 0, (uint32_t)p->rows.population);
+    return mgn_pages_fill(p->rows.pages, &order, at, rows);
+}
+
 mgn_status mgn_pass_run_block(mgn_pass *p, uint64_t seed, int64_t first, int64_t block, mgn_dtype real, void *to) {
     const int64_t rows = mgn_pass_block_rows(p, block);
     const int length = rows == whole(p) ? FULL : REST;
     if (rows == 0) return MGN_OK;
-    const uint32_t place[4] = {(uint32_t)seed, (uint32_t)(seed >> 32), (uint32_t)(first + block * whole(p)), 0};
-    MGN_TRY(mgn_tensor_write(p->place, MGN_U32, place));
+    MGN_TRY(p->rows.pages ? fill_page(p, seed, first + block * whole(p), rows)
+                          : write_place(p, seed, first + block * whole(p)));
     MGN_TRY(mgn_plan_run(p->plans[length], 1));
     return mgn_tensor_read(p->shares[length], real, to);
 }

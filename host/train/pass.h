@@ -10,13 +10,15 @@
 #include <mgn/graph.h>
 
 #include "comm/blocks_sum.h"
+#include "train/pages.h"
 
-/* Batches of `rows` rows, drawn from `population` rows of x (and y, where it is not NULL), in `blocks` blocks; the tensors are
- * borrowed. */
+/* Batches of `rows` rows, drawn from `population` rows of x (and y, where it is not NULL) or, where they are not on the device,
+ * of `pages`, in `blocks` blocks; all borrowed. */
 typedef struct mgn_pass_rows {
     mgn_device *device;
     mgn_dtype real;
     mgn_tensor *x, *y;
+    mgn_pages *pages; /* NULL: x and y are all rows */
     int64_t population, rows, blocks;
 } mgn_pass_rows;
 

@@ -46,6 +46,7 @@ struct mgn_solver {
     int64_t n, d, count, memory;
     double tolerance;
     mgn_tensor *x, *y, *parameters, *direction;
+    mgn_pages *pages;                                             /* where the rows are instead of x and y; or NULL */
     mgn_tensor *loss_out[PLANS], *vector_out[PLANS], *matrix_out; /* results of the plans */
     mgn_plan *plans[PLANS];
     mgn_comm *comm;
@@ -209,11 +210,13 @@ void mgn_solver_destroy(mgn_solver *solver) {
     for (int kind = 0; kind < PLANS; kind++) mgn_plan_destroy(solver->plans[kind]);
     mgn_tensor *tensors[] = {solver->x, solver->y, solver->parameters, solver->direction};
     for (size_t i = 0; i < MGN_COUNT(tensors); i++) mgn_tensor_destroy(tensors[i]);
+    mgn_shared_destroy(solver->shared);
+    mgn_pages_destroy(solver->pages);
     mgn_model_destroy(solver->model);
     mgn_free(solver);
 }
 
-static mgn_status compile_shared(mgn_solver *s, const mgn_train_config *config, bool *has_matrix) {
+static mgn_status compile_shared(mgn_solver *s, const mgn_train_config *config, const mgn_cut *cut, bool *has_matrix) {
     const mgn_shared_config shared = {.blocks = {.model = s->model,
                                                  .loss = &s->loss,
                                                  .device = s->device,
@@ -222,8 +225,9 @@ static mgn_status compile_shared(mgn_solver *s, const mgn_train_config *config, 
                                                  .sums = MGN_F64,
                                                  .x = s->x,
                                                  .y = s->y,
+                                                 .pages = s->pages,
                                                  .parameters = s->parameters,
-                                                 .blocks = config->blocks},
+                                                 .blocks = cut->blocks},
                                       .curvature = s->curvature,
                                       .direction = s->direction,
                                       .n = s->n,
@@ -239,12 +243,19 @@ static mgn_status compile_all(mgn_solver *s, bool *has_matrix) {
     return s->method->has_products && !*has_matrix ? compile(s, PRODUCT) : MGN_OK;
 }
 
-static mgn_status prepare(mgn_solver *s, const mgn_samples *samples, const mgn_train_config *config) {
+static mgn_status bring_rows(mgn_solver *s, const mgn_samples *samples, const mgn_cut *cut) {
+    if (!cut->is_paged || cut->blocks == 0) return mgn_upload_samples(s->device, s->real, samples, s->d, &s->x, &s->y);
+    const int64_t most = (s->n + cut->blocks - 1) / cut->blocks;
+    return mgn_pages_create(s->device, s->real, samples, s->d, 0, most, &s->pages);
+}
+
+static mgn_status prepare(mgn_solver *s, const mgn_samples *samples, const mgn_train_config *config,
+                          const mgn_cut *cut) {
     bool has_matrix = false;
-    MGN_TRY(mgn_upload_samples(s->device, s->real, samples, s->d, &s->x, &s->y));
+    MGN_TRY(bring_rows(s, samples, cut));
     MGN_TRY(mgn_tensor_create(s->device, s->real, MGN_SHAPE(s->count), &s->parameters));
     MGN_TRY(mgn_tensor_create(s->device, s->real, MGN_SHAPE(s->count), &s->direction));
-    MGN_TRY(config->blocks > 0 ? compile_shared(s, config, &has_matrix) : compile_all(s, &has_matrix));
+    MGN_TRY(cut->blocks > 0 ? compile_shared(s, config, cut, &has_matrix) : compile_all(s, &has_matrix));
     s->objective = (mgn_objective){.count = s->count,
                                    .context = s,
                                    .value = find_value,
@@ -278,8 +289,9 @@ static mgn_status find_method(const mgn_train_config *config, const method **fou
 }
 
 mgn_status mgn_solver_create(const mgn_model *model, mgn_device *device, const mgn_samples *samples,
-                             const mgn_train_config *config, mgn_solver **solver) {
+                             const mgn_train_config *config, const mgn_cut *cut, mgn_solver **solver) {
     const method *found;
+    const mgn_cut asked = {.blocks = config->blocks};
     MGN_TRY(find_method(config, &found));
     mgn_solver *s = mgn_alloc(1, sizeof *s);
     if (!s) return MGN_ERR_MEMORY;
@@ -295,7 +307,7 @@ mgn_status mgn_solver_create(const mgn_model *model, mgn_device *device, const m
     s->tolerance = config->optimizer.tolerance;
     mgn_status status = mgn_model_clone(model, &s->model);
     s->curvature = (mgn_curvature){s->model, &s->loss, found->is_gauss_newton};
-    if (status == MGN_OK) status = prepare(s, samples, config);
+    if (status == MGN_OK) status = prepare(s, samples, config, cut ? cut : &asked);
     if (status == MGN_OK)
         *solver = s;
     else
@@ -320,6 +332,7 @@ const mgn_objective *mgn_solver_objective(mgn_solver *solver) { return &solver->
 typedef struct watch {
     mgn_session session;
     mgn_solver *solver;
+    const mgn_cut *cut;
     double *values;    /* the model's */
     mgn_status status; /* of the session, where it ended the run */
 } watch;
@@ -346,13 +359,15 @@ static int64_t memory_of(const mgn_solver *s) {
                                                        : MGN_DAMPED_MEMORY;
 }
 
-static mgn_status run_session(watch *w, double *memory) {
+static mgn_status run_session(watch *w, double *memory, mgn_safetensors *carried) {
     mgn_session *s = &w->session;
     const mgn_train_config *config = s->config;
     mgn_state_add_array(&s->state, "parameters", MGN_F64, w->solver->count, w->values);
     mgn_state_add_array(&s->state, "optimizer.state", MGN_F64, memory_of(w->solver), memory);
     mgn_status status = mgn_session_begin(s, &config->loss, w->solver->parameters);
+    if (status == MGN_OK && config->control.checkpoint) status = mgn_cut_store(config, w->cut, &s->file);
     if (status == MGN_OK) status = mgn_session_join(s);
+    if (status == MGN_OK) mgn_cut_note(w->cut, config, s->device, w->solver->n);
     if (status == MGN_OK && mgn_session_goes_on(s)) {
         mgn_descent descent = {.iterations = config->epochs,
                                .state = memory,
@@ -366,22 +381,26 @@ static mgn_status run_session(watch *w, double *memory) {
         if (descent.done == 0 && status == MGN_OK)
             s->state.point.loss = loss_of(w, descent.f); /* at a minimum already */
     }
+    mgn_session_carry(s, status, carried);
     return mgn_session_close(s, mgn_comm_agree(config->comm, status), w->values);
 }
 
 mgn_status mgn_train_second_order(mgn_model *model, mgn_device *device, const mgn_samples *samples,
-                                  const mgn_train_config *config, mgn_train_result *result) {
+                                  const mgn_train_config *config, const mgn_cut *cut, mgn_safetensors *carried,
+                                  mgn_train_result *result) {
     const double start = mgn_now();
     watch w = {.values = mgn_model_values(model)};
     if (config->batch > 0 && config->batch < samples->n)
         return mgn_fail(MGN_ERR_ARGUMENT, "%s takes all %lld rows in every step; a batch of %lld was asked for",
                         config->optimizer.kind, (long long)samples->n, (long long)config->batch);
-    MGN_TRY(mgn_solver_create(model, device, samples, config, &w.solver));
+    MGN_TRY(mgn_solver_create(model, device, samples, config, cut, &w.solver));
     mgn_session_open(&w.session, model, device, samples, config, result);
-    result->compile_seconds = mgn_now() - start;
+    w.session.carried = carried;
+    w.cut = cut;
+    result->compile_seconds += mgn_now() - start;
     const bool is_kept = config->control.checkpoint || config->control.resume || config->comm; /* by one of them */
     double *memory = is_kept ? mgn_alloc((size_t)memory_of(w.solver), sizeof *memory) : NULL;
-    const mgn_status status = memory || !is_kept ? run_session(&w, memory) : MGN_ERR_MEMORY;
+    const mgn_status status = memory || !is_kept ? run_session(&w, memory, carried) : MGN_ERR_MEMORY;
     mgn_free(memory);
     mgn_solver_destroy(w.solver);
     return status;

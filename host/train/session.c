@@ -32,12 +32,28 @@ static bool has_earlier(const mgn_session *s) { return s->config->control.retrie
 
 static double seconds_of(const mgn_session *s) { return s->state.history.seconds + mgn_now() - s->begun; }
 
+/* With the seconds until now. */
+static mgn_status store_state(mgn_session *s, mgn_safetensors *file) {
+    const mgn_train_history history = s->state.history;
+    s->state.history.seconds = seconds_of(s);
+    const mgn_status status = mgn_state_store(&s->state, has_earlier(s), s->best, file);
+    s->state.history = history;
+    return status;
+}
+
+void mgn_session_carry(mgn_session *s, mgn_status status, mgn_safetensors *file) {
+    char sentence[1024];
+    mgn_safetensors state = {0};
+    if ((status != MGN_ERR_MEMORY && status != MGN_ERR_DEVICE) || !s->is_begun || !s->state.is_whole) return;
+    snprintf(sentence, sizeof sentence, "%s", mgn_last_error());
+    const mgn_status stored = store_state(s, &state);
+    mgn_safetensors_free(stored == MGN_OK ? file : &state);
+    if (stored == MGN_OK) *file = state;
+    mgn_fail(status, "%s", sentence);
+}
+
 static mgn_status write_checkpoint(mgn_session *s) {
-    mgn_train_state *state = &s->state;
-    const mgn_train_history history = state->history;
-    state->history.seconds = seconds_of(s);
-    mgn_status status = mgn_state_store(state, has_earlier(s), s->best, &s->file);
-    state->history = history;
+    mgn_status status = store_state(s, &s->file);
     if (status == MGN_OK) status = mgn_safetensors_write(s->config->control.checkpoint, &s->file);
     clear_tensors(&s->file);
     s->written = mgn_now();
@@ -145,25 +161,29 @@ static mgn_status check_point(const mgn_session *s, const mgn_train_point *p, co
                     path, p->epoch, p->batch, p->steps);
 }
 
-static mgn_status load(mgn_session *s, const char *path) {
-    mgn_safetensors file = {0};
-    MGN_TRY(mgn_safetensors_read(path, &file));
+static mgn_status load_state(mgn_session *s, const mgn_safetensors *file, const char *path) {
     const mgn_train_state *state = &s->state;
-    mgn_status status = mgn_recipe_check(s->model, s->config, s->samples, &file, path);
-    if (status == MGN_OK) status = mgn_state_load(&s->state, has_earlier(s), s->best, &file, path);
+    mgn_status status = mgn_state_load(&s->state, has_earlier(s), s->best, file, path);
     const mgn_train_point *points[] = {&state->point, &state->good.point, &state->latest.point};
     for (size_t i = 0; i < MGN_COUNT(points) && status == MGN_OK; i++) status = check_point(s, points[i], path);
     const mgn_train_history *h = &state->history;
     if (status == MGN_OK && !(h->rollbacks >= 0 && h->lr_factor > 0 && h->lr_factor <= 1 && h->seconds >= 0 &&
                               h->best_epoch >= 0 && h->best_epoch <= (double)s->config->epochs))
         status = mgn_fail(MGN_ERR_FORMAT, "%s: no checkpoint of this training: its history makes no sense", path);
+    return status;
+}
+
+static mgn_status load(mgn_session *s, const char *path) {
+    mgn_safetensors file = {0};
+    MGN_TRY(mgn_safetensors_read(path, &file));
+    mgn_status status = mgn_recipe_check(s->model, s->config, s->samples, &file, path);
+    if (status == MGN_OK) status = load_state(s, &file, path);
     const char *device = mgn_safetensors_get(&file, "device"), *now = mgn_device_get_info(s->device)->name;
     if (status == MGN_OK && device && strcmp(device, now) != 0)
         mgn_note("%s was made on %.100s; on %s the last bits may differ", path, device, now);
     mgn_safetensors_free(&file);
     return status;
 }
-
 /* The metadata that every checkpoint of this training has. */
 static mgn_status describe(mgn_session *s) {
     MGN_TRY(mgn_recipe_store(s->model, s->config, s->samples, &s->file));
@@ -188,14 +208,18 @@ mgn_status mgn_session_begin(mgn_session *s, const mgn_loss_config *losses, mgn_
         mgn_output_discard(output);
         MGN_TRY(describe(s));
     }
-    if (control->resume) MGN_TRY(load(s, control->resume));
+    const bool is_carried = s->carried && s->carried->tensor_count > 0, goes_on = is_carried || control->resume;
+    if (is_carried)
+        MGN_TRY(load_state(s, s->carried, "what was learned before"));
+    else if (control->resume)
+        MGN_TRY(load(s, control->resume));
     if ((control->held_out || control->log || control->cost) && !s->measure)
         MGN_TRY(mgn_held_out_create(s->model, s->device, s->config, losses, s->samples, parameters, &s->held));
-    if (control->log)
-        MGN_TRY(mgn_curve_open(control->log, control->resume ? (int64_t)s->state.point.epoch : -1, &s->curve));
+    if (control->log) MGN_TRY(mgn_curve_open(control->log, goes_on ? (int64_t)s->state.point.epoch : -1, &s->curve));
     s->begun = s->written = mgn_now();
     s->is_begun = true;
-    s->is_stored = control->resume && control->checkpoint && strcmp(control->resume, control->checkpoint) == 0;
+    s->is_stored =
+        !is_carried && control->resume && control->checkpoint && strcmp(control->resume, control->checkpoint) == 0;
     return MGN_OK;
 }
 
@@ -288,7 +312,7 @@ static mgn_status measure(mgn_session *s, mgn_train_report *report) {
     if (s->measure)
         status = s->measure(s->context, &figures[0], &figures[1]);
     else if (s->held)
-        status = mgn_held_out_measure(s->held, &figures[0], &figures[1]);
+        status = mgn_meter_read(s->held, &figures[0], &figures[1]);
     MGN_TRY(mgn_comm_agree(s->config->comm, status));
     MGN_TRY(mgn_comm_broadcast(s->config->comm, figures, sizeof figures)); /* they may decide about the end */
     report->held_out = figures[0];
@@ -395,7 +419,7 @@ mgn_status mgn_session_close(mgn_session *s, mgn_status status, double *values) 
             status = mgn_fail(status, "%s", sentence);
     }
     mgn_curve_close(s->curve);
-    mgn_held_out_destroy(s->held);
+    mgn_meter_destroy(s->held);
     mgn_state_free(&s->state);
     mgn_safetensors_free(&s->file);
     mgn_free(s->best);

@@ -27,12 +27,14 @@ typedef struct mgn_session {
     /* Measures the rows held out where a plan cannot; NULL: by one. */
     mgn_status (*measure)(void *context, double *loss, double *cost);
     void *context;
+    const mgn_safetensors
+        *carried; /* a state to go on from (mgn_session_carry), instead of config->control.resume; or NULL */
     mgn_train_state state;
+    mgn_safetensors file; /* metadata of the checkpoints, which loops may add to once it has begun */
     /* ---- its own ---- */
-    mgn_held_out *held;
+    mgn_meter *held;
     mgn_curve *curve;
     double *best;             /* parameters; NULL without patience */
-    mgn_safetensors file;     /* the recipe, as metadata */
     double typical;           /* size of the loss, judging by the data */
     double begun, written;    /* when */
     bool is_begun, is_stored; /* is_stored: the last copy is in the file */
@@ -64,6 +66,11 @@ mgn_status mgn_session_refuse(const mgn_train_config *config, const char *what);
 bool mgn_session_is_timed(const mgn_session *session);
 bool mgn_session_is_due(const mgn_session *session);
 mgn_status mgn_session_write_middle(mgn_session *session, int64_t batch);
+
+/* Where `status` says that the device failed: the state of the last epoch's end, or of the last checkpoint's time, replaces what
+ * `file` has, to go on from by another session of this training; where no state is kept, `file` stays as it is. The last
+ * error's sentence stays. */
+void mgn_session_carry(mgn_session *session, mgn_status status, mgn_safetensors *file);
 
 /* The last checkpoint; then frees everything, and forwards `status` or a failure. `values` gets the parameters that are kept,
  * where there are any: the best, the last, or after a divergence the last good ones. */

@@ -87,6 +87,7 @@ static mgn_status prepare(mgn_shared *s, bool has_products, bool *has_matrix) {
                                 .real = config->real,
                                 .x = config->x,
                                 .y = config->y,
+                                .pages = config->pages,
                                 .population = s->config.n,
                                 .rows = s->config.n,
                                 .blocks = config->blocks};

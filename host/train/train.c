@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "backend/backend.h"
 #include "comm/comm.h"
 #include "core/core.h"
 #include "loss/sinkhorn.h"
@@ -27,7 +28,7 @@ typedef mgn_trainer trainer;
 
 /* ---- tensors ---- */
 
-static mgn_status check_finite(const mgn_samples *samples, int64_t d) {
+mgn_status mgn_check_samples(const mgn_samples *samples, int64_t d) {
     for (int64_t i = 0; i < samples->n * d; i++)
         if (!isfinite(samples->x[i]) || (samples->y && !isfinite(samples->y[i])))
             return mgn_fail(MGN_ERR_NUMERIC, "the samples hold a value that is not finite in row %lld, column %lld",
@@ -37,7 +38,7 @@ static mgn_status check_finite(const mgn_samples *samples, int64_t d) {
 
 mgn_status mgn_upload_samples(mgn_device *device, mgn_dtype real, const mgn_samples *samples, int64_t d, mgn_tensor **x,
                               mgn_tensor **y) {
-    MGN_TRY(check_finite(samples, d));
+    MGN_TRY(mgn_check_samples(samples, d));
     MGN_TRY(mgn_tensor_create(device, real, MGN_SHAPE(samples->n, d), x));
     MGN_TRY(mgn_tensor_write(*x, MGN_F32, samples->x));
     if (!samples->y) return MGN_OK;
@@ -121,13 +122,15 @@ static mgn_node *bound_input(mgn_graph *graph, step_inputs *in, const char *labe
     return node;
 }
 
-static void make_inputs(const trainer *t, mgn_graph *graph, step_inputs *in) {
+static mgn_status make_inputs(const trainer *t, mgn_graph *graph, int size, step_inputs *in) {
     *in = (step_inputs){0};
     if (t->blocks) {
         in->result = bound_input(graph, in, "gradient and loss", t->result);
     } else {
-        in->x = bound_input(graph, in, "x", t->x);
-        in->y = bound_input(graph, in, "y", t->y);
+        mgn_tensor *x = t->x, *y = t->y;
+        if (t->pages) MGN_TRY(mgn_pages_open(t->pages, mgn_trainer_rows(t, size), &x, &y));
+        in->x = bound_input(graph, in, "x", x);
+        in->y = bound_input(graph, in, "y", y);
         in->target_rows = bound_input(graph, in, "target rows", t->target_rows);
         in->target_state = bound_input(graph, in, "target state", t->target_state);
     }
@@ -140,6 +143,7 @@ static void make_inputs(const trainer *t, mgn_graph *graph, step_inputs *in) {
     in->lr = bound_input(graph, in, "learning rate", t->lr);
     in->loss = bound_input(graph, in, "loss sum", t->loss);
     in->share = bound_input(graph, in, "share of a batch", t->share);
+    return MGN_OK;
 }
 
 /* The target's samples of this step: all of its rows, their next batch, or new ones. */
@@ -165,7 +169,7 @@ static void draw_batch(const trainer *t, const step_inputs *in, int size, mgn_no
     const int64_t all = mgn_trainer_population(t, size), rows = mgn_trainer_rows(t, size);
     *x = in->x;
     *y = in->y;
-    if (rows == t->window) return;
+    if (rows == t->window || t->pages) return;
     mgn_node *index = mgn_shuffle(in->state, all, rows, batches_of(t, all), MGN_MIN(t->batch, all));
     *x = mgn_gather_rows(in->x, index);
     if (in->y) *y = mgn_gather_rows(in->y, index);
@@ -189,7 +193,7 @@ static mgn_status build_gradient(const trainer *t, mgn_graph *graph, const step_
 
 static mgn_status build_step(const trainer *t, mgn_graph *graph, step_inputs *in, int size, int role) {
     mgn_node *loss = NULL, *gradient = NULL;
-    make_inputs(t, graph, in);
+    MGN_TRY(make_inputs(t, graph, size, in));
     MGN_TRY(build_gradient(t, graph, in, size, &loss, &gradient));
     if (t->accumulate > 1) gradient = mgn_add(in->sum, mgn_mul(gradient, in->share));
     if (role == MGN_UPDATE) {
@@ -224,8 +228,9 @@ static mgn_status compile_blocks(trainer *t) {
                                       .sums = config->real,
                                       .x = t->x,
                                       .y = t->y,
+                                      .pages = t->pages,
                                       .parameters = t->parameters,
-                                      .blocks = config->blocks,
+                                      .blocks = t->cut.blocks,
                                       .target_rows = t->target_rows,
                                       .target_state = t->target_state,
                                       .target_batch = t->target_batch};
@@ -236,15 +241,16 @@ static mgn_status compile_blocks(trainer *t) {
                                           .real = config->real,
                                           .x = t->x,
                                           .y = t->y,
+                                          .pages = t->pages,
                                           .population = mgn_trainer_population(t, size),
                                           .rows = mgn_trainer_rows(t, size),
-                                          .blocks = config->blocks};
+                                          .blocks = t->cut.blocks};
     MGN_TRY(mgn_tensor_create(t->device, config->real, MGN_SHAPE(t->count + 1), &t->result));
     return mgn_block_gradient_create(&blocks, kinds, MGN_SIZES, &t->blocks);
 }
 
 static mgn_status compile_all(trainer *t) {
-    if (t->config->blocks > 0) MGN_TRY(compile_blocks(t));
+    if (t->cut.blocks > 0) MGN_TRY(compile_blocks(t));
     for (int size = MGN_WHOLE; size < MGN_SIZES; size++) {
         if (!mgn_trainer_has(t, size) || (t->blocks && size != MGN_WHOLE)) continue; /* of blocks all updates are one */
         MGN_TRY(compile_step(t, size, MGN_UPDATE));
@@ -290,25 +296,39 @@ static uint64_t seed_of_window(const trainer *t) {
     return t->config->seed + windows * UINT64_C(0x9e3779b97f4a7c15);
 }
 
-/* Steps whose gradients are added up from blocks, one by one. */
-static mgn_status run_blocks(trainer *t, int size, int role, int64_t times) {
+/* The gradient of the window's batch number `batch`, from its blocks. */
+static mgn_status run_blocks(trainer *t, int size, int64_t batch) {
+    const void *total;
+    MGN_TRY(mgn_block_gradient_run(t->blocks, size, seed_of_window(t), batch * t->batch, &t->is_stopping, &total));
+    return t->is_stopping ? MGN_OK : mgn_tensor_write(t->result, t->config->real, total);
+}
+
+/* The rows of that batch, onto their page. */
+static mgn_status fill_page(trainer *t, int size, int64_t batch) {
+    const int64_t all = mgn_trainer_population(t, size), rows = mgn_trainer_rows(t, size);
+    if (rows == t->window) return mgn_pages_fill(t->pages, NULL, 0, rows);
+    const uint32_t epoch = count_before(t) / (uint32_t)batches_of(t, all);
+    const mgn_host_shuffle order = mgn_host_shuffle_start(t->config->seed, epoch, (uint32_t)all);
+    return mgn_pages_fill(t->pages, &order, batch * MGN_MIN(t->batch, all), rows);
+}
+
+/* Steps one by one: those whose gradients are added up from blocks, and those whose rows come with them. */
+static mgn_status run_singly(trainer *t, int size, int role, int64_t times) {
     for (int64_t done = 0; done < times; done++) {
         const double start = mgn_now();
-        const void *total;
         int64_t batch;
         MGN_TRY(count_batches(t, &batch));
-        const int64_t first = (batch - t->at * t->each) * t->batch;
-        MGN_TRY(mgn_block_gradient_run(t->blocks, size, seed_of_window(t), first, &t->is_stopping, &total));
-        if (t->is_stopping) return MGN_OK;
-        MGN_TRY(mgn_tensor_write(t->result, t->config->real, total));
-        MGN_TRY(mgn_plan_run(t->plans[MGN_WHOLE][role], 1));
+        batch -= t->at * t->each;
+        MGN_TRY(t->blocks ? run_blocks(t, size, batch) : fill_page(t, size, batch));
+        if (t->blocks ? t->is_stopping : is_stopped(t)) return MGN_OK;
+        MGN_TRY(mgn_plan_run(t->plans[t->blocks ? MGN_WHOLE : size][role], 1));
         MGN_TRY(take_look(t, 1, start));
     }
     return MGN_OK;
 }
 
 static mgn_status run_times(trainer *t, int size, int role, int64_t times) {
-    if (t->blocks) return run_blocks(t, size, role, times);
+    if (t->blocks || t->pages) return run_singly(t, size, role, times);
     for (int64_t done = 0; done < times && !mgn_interrupted();) {
         const int64_t steps = MGN_MIN(times - done, t->look);
         const double start = mgn_now();
@@ -346,8 +366,9 @@ static mgn_status load_window(trainer *t, int64_t window, int64_t done) {
     if (!is_there) {
         mgn_samples rows;
         MGN_TRY(mgn_stream_wait(t->stream, epoch, window, &rows));
-        MGN_TRY(check_finite(&rows, t->d));
-        MGN_TRY(mgn_tensor_write(t->x, MGN_F32, rows.x)); /* behind the last window's rows stand older ones */
+        MGN_TRY(mgn_check_samples(&rows, t->d));
+        if (t->pages) mgn_pages_take(t->pages, &rows);
+        if (t->x) MGN_TRY(mgn_tensor_write(t->x, MGN_F32, rows.x)); /* behind the last window's rows stand older ones */
         if (t->y) MGN_TRY(mgn_tensor_write(t->y, MGN_F32, rows.y));
     }
     const uint64_t seed = t->config->seed;
@@ -472,6 +493,14 @@ static mgn_status check_config(trainer *t, const mgn_samples *samples) {
     return MGN_OK;
 }
 
+static mgn_status make_pages(trainer *t) {
+    const int64_t blocks = MGN_MAX(t->cut.blocks, 1);
+    int64_t most = 0;
+    for (int size = MGN_WHOLE; size < MGN_SIZES; size++)
+        if (mgn_trainer_has(t, size)) most = MGN_MAX(most, (mgn_trainer_rows(t, size) + blocks - 1) / blocks);
+    return mgn_pages_create(t->device, t->config->real, &t->first, t->d, t->stream ? t->window : 0, most, &t->pages);
+}
+
 /* All rows, or the first window of them. */
 static mgn_status open_rows(trainer *t, const mgn_samples *samples) {
     t->window = t->n;
@@ -486,6 +515,7 @@ static mgn_status open_rows(trainer *t, const mgn_samples *samples) {
     }
     t->last = t->n - (t->windows - 1) * t->window;
     t->each = batches_of(t, t->window);
+    if (t->cut.is_paged) return make_pages(t);
     return mgn_upload_samples(t->device, t->config->real, &t->first, t->d, &t->x, &t->y);
 }
 
@@ -511,6 +541,7 @@ static mgn_status check_blocks(const mgn_train_config *config) {
 static void destroy(trainer *t) {
     mgn_stream_destroy(t->stream);
     mgn_block_gradient_destroy(t->blocks);
+    mgn_pages_destroy(t->pages);
     for (int size = MGN_WHOLE; size < MGN_SIZES; size++)
         for (int role = MGN_UPDATE; role < MGN_ROLES; role++) mgn_plan_destroy(t->plans[size][role]);
     mgn_tensor *tensors[] = {t->target_rows, t->target_state, t->x,       t->y,     t->parameters,
@@ -535,10 +566,11 @@ static mgn_status train(trainer *t, const mgn_samples *samples, mgn_train_result
     }
     MGN_TRY(check_config(t, samples));
     if (mgn_optimizer_is_second_order(t->config->optimizer.kind))
-        return mgn_train_second_order(t->model, t->device, samples, t->config, result);
+        return mgn_train_second_order(t->model, t->device, samples, t->config, &t->cut, t->carried, result);
     mgn_session *session = &t->session;
     MGN_TRY(open_rows(t, samples));
     mgn_session_open(session, t->model, t->device, &t->first, t->config, result);
+    session->carried = t->carried;
     MGN_TRY(make_target(t, &t->first));
     MGN_TRY(make_state(t));
     MGN_TRY(compile_all(t));
@@ -547,19 +579,43 @@ static mgn_status train(trainer *t, const mgn_samples *samples, mgn_train_result
     session->accumulate = t->accumulate;
     session->advice = advice(t);
     mgn_status status = mgn_session_begin(session, &t->losses, t->parameters);
+    if (status == MGN_OK && t->config->control.checkpoint) status = mgn_cut_store(t->config, &t->cut, &session->file);
     if (status == MGN_OK) status = mgn_session_join(session);
-    result->compile_seconds = mgn_now() - start;
+    if (status == MGN_OK) mgn_cut_note(&t->cut, t->config, t->device, t->batch);
+    result->compile_seconds += mgn_now() - start;
     if (mgn_session_is_timed(session)) t->look = 1;
     while (status == MGN_OK && mgn_session_goes_on(session)) status = mgn_comm_agree(t->config->comm, run_epoch(t));
+    mgn_session_carry(session, status, t->carried);
     return mgn_session_close(session, status, mgn_model_values(t->model));
+}
+
+/* Once, and again with finer cuts where the device has no memory; from the start values, unless a state is carried on. */
+static mgn_status train_cut(mgn_model *model, mgn_device *device, const mgn_samples *samples,
+                            const mgn_train_config *config, mgn_train_result *result) {
+    const size_t size = (size_t)mgn_model_parameter_count(model) * sizeof(double);
+    double *start = mgn_alloc(size, 1);
+    if (!start) return MGN_ERR_MEMORY;
+    memcpy(start, mgn_model_values(model), size);
+    mgn_safetensors carried = {0};
+    mgn_cut cut;
+    mgn_status status = mgn_cut_begin(config, &cut);
+    for (bool goes_on = status == MGN_OK; goes_on;) {
+        trainer t = {.model = model, .device = device, .config = config, .cut = cut, .carried = &carried};
+        mgn_device_was_short(device); /* whatever that was */
+        status = train(&t, samples, result);
+        goes_on = status != MGN_OK && mgn_cut_more(&t, &status, &cut);
+        if (goes_on) memcpy(mgn_model_values(model), start, size);
+        destroy(&t);
+    }
+    mgn_safetensors_free(&carried);
+    mgn_free(start);
+    return status;
 }
 
 mgn_status mgn_train(mgn_model *model, mgn_device *device, const mgn_samples *samples, const mgn_train_config *config,
                      mgn_train_result *result) {
-    trainer t = {.model = model, .device = device, .config = config};
     mgn_train_result own = {0};
-    const mgn_status status = mgn_comm_agree(config->comm, train(&t, samples, &own));
+    const mgn_status status = mgn_comm_agree(config->comm, train_cut(model, device, samples, config, &own));
     if (result) *result = own;
-    destroy(&t);
     return status;
 }

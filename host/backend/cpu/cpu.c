@@ -121,6 +121,7 @@ static mgn_status memory_create(mgn_device *device, size_t bytes, mgn_memory **m
     m->block = mgn_alloc_aligned(bytes + PLACES * STAGGER, 1);
     if (!m->block) {
         mgn_free(m);
+        device->is_short = true;
         return MGN_ERR_MEMORY;
     }
     m->data = m->block + ((mgn_cpu_device *)device)->memories++ % PLACES * STAGGER;

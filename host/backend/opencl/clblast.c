@@ -82,13 +82,11 @@ mgn_status mgn_cl_product_warm(mgn_cl_device *device, const mgn_cl_product *p) {
     const double begin = mgn_now();
     mgn_cl_product trial = *p;
     const size_t bytes = p->batch * p->m * p->n * mgn_dtype_size(p->dtype);
-    cl_int code;
     trial.out_at = 0;
-    trial.out = clCreateBuffer(device->context, CL_MEM_READ_WRITE, bytes, NULL, &code);
-    MGN_TRY(mgn_cl_check(device, code, "creating a buffer of %zu bytes", bytes));
+    MGN_TRY(mgn_cl_buffer_create(device, bytes, "the trial of a product", &trial.out));
     mgn_status status = mgn_cl_product_run(device, &trial, NULL);
     if (status == MGN_OK) status = mgn_cl_check(device, clFinish(device->queue), "matmul by CLBlast");
-    clReleaseMemObject(trial.out);
+    mgn_cl_buffer_release(device, trial.out);
     mgn_cl_note_build(device, mgn_now() - begin);
     return status;
 }

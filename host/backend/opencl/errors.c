@@ -65,7 +65,7 @@ const char *mgn_cl_error_name(cl_int code) {
     return "an error code that OpenCL 1.2 does not define";
 }
 
-mgn_status mgn_cl_check(const mgn_cl_device *device, cl_int code, const char *what, ...) {
+mgn_status mgn_cl_check(mgn_cl_device *device, cl_int code, const char *what, ...) {
     if (code == CL_SUCCESS) return MGN_OK;
     char text[256];
     va_list arguments;
@@ -74,8 +74,14 @@ mgn_status mgn_cl_check(const mgn_cl_device *device, cl_int code, const char *wh
     va_end(arguments);
     /* Compilers in drivers catch the signal too, take their files away and fail. */
     if (mgn_interrupted()) return mgn_fail(MGN_ERR_INTERRUPTED, "stopped on request: %s", text);
-    const bool memory =
+    const bool is_memory =
         code == CL_MEM_OBJECT_ALLOCATION_FAILURE || code == CL_OUT_OF_HOST_MEMORY || code == CL_INVALID_BUFFER_SIZE;
-    return mgn_fail(memory ? MGN_ERR_MEMORY : MGN_ERR_DEVICE, "%s: %s (%d) on %s (%s)", text, mgn_cl_error_name(code),
-                    (int)code, device->base.info.spec, device->base.info.name);
+    const mgn_device_info *info = &device->base.info;
+    if (is_memory || code == CL_OUT_OF_RESOURCES) device->base.is_short = true;
+    if (!is_memory)
+        return mgn_fail(MGN_ERR_DEVICE, "%s: %s (%d) on %s (%s)", text, mgn_cl_error_name(code), (int)code, info->spec,
+                        info->name);
+    return mgn_fail(MGN_ERR_MEMORY, "%s: %s (%d) on %s (%s), which has %llu bytes, %llu of them in use here", text,
+                    mgn_cl_error_name(code), (int)code, info->spec, info->name, (unsigned long long)info->memory_bytes,
+                    (unsigned long long)device->bytes_used);
 }

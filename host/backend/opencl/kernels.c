@@ -98,7 +98,7 @@ static void store_program(cl_program program, const char *key) {
 }
 
 /* The sentence for a compiler that refused: the first line of its log that says "error", else the first line. */
-static mgn_status build_failure(const mgn_cl_device *device, cl_program program, const char *family, cl_int code) {
+static mgn_status build_failure(mgn_cl_device *device, cl_program program, const char *family, cl_int code) {
     if (mgn_interrupted()) return mgn_cl_check(device, code, "compiling the OpenCL kernels \"%s\"", family);
     char log[16384] = "";
     size_t bytes = 0;

@@ -1,34 +1,50 @@
 /* Buffers and blocking copies. */
 #include "backend/opencl/opencl.h"
 
+/* OpenCL has no empty buffers, and filling wants whole words. */
+static uint64_t rounded(uint64_t bytes) { return MGN_MAX((bytes + 63) & ~(uint64_t)63, 64); }
+
+mgn_status mgn_cl_buffer_create(mgn_cl_device *device, uint64_t bytes, const char *what, cl_mem *buffer) {
+    const uint64_t size = rounded(bytes), most = device->base.info.memory_bytes;
+    const cl_uint zero = 0;
+    cl_int code = CL_INVALID_BUFFER_SIZE;
+    const bool is_too_much = most > 0 && (size > most || device->bytes_used > most - size);
+    if (size >= bytes && size <= SIZE_MAX && is_too_much) code = CL_MEM_OBJECT_ALLOCATION_FAILURE;
+    if (size >= bytes && size <= SIZE_MAX && !is_too_much)
+        *buffer = clCreateBuffer(device->context, CL_MEM_READ_WRITE, (size_t)size, NULL, &code);
+    MGN_TRY(mgn_cl_check(device, code, "creating %llu bytes for %s", (unsigned long long)size, what));
+    device->bytes_used += size;
+    code = clEnqueueFillBuffer(device->queue, *buffer, &zero, sizeof zero, 0, (size_t)size, 0, NULL, NULL);
+    const mgn_status status = mgn_cl_check(device, code, "zeroing %llu bytes for %s", (unsigned long long)size, what);
+    if (status == MGN_OK) return MGN_OK;
+    mgn_cl_buffer_release(device, *buffer);
+    *buffer = NULL;
+    return status;
+}
+
+void mgn_cl_buffer_release(mgn_cl_device *device, cl_mem buffer) {
+    size_t size = 0;
+    if (!buffer) return;
+    if (clGetMemObjectInfo(buffer, CL_MEM_SIZE, sizeof size, &size, NULL) == CL_SUCCESS)
+        device->bytes_used -= MGN_MIN(size, device->bytes_used);
+    clReleaseMemObject(buffer);
+}
+
 mgn_status mgn_cl_memory_create(mgn_device *handle, size_t bytes, mgn_memory **memory) {
-    mgn_cl_device *device = mgn_cl_of(handle);
-    if (bytes > SIZE_MAX - 64)
-        return mgn_fail(MGN_ERR_MEMORY, "a buffer of %zu bytes is more than %s can address", bytes, handle->info.spec);
     mgn_memory *block = mgn_alloc(1, sizeof *block);
     if (!block) return MGN_ERR_MEMORY;
     block->bytes = bytes;
-    /* OpenCL has no empty buffers, and filling wants whole words. */
-    const size_t rounded = MGN_MAX((bytes + 63) & ~(size_t)63, 64);
-    const cl_uint zero = 0;
-    cl_int code;
-    mgn_status status;
-    block->buffer = clCreateBuffer(device->context, CL_MEM_READ_WRITE, rounded, NULL, &code);
-    MGN_TRY_GOTO(mgn_cl_check(device, code, "creating a buffer of %zu bytes", bytes), failed);
-    code = clEnqueueFillBuffer(device->queue, block->buffer, &zero, sizeof zero, 0, rounded, 0, NULL, NULL);
-    MGN_TRY_GOTO(mgn_cl_check(device, code, "zeroing a buffer of %zu bytes", bytes), failed);
-    *memory = block;
-    return MGN_OK;
-failed:
-    mgn_cl_memory_destroy(handle, block);
+    const mgn_status status = mgn_cl_buffer_create(mgn_cl_of(handle), bytes, "values", &block->buffer);
+    if (status == MGN_OK)
+        *memory = block;
+    else
+        mgn_free(block);
     return status;
 }
 
 void mgn_cl_memory_destroy(mgn_device *handle, mgn_memory *memory) {
-    (void)handle;
     if (!memory) return;
-    /* The driver frees it once the commands that use it have run. */
-    if (memory->buffer) clReleaseMemObject(memory->buffer);
+    mgn_cl_buffer_release(mgn_cl_of(handle), memory->buffer);
     mgn_free(memory);
 }
 

@@ -46,6 +46,7 @@ typedef struct mgn_cl_device {
     size_t group;           /* work-items of a work-group: 1 with vectors, else MGN_CL_GROUP */
     int native_width;       /* floats in a hardware vector */
     cl_device_fp_config fp; /* of single precision */
+    uint64_t bytes_used;    /* of buffers that this handle has made */
     mgn_cl_unit *units;
     double build_seconds;  /* spent in compilers so far */
     bool build_noted;      /* the user has been told */
@@ -78,11 +79,17 @@ static inline uint64_t mgn_cl_ceil_div(uint64_t a, uint64_t b) { return a / b + 
 
 /* "CL_OUT_OF_RESOURCES". */
 const char *mgn_cl_error_name(cl_int code);
-/* MGN_OK for CL_SUCCESS. Else MEMORY or DEVICE with the sentence "<what>: <code> (<number>) on <device>". */
-mgn_status mgn_cl_check(const mgn_cl_device *device, cl_int code, const char *what, ...) MGN_PRINTF(3, 4);
+/* MGN_OK for CL_SUCCESS. Else MEMORY or DEVICE with the sentence "<what>: <code> (<number>) on <device>"; MEMORY also says how
+ * much there is, and how much of it is taken. */
+mgn_status mgn_cl_check(mgn_cl_device *device, cl_int code, const char *what, ...) MGN_PRINTF(3, 4);
 
 /* ---- memory.c ---- */
 
+/* A buffer of `bytes` (> 0), zeroed; `what` it is for begins the sentence, "creating 64 bytes for ...". More than the device
+ * has is refused before a driver that allocates at first use takes it from everybody else. */
+mgn_status mgn_cl_buffer_create(mgn_cl_device *device, uint64_t bytes, const char *what, cl_mem *buffer);
+/* Takes NULL. The driver frees it once the commands that use it have run. */
+void mgn_cl_buffer_release(mgn_cl_device *device, cl_mem buffer);
 mgn_status mgn_cl_memory_create(mgn_device *handle, size_t bytes, mgn_memory **memory);
 void mgn_cl_memory_destroy(mgn_device *handle, mgn_memory *memory);
 mgn_status mgn_cl_memory_write(mgn_device *handle, mgn_memory *memory, size_t offset, const void *source, size_t bytes);
@@ -206,7 +213,7 @@ mgn_status mgn_cl_count_command(mgn_cl_device *device, cl_event end);
 
 struct mgn_row_program; /* backend/row_program.h */
 mgn_status mgn_cl_rows_create(mgn_device *handle, const struct mgn_row_program *program, mgn_program **out);
-void mgn_cl_row_program_destroy(mgn_cl_row_program *program);
+void mgn_cl_row_program_destroy(mgn_cl_device *device, mgn_cl_row_program *program);
 mgn_status mgn_cl_row_program_run(mgn_cl_device *device, mgn_cl_row_program *program, uint64_t times);
 
 /* ---- wide.c ---- */

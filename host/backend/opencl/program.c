@@ -173,15 +173,11 @@ static mgn_status lower_call(mgn_cl_builder *builder, const mgn_call *call) {
 static mgn_status place_scratch(mgn_cl_builder *builder) {
     mgn_program *program = builder->program;
     if (builder->scratch_bytes == 0) return MGN_OK;
-    cl_int code = CL_INVALID_BUFFER_SIZE;
-    if (builder->scratch_bytes <= SIZE_MAX)
-        program->scratch =
-            clCreateBuffer(builder->device->context, CL_MEM_READ_WRITE, (size_t)builder->scratch_bytes, NULL, &code);
-    MGN_TRY(mgn_cl_check(builder->device, code, "creating %llu bytes of scratch memory",
-                         (unsigned long long)builder->scratch_bytes));
+    MGN_TRY(mgn_cl_buffer_create(builder->device, builder->scratch_bytes, "scratch of kernels", &program->scratch));
     for (size_t i = 0; i < builder->pending_count; i++) {
         const mgn_cl_launch *launch = &program->launches[builder->pending[i].launch];
-        code = clSetKernelArg(launch->kernel, builder->pending[i].argument, sizeof(cl_mem), &program->scratch);
+        const cl_int code =
+            clSetKernelArg(launch->kernel, builder->pending[i].argument, sizeof(cl_mem), &program->scratch);
         MGN_TRY(mgn_cl_check(builder->device, code, "giving scratch memory to the kernel for %s",
                              mgn_op_infos[launch->op].label));
     }
@@ -219,14 +215,13 @@ mgn_status mgn_cl_program_create(mgn_device *device, const mgn_call *calls, size
 }
 
 void mgn_cl_program_destroy(mgn_device *device, mgn_program *program) {
-    (void)device;
     if (!program) return;
     for (size_t i = 0; i < program->count; i++) {
         if (program->launches[i].kernel) clReleaseKernel(program->launches[i].kernel);
         mgn_free(program->launches[i].product);
     }
-    if (program->scratch) clReleaseMemObject(program->scratch);
-    mgn_cl_row_program_destroy(program->rows);
+    mgn_cl_buffer_release(mgn_cl_of(device), program->scratch);
+    mgn_cl_row_program_destroy(mgn_cl_of(device), program->rows);
     mgn_free(program->launches);
     mgn_free(program);
 }

@@ -25,14 +25,9 @@ struct mgn_cl_row_program {
 
 static mgn_status create_buffer(mgn_cl_device *device, uint64_t bytes, const void *from, size_t from_bytes,
                                 cl_mem *buffer) {
-    const uint64_t rounded = (MGN_MAX(bytes, 64) + 63) / 64 * 64;
-    const cl_uint zero = 0;
-    cl_int code = CL_INVALID_BUFFER_SIZE;
-    if (rounded <= SIZE_MAX) *buffer = clCreateBuffer(device->context, CL_MEM_READ_WRITE, (size_t)rounded, NULL, &code);
-    MGN_TRY(mgn_cl_check(device, code, "creating %llu bytes for a row program", (unsigned long long)rounded));
-    code = clEnqueueFillBuffer(device->queue, *buffer, &zero, sizeof zero, 0, (size_t)rounded, 0, NULL, NULL);
-    if (code == CL_SUCCESS && from_bytes > 0)
-        code = clEnqueueWriteBuffer(device->queue, *buffer, CL_TRUE, 0, from_bytes, from, 0, NULL, NULL);
+    MGN_TRY(mgn_cl_buffer_create(device, bytes, "a row program", buffer));
+    if (from_bytes == 0) return MGN_OK;
+    const cl_int code = clEnqueueWriteBuffer(device->queue, *buffer, CL_TRUE, 0, from_bytes, from, 0, NULL, NULL);
     return mgn_cl_check(device, code, "filling the memory of a row program");
 }
 
@@ -107,11 +102,10 @@ static mgn_status create_kernels(mgn_cl_device *device, mgn_cl_row_program *p, c
 
 /* ---- life ---- */
 
-void mgn_cl_row_program_destroy(mgn_cl_row_program *p) {
+void mgn_cl_row_program_destroy(mgn_cl_device *device, mgn_cl_row_program *p) {
     if (!p) return;
     const cl_mem buffers[] = {p->shared, p->index, p->partial, p->table};
-    for (size_t i = 0; i < MGN_COUNT(buffers); i++)
-        if (buffers[i]) clReleaseMemObject(buffers[i]);
+    for (size_t i = 0; i < MGN_COUNT(buffers); i++) mgn_cl_buffer_release(device, buffers[i]);
     if (p->begin) clReleaseKernel(p->begin);
     for (int32_t k = 0; k < MGN_CL_MOST_ROW_SECTIONS; k++) {
         if (p->rows[k]) clReleaseKernel(p->rows[k]);
@@ -159,7 +153,7 @@ mgn_status mgn_cl_rows_create(mgn_device *handle, const mgn_row_program *program
         *out = wrapped;
         return MGN_OK;
     }
-    mgn_cl_row_program_destroy(p);
+    mgn_cl_row_program_destroy(device, p);
     mgn_free(wrapped);
     return status;
 }
