@@ -9,8 +9,13 @@
 #define TILE 4
 #if MGN_WIDTH == 1
 #define SLOTS 1
+#define EACH(id, count) for (ulong id = get_global_id(0); id < (count); id += get_global_size(0))
 #else
 #define SLOTS 4
+/* In a row: neighbours read the same images. */
+#define EACH(id, count)                                              \
+    for (ulong id = get_global_id(0) * (count) / get_global_size(0), \
+               end = (get_global_id(0) + 1) * (count) / get_global_size(0); id < end; id++)
 #endif
 /* Vectors that are added up before they are added to the total. */
 #define STRETCH 64
@@ -25,24 +30,36 @@ MGN_KERNEL void lay_out(global const real *from, ulong from_at, global real *to,
 #if MGN_WIDTH == 1
     for (ulong at = get_global_id(0); at < rows * grid.w + slack; at += get_global_size(0)) {
         const ulong row = at / grid.w, q = at % grid.w;
-#else
-    for (ulong row = get_global_id(0); row <= rows; row += get_global_size(0)) {
-        const ulong length = row < rows ? grid.w : slack;
-        for (ulong q = 0; q < length; q++) to[row * grid.w + q] = 0;
-        if (row == rows) continue;
-#endif
         const ulong phase = row / grid.z % phases;
         /* Unsigned: what lies before the image is beyond it. */
-        const ulong i = row % grid.z * s + phase / grid.y - pad_y, left = phase % grid.y - pad_x;
-        global const real *line = from + (row / grid.z / phases * image.y + i) * image.z;
-#if MGN_WIDTH == 1
-        const ulong j = q * s + left;
-        to[at] = row < rows && i < image.y && j < image.z ? line[j] : 0;
+        const ulong i = row % grid.z * s + phase / grid.y - pad_y, j = q * s + phase % grid.y - pad_x;
+        const bool inside = row < rows && i < image.y && j < image.z;
+        to[at] = inside ? from[(row / grid.z / phases * image.y + i) * image.z + j] : 0;
     }
 #else
-        if (i >= image.y) continue;
-        for (ulong q = 0; q < grid.w; q++)
-            if (q * s + left < image.z) to[row * grid.w + q] = line[q * s + left];
+    const ulong chunk = rows / get_global_size(0) + 1, end = min((get_global_id(0) + 1) * chunk, rows);
+    if (get_global_id(0) == 0)
+        for (ulong q = 0; q < slack; q++) to[rows * grid.w + q] = 0;
+    for (ulong row = get_global_id(0) * chunk; row < end;) {
+        /* The rest of a grid: divisions are dear. */
+        const ulong phase = row / grid.z % phases, plane = row / grid.z / phases, r = row % grid.z;
+        const long left = (long)(phase % grid.y) - (long)pad_x; /* the image's column at the grid's first one */
+        ulong i = r * s + phase / grid.y - pad_y, first = grid.w, last = grid.w; /* which columns have pixels */
+        if (left < (long)image.z) {
+            first = min(left < 0 ? (s - 1 - left) / s : 0ul, grid.w);
+            last = clamp((image.z - 1 - left) / s + 1, first, grid.w);
+        }
+        for (const ulong strip = min(row + grid.z - r, end); row < strip; row++, i += s) {
+            global const real *line = from + (plane * image.y + i) * image.z + left;
+            global real *out = to + row * grid.w;
+            const bool outside = i >= image.y;
+            ulong q = 0;
+            for (; q < (outside ? grid.w : first); q++) out[q] = 0;
+            if (outside) continue;
+            for (; s == 1 && q + MGN_WIDTH <= last; q += MGN_WIDTH) MGN_VSTORE(MGN_VLOAD(line + q), out + q);
+            for (; q < last; q++) out[q] = line[q * s];
+            for (; q < grid.w; q++) out[q] = 0;
+        }
     }
 #endif
 }
@@ -59,7 +76,7 @@ MGN_KERNEL void taps(global const real *from, ulong from_at, global const real *
     const ulong step_y = is_transpose ? -grid.w : grid.w, step_x = is_transpose ? -1ul : 1ul;
     const ulong begin_y = is_transpose ? of_weight.z : 0, end_y = is_transpose ? begin_y + 1 : grid.x;
     const ulong begin_x = is_transpose ? of_weight.w : 0, end_x = is_transpose ? begin_x + 1 : grid.y;
-    for (ulong id = get_global_id(0); id < size.x * blocks * runs; id += get_global_size(0)) {
+    EACH(id, size.x * blocks * runs) {
         const ulong image = id / (blocks * runs), block = id / runs % blocks, run = id % runs;
         const ulong last = size.y - 1 - block * TILE; /* row of the tile; those behind repeat it */
         global const real *x = from + from_at + image * size.w;
@@ -117,7 +134,7 @@ MGN_KERNEL void kernel_gradient(global const real *x, ulong x_at, global const r
     const ulong taps = size.z * kernel_size.x * kernel_size.y, plane = y_rows * y_pitch;
     const ulong blocks = (size.y + TILE - 1) / TILE, runs = (taps + TILE - 1) / TILE;
     const ulong stretch = max(STRETCH * MGN_WIDTH / y_pitch, 1ul);
-    for (ulong id = get_global_id(0); id < parts * blocks * runs; id += get_global_size(0)) {
+    EACH(id, parts * blocks * runs) {
         const ulong part = id / (blocks * runs), block = id / runs % blocks, run = id % runs;
         ulong offset[TILE], row_of[TILE];
         R totals[TILE][TILE];

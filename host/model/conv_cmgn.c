@@ -65,15 +65,40 @@ static mgn_node *quadratic_units(const mgn_model_config *c, mgn_node *V, mgn_nod
     return mgn_conv(x, V, 1, c->kernel / 2);
 }
 
+/* A column (n, 1) repeated, or a row (1, n): (n, times) or (times, n) with every entry of `b` in its row or column. Products
+ * with ones make a matrix of them, which wide programs can read, and sums over positions of their gradients. */
+static mgn_node *repeat(mgn_node *b, int64_t n, int64_t times, bool as_columns) {
+    mgn_node *one = mgn_constant(mgn_node_graph(b), 1);
+    return as_columns ? mgn_matmul(mgn_reshape(b, MGN_SHAPE(n, 1)), mgn_broadcast(one, MGN_SHAPE(1, times)))
+                      : mgn_matmul(mgn_broadcast(one, MGN_SHAPE(times, 1)), mgn_reshape(b, MGN_SHAPE(1, n)));
+}
+
+/* Biases of units as the row of all their positions. */
+static mgn_node *unit_biases(const mgn_model_config *c, mgn_node *b, int64_t area) {
+    return mgn_reshape(c->position_biases ? b : repeat(b, c->h, area, true), MGN_SHAPE(c->h * area));
+}
+
+/* The last bias as a row of interleaved pixels. */
+static mgn_node *last_bias(const mgn_model_config *c, mgn_node *b) {
+    const int64_t area = c->image.height * c->image.width, channels = c->image.channels;
+    mgn_node *pixels = c->position_biases ? mgn_permute(b, (const int[]){1, 2, 0}) : repeat(b, channels, area, false);
+    return mgn_reshape(pixels, MGN_SHAPE(c->d));
+}
+
+/* Between the convolutions a picture's units are a row of a matrix, so that the cascade is one wide program, like that of
+ * cmgn.c, and no pass through memory for each of its operations. */
 static mgn_node *forward(const mgn_model_config *c, mgn_node *const *p, mgn_node *rows) {
     mgn_node *W = p[0], *const *b = p + 1, *V = p[1 + c->layers], *bL = p[2 + c->layers];
     const int64_t stride = mgn_model_stride(c), height = c->image.height, width = c->image.width;
-    mgn_node *x = planes_of(c, rows), *u = mgn_conv(x, W, stride, c->padding); /* (n, h, i, j) */
-    mgn_node *z = mgn_add(u, b[0]);
-    for (int64_t l = 1; l < c->layers; l++) z = mgn_add(mgn_add(u, mgn_activate(c->activation, z)), b[l]);
-    mgn_node *cascade = mgn_conv_transpose(mgn_activate(c->activation, z), W, stride, c->padding, height, width);
+    const int64_t n = mgn_node_shape(rows).dim[0], down = positions(c, height), across = positions(c, width);
+    mgn_node *x = planes_of(c, rows), *z = NULL;
+    mgn_node *u = mgn_reshape(mgn_conv(x, W, stride, c->padding), MGN_SHAPE(n, c->h * down * across));
+    for (int64_t l = 0; l < c->layers; l++)
+        z = mgn_add(l ? mgn_add(u, mgn_activate(c->activation, z)) : u, unit_biases(c, b[l], down * across));
+    mgn_node *units = mgn_reshape(mgn_activate(c->activation, z), MGN_SHAPE(n, c->h, down, across));
+    mgn_node *cascade = mgn_conv_transpose(units, W, stride, c->padding, height, width);
     mgn_node *quadratic = mgn_conv_transpose(quadratic_units(c, V, x), V, 1, c->kernel / 2, height, width);
-    return rows_of(c, mgn_add(mgn_add(cascade, quadratic), bL));
+    return mgn_add(rows_of(c, mgn_add(cascade, quadratic)), last_bias(c, bL));
 }
 
 /* The sum of each image's entries: (n, ..) -> (n). */

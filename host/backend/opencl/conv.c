@@ -4,7 +4,8 @@
 enum {
     TILE = 4,  /* as in cl/conv.cl */
     SLOTS = 4, /* likewise, with vectors */
-    MOST_PARTIAL = 1 << 24
+    MOST_PARTIAL = 1 << 24,
+    CACHE_BYTES = 1 << 18
 };
 
 typedef struct conv {
@@ -138,8 +139,11 @@ static mgn_status emit_kernel_gradient(mgn_cl_builder *builder, const conv *c) {
     /* As many parts as give every unit work, and no more partial sums than fit. */
     const uint64_t tiles = mgn_cl_ceil_div(c->filters, TILE) * mgn_cl_ceil_div(taps, TILE);
     const uint64_t enough = (builder->device->vectors ? 8 : 16384) * (uint64_t)builder->device->base.info.compute_units;
-    const uint64_t most =
-        MGN_MAX(MGN_MIN(mgn_cl_ceil_div(enough, tiles), MOST_PARTIAL / MGN_MIN(results, MOST_PARTIAL)), 1);
+    /* All tiles of a part read its images again: on CPU devices they should find them in the second cache. */
+    const uint64_t image_bytes = (x.image + y.image) * mgn_dtype_size(dtype);
+    const uint64_t cached = builder->device->vectors ? mgn_cl_ceil_div(c->n, CACHE_BYTES / image_bytes + 1) : 1;
+    const uint64_t wanted = MGN_MAX(mgn_cl_ceil_div(enough, tiles), cached);
+    const uint64_t most = MGN_MAX(MGN_MIN(wanted, MOST_PARTIAL / MGN_MIN(results, MOST_PARTIAL)), 1);
     const uint64_t per_part = MGN_MAX(mgn_cl_ceil_div(c->n, most), 1),
                    parts = MGN_MAX(mgn_cl_ceil_div(c->n, per_part), one);
     const uint64_t size[4] = {MGN_MAX(c->n, one), c->filters, c->channels, x.image};

@@ -13,8 +13,8 @@
 #include <string.h>
 
 /* Sums that are kept in variables; operations up to which a GPU's compiler unrolls loops, and keeps arrays in registers;
- * rows from which on several are done at a time. */
-enum { MOST_SINGLE_SUMS = 8, MOST_UNROLLED = 6000, LEAST_ROWS = 8 };
+ * rows and operations from which on several rows are done at a time. */
+enum { MOST_SINGLE_SUMS = 8, MOST_UNROLLED = 6000, LEAST_ROWS = 8, LONG_CHAIN = 30 };
 
 typedef struct writer {
     mgn_cl_wide_text *out;
@@ -422,12 +422,13 @@ static void print_kernel(writer *w, mgn_cl_wide_arguments *arguments, void (*pri
     }
 }
 
-/* Chains as long as loops wait for themselves: rows beside each other fill the gaps, as many as registers hold. */
+/* Long chains of operations wait for themselves, and short rows for memory: rows beside each other fill the gaps, as many
+ * as registers hold. */
 static void choose_shape(writer *w, int native_width) {
     int64_t weight = 0;
     for (int32_t n = 0; n < w->program->count; n++) weight += 1 + mgn_op_infos[w->program->instructions[n].op].flops;
     w->copies = 1;
-    if (w->loops.count > 0 && w->program->rows >= LEAST_ROWS && native_width >= 8)
+    if (weight >= LONG_CHAIN && w->program->rows >= LEAST_ROWS && native_width >= 8)
         w->copies = native_width >= 16 ? 4 : 2;
     w->unrolls = native_width == 0 && weight <= MOST_UNROLLED;
 }
