@@ -137,8 +137,19 @@ static void special_cases(mgn_case_list *list) {
     }
 }
 
+/* More elements than any device works on at once, for one op: the loops over them are the same for all. */
+static void long_cases(mgn_case_list *list) {
+    mgn_check_case *c = add(list, MGN_SHAPE(40007), 0, "(40007)");
+    draw(list, c, c->shape);
+    draw(list, c, c->shape);
+    c = add(list, MGN_SHAPE(203, 201), 0, "(203, 1) with (201)");
+    draw(list, c, MGN_SHAPE(203, 1));
+    draw(list, c, MGN_SHAPE(201));
+}
+
 void mgn_cases_elementwise(mgn_case_list *list) {
     plain_cases(list);
+    if (list->op == MGN_OP_sub) long_cases(list);
     special_cases(list);
     if (mgn_op_infos[list->op].arity == 1) return;
     broadcast_cases(list);

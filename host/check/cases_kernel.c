@@ -45,6 +45,7 @@ static void reduce_cases(mgn_case_list *list) {
     reduce_case(list, MGN_SHAPE(4096, 3), 2, smooth | MGN_CASE_BOUNDS);
     reduce_case(list, MGN_SHAPE(4096, 93), 1, 0);
     reduce_case(list, MGN_SHAPE(93, 4096), 2, 0);
+    reduce_case(list, MGN_SHAPE(20011, 2), 2, 0); /* more sums than any device works on at once */
     reduce_case(list, MGN_SHAPE(3, 0), 1, 0);
     reduce_case(list, MGN_SHAPE(1, 1), 3, smooth);
 }
@@ -113,6 +114,7 @@ void mgn_cases_matmul(mgn_case_list *list) {
     for (int t = 0; t < 3; t++)
         matmul_case(list, t ? 2 : 0, 2, 110, 270, 70, t, MGN_CASE_BOUNDS); /* in several blocks */
     matmul_case(list, 93, 93, 5, 2, 5, 0, MGN_CASE_DERIVATIVES);
+    matmul_case(list, 0, 0, 6007, 2, 3, 0, 0); /* more results than any device works on at once */
     matmul_case(list, 0, 0, 3, 0, 2, 0, MGN_CASE_DERIVATIVES);
     matmul_case(list, 0, 0, 0, 3, 2, 0, MGN_CASE_DERIVATIVES);
     matmul_case(list, 0, 0, 3, 2, 0, 0, MGN_CASE_DERIVATIVES);
@@ -173,6 +175,7 @@ static void spd_cases(mgn_case_list *list) {
     spd_case(list, 2, 3, 2, 1, smooth | MGN_CASE_SECOND);
     spd_case(list, 13, 3, 2, 1e-3, 0); /* badly scaled: the bound is invariant, the factorisation must be too */
     spd_case(list, 13, 5, 2, 30, 0);
+    spd_case(list, 17001, 1, 1, 1, 0); /* more than any device works on at once */
     spd_case(list, 0, 3, 2, 1, smooth);
     mgn_check_case *c = spd_case(list, 9, 3, 2, 1, MGN_CASE_BOUNDS); /* one indefinite, one singular, one with a NaN */
     if (list->failed) return;
@@ -218,6 +221,7 @@ static void rows_cases(mgn_case_list *list) {
     rows_case(list, 4096, 93, MGN_SHAPE(3), gathers ? 4096 : 93, smooth);
     rows_case(list, 93, 4096, MGN_SCALAR, gathers ? 93 : 4096, smooth);
     rows_case(list, 4096, 1, MGN_SHAPE(5), 1, smooth);
+    rows_case(list, 93, 10007, MGN_SHAPE(4), gathers ? 93 : 10007, 0); /* more than any device works on at once */
     rows_case(list, gathers ? 3 : 0, gathers ? 0 : 3, MGN_SHAPE(2), 1, MGN_CASE_DERIVATIVES);
     mgn_check_case *c = rows_case(list, 7, 13, MGN_SHAPE(3), 5, MGN_CASE_BOUNDS); /* indices that point nowhere */
     if (list->failed) return;
@@ -242,7 +246,8 @@ static mgn_node *build_random(mgn_graph *graph, const mgn_check_case *c, mgn_nod
 }
 
 static void random_cases(mgn_case_list *list) {
-    static const mgn_shape shapes[] = {{1, {1}}, {1, {7}}, {2, {93, 3}}, {1, {4096}}, {0, {0}}, {1, {0}}, {1, {5}}};
+    static const mgn_shape shapes[] = {{1, {1}}, {1, {7}}, {2, {93, 3}}, {1, {4096}},
+                                       {0, {0}}, {1, {0}}, {1, {5}},     {1, {70003}}};
     for (size_t i = 0; i < MGN_COUNT(shapes); i++) {
         mgn_check_case *c = mgn_case_add(list, shapes[i], MGN_CASE_SAME_BITS | (i && i < 4 ? MGN_CASE_BOUNDS : 0),
                                          "%d numbers", (int)mgn_shape_count(shapes[i]));
@@ -282,7 +287,7 @@ static mgn_node *build_unorm8(mgn_graph *graph, const mgn_check_case *c, mgn_nod
 }
 
 void mgn_cases_from_unorm8(mgn_case_list *list) {
-    static const mgn_shape shapes[] = {{2, {4, 3}}, {1, {28}}, {2, {92, 3}}, {1, {4096}}, {1, {0}}};
+    static const mgn_shape shapes[] = {{2, {4, 3}}, {1, {28}}, {2, {92, 3}}, {1, {4096}}, {1, {0}}, {1, {20004}}};
     for (size_t i = 0; i < MGN_COUNT(shapes); i++) {
         mgn_check_case *c = mgn_case_add(list, shapes[i], MGN_CASE_SAME_BITS | MGN_CASE_BOUNDS, "%d bytes",
                                          (int)mgn_shape_count(shapes[i]));
@@ -293,7 +298,7 @@ void mgn_cases_from_unorm8(mgn_case_list *list) {
 }
 
 void mgn_cases_to_unorm8(mgn_case_list *list) {
-    static const int64_t words[] = {1, 7, 93, 1024, 0};
+    static const int64_t words[] = {1, 7, 93, 1024, 0, 5001};
     for (size_t i = 0; i < MGN_COUNT(words); i++) {
         mgn_check_case *c =
             mgn_case_add(list, MGN_SHAPE(words[i]), MGN_CASE_SAME_BITS | MGN_CASE_BOUNDS, "%d words", (int)words[i]);
