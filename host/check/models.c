@@ -153,18 +153,20 @@ static mgn_exact *exact_copy(const double *values, int64_t count, bool round) {
     return copy;
 }
 
+/* Central differences of the sixth order: weights of the values 1, 2 and 3 steps away. */
+static const mgn_exact difference_weights[] = {0.75L, -0.15L, 1.0L / 60.0L}, difference_step = 0x1p-13L;
+
 /* The derivative of the oracle's loss by each of `count` numbers of the batch or the parameters, which it moves. */
 static void differences(const model_check *m, const mgn_exact *flat, const mgn_oracle_batch *batch, mgn_exact *moved,
                         int64_t count, mgn_exact *gradient) {
-    static const mgn_exact weights[] = {0.75L, -0.15L, 1.0L / 60.0L};
-    const mgn_exact step = 0x1p-13L;
     for (int64_t i = 0; i < count; i++) {
         mgn_exact here = moved[i], sum = 0;
         for (int k = 1; k <= 3; k++) {
-            moved[i] = here + (mgn_exact)k * step;
+            moved[i] = here + (mgn_exact)k * difference_step;
             mgn_exact ahead = mgn_oracle_loss(&m->loss, m->model, flat, batch);
-            moved[i] = here - (mgn_exact)k * step;
-            sum += weights[k - 1] * (ahead - mgn_oracle_loss(&m->loss, m->model, flat, batch)) / step;
+            moved[i] = here - (mgn_exact)k * difference_step;
+            sum += difference_weights[k - 1] * (ahead - mgn_oracle_loss(&m->loss, m->model, flat, batch)) /
+                   difference_step;
         }
         moved[i] = here;
         gradient[i] = sum * (1 + (mgn_exact)m->fault);
@@ -357,7 +359,44 @@ static mgn_status judge_gradient(const model_check *m, const model_answer *answe
     return MGN_OK;
 }
 
-/* ---- Jacobians: what the theory promises ---- */
+/* ---- Jacobians: their values, and what the theory promises ---- */
+
+/* The derivative of output i by coordinate j of each point, row-major, by differences of the oracle. */
+static void jacobian_by_differences(const model_check *m, const mgn_exact *flat, const mgn_exact *x,
+                                    mgn_exact *jacobian) {
+    for (int r = 0; r < ROWS; r++)
+        for (int j = 0; j < DIMENSION; j++) {
+            mgn_exact point[DIMENSION], ahead[DIMENSION], behind[DIMENSION], sum[DIMENSION] = {0};
+            memcpy(point, x + r * DIMENSION, sizeof point);
+            for (int k = 1; k <= 3; k++) {
+                point[j] = x[r * DIMENSION + j] + (mgn_exact)k * difference_step;
+                mgn_oracle_map(m->model, flat, point, ahead);
+                point[j] = x[r * DIMENSION + j] - (mgn_exact)k * difference_step;
+                mgn_oracle_map(m->model, flat, point, behind);
+                for (int i = 0; i < DIMENSION; i++)
+                    sum[i] += difference_weights[k - 1] * (ahead[i] - behind[i]) / difference_step;
+            }
+            for (int i = 0; i < DIMENSION; i++)
+                jacobian[(r * DIMENSION + i) * DIMENSION + j] = sum[i] * (1 + (mgn_exact)m->fault);
+        }
+}
+
+static mgn_status judge_jacobian_values(const model_check *m, mgn_map *map, const float *points, mgn_dtype dtype,
+                                        mgn_worst *worst) {
+    double found[POINTS * DIMENSION];
+    mgn_exact expected[POINTS * DIMENSION];
+    MGN_TRY(mgn_map_jacobian(map, points, ROWS, found));
+    mgn_exact *flat = exact_copy(m->flat, m->parameters, dtype == MGN_F32), *x = exact_copy(m->x, POINTS, true);
+    const mgn_status status = flat && x ? MGN_OK : MGN_ERR_MEMORY;
+    if (status == MGN_OK) {
+        jacobian_by_differences(m, flat, x, expected);
+        mgn_judge_tensor(worst, dtype, "the Jacobian", found, expected, POINTS * DIMENSION, 1,
+                         dtype == MGN_F32 ? single_tolerance[1] : double_tolerance[1]);
+    }
+    mgn_free(flat);
+    mgn_free(x);
+    return status;
+}
 
 static mgn_status judge_jacobian(const model_check *m, mgn_device *device, mgn_dtype dtype, mgn_worst *worst) {
     float x[POINTS];
@@ -366,6 +405,7 @@ static mgn_status judge_jacobian(const model_check *m, mgn_device *device, mgn_d
     mgn_jacobian_stats stats;
     MGN_TRY(mgn_map_create(m->model, device, dtype, &map));
     mgn_status status = mgn_map_jacobian_stats(map, x, ROWS, &stats);
+    if (status == MGN_OK) status = judge_jacobian_values(m, map, x, dtype, worst);
     mgn_map_destroy(map);
     if (status != MGN_OK) return status;
     const double bound = mgn_model_get_config(m->model)->lipschitz, allowed = 256 * mgn_judge_unit(dtype);

@@ -28,7 +28,7 @@ typedef struct mgn_check_options {
  *  - "pairing": <cotangent, jvp> = <vjp, tangent>, relative to the sum of the absolute terms;
  *  - "property": what cannot be said by a formula (a shuffle is a permutation, a program is one);
  *  - "bounds": the backend's kernel alone, between guard values that must survive, its inputs between NaNs;
- *  - "jacobian" (models): symmetric, positive semidefinite and within the bound where the model promises it;
+ *  - "jacobian" (models): its values against finite differences; symmetric, positive semidefinite and within the bound where the model promises it;
  *  - "training" (models): the parameters after 50 steps of Adam, against float64 on the CPU;
  *  - "build": the graph or its plan could not be made; `detail` is the sentence. */
 typedef struct mgn_check_result {

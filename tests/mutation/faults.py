@@ -72,7 +72,8 @@ def changes(line):
     for match in re.finditer(r'(?<![\w.])(\d+\.\d+(?:e[-+]?\d+)?)(f?)\b', line):
         value = float(match.group(1))
         put('constant', match.start(), match.end(), repr(value * 1.01 if value else 1.0) + match.group(2))
-    for match in re.finditer(r'\[([^\[\]"]+)\]', line):
+    is_array = re.match(r'\s*(?:const |local |private |static )*\w+ \w+\[[^=(]*\](?: =|;|,)', line)
+    for match in [] if is_array else re.finditer(r'\[([^\[\]"]+)\]', line):
         put('index', match.start(1), match.end(1), match.group(1) + ' + 1')
     for match in re.finditer(r' [-+*] ' + TERM + r'(?=[;,)\]\s])', line):
         put('dropped term', match.start(), match.end(), '')

@@ -25,7 +25,7 @@ CHECKS = {
     'random.cl': ['normal', 'uniform', 'shuffle', 'advance'],
     'reduce.cl': ['sum', 'max'],
     'rows.cl': ['gather_rows', 'scatter_rows'],
-    'spd.cl': ['spd_solve', 'spd_inverse', 'spd_logdet'],
+    'spd.cl': ['spd_logdet', 'spd_inverse', 'spd_solve'],
     'unorm8.cl': ['from_unorm8', 'to_unorm8'],
     'mgn_bytes.h': ['from_unorm8', 'to_unorm8', 'rows/bytes'],
     'mgn_lanes.h': ['to_unorm8', 'copy', 'select', 'sum', 'max', 'gather_rows', 'spd_solve', 'matmul', 'conv', 'softmins',
@@ -69,8 +69,8 @@ def reachable(text):
 class Kernels:
     """The checks without a fault, and their sources."""
 
-    def __init__(self, root, build, work):
-        self.root, self.work = root, work / 'opencl'
+    def __init__(self, root, build, work, brief):
+        self.root, self.work, self.most_checks = root, work / 'opencl', (2, 1) if brief else MOST_CHECKS
         self.cache, icd = self.work / 'kernels', self.work / 'icd'
         self.cache.mkdir(parents=True, exist_ok=True)
         icd.mkdir(exist_ok=True)
@@ -216,7 +216,7 @@ class Worker:
         if fault.file == 'generated':
             places = [(source.op, source.shape) for source in self.kernels.sources_of_faults if source.lines is fault.lines]
         else:
-            named = [op for op in CHECKS[fault.file] if op in fault.unit]
+            named = [op for op in CHECKS[fault.file] if op in fault.unit or fault.unit in op]
             ops = sorted(named, key=len, reverse=True) + [op for op in CHECKS[fault.file] if op not in named]
             places = [(op, shape) for op in ops for shape in SHAPES]
         self.renew_cache()
@@ -224,7 +224,7 @@ class Worker:
         for has_double in False, True:
             passed, changed = 0, []
             for op, shape in places:
-                if passed == MOST_CHECKS[has_double]:
+                if passed == self.kernels.most_checks[has_double]:
                     break
                 edits = self.kernels.replaced(fault, op, shape, has_double)
                 if has_double:
