@@ -138,6 +138,17 @@ static cl_int CL_API_CALL my_clEnqueueNDRangeKernel(cl_command_queue queue, cl_k
     return made(driver.clEnqueueNDRangeKernel(queue, kernel, rank, offset, global, local, count, list, event), event);
 }
 
+/* Adds a kernel's name to those that are in the dump; returns the program. */
+static cl_program note_kernel(cl_program program, const char *name) {
+    char path[600];
+    snprintf(path, sizeof path, "%s/kernels", dump_folder);
+    FILE *file = *dump_folder ? fopen(path, "a") : NULL;
+    if (!file) return program;
+    fprintf(file, "%s\n", name);
+    fclose(file);
+    return program;
+}
+
 #define MAKES(type, function, usual, parameters, arguments) \
     static type CL_API_CALL my_##function parameters {      \
         const cl_int code = strike(#function, usual);       \
@@ -162,7 +173,7 @@ MAKES(cl_program, clCreateProgramWithBinary, CL_INVALID_BINARY,
        const unsigned char **binaries, cl_int *status, cl_int *error),
       (context, count, devices, sizes, binaries, status, error))
 MAKES(cl_kernel, clCreateKernel, CL_OUT_OF_HOST_MEMORY, (cl_program program, const char *name, cl_int *error),
-      (program, name, error))
+      (note_kernel(program, name), name, error))
 
 static cl_mem CL_API_CALL my_clCreateBuffer(cl_context context, cl_mem_flags flags, size_t size, void *host,
                                             cl_int *error) {

@@ -11,7 +11,8 @@
  *   FAULTY_CL_GROUP    the largest work-group
  *   FAULTY_CL_FP64     "off"
  *   FAULTY_CL_VERSION  "OpenCL 1.2 ..."
- *   FAULTY_CL_DUMP     a folder that gets every source that is built, under its FNV-1a hash
+ *   FAULTY_CL_DUMP     a folder that gets every source that is built, under its FNV-1a hash, and the names of all kernels
+ *                      that are made, in the file "kernels"
  *   FAULTY_CL_REPLACE  a folder of sources under the hashes of those that they are built in place of */
 #ifndef MGN_TESTS_FAULTY_CL_H
 #define MGN_TESTS_FAULTY_CL_H

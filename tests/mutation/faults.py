@@ -78,7 +78,7 @@ def changes(line):
     for match in re.finditer(r' [-+*] ' + TERM + r'(?=[;,)\]\s])', line):
         put('dropped term', match.start(), match.end(), '')
     for match in re.finditer(r'(?<![=!<>])= (?!=)([^;={}]+);', line):
-        if not re.search(r'[*&]\s*\w+\s*$|restrict', line[:match.start()]):
+        if match.group(1) != '0' and not re.search(r'[*&]\s*\w+\s*$|restrict', line[:match.start()]):
             put('sign', match.start(1), match.end(1), '-(' + match.group(1) + ')')
     for match in re.finditer(r'return ([^;]+);', line):
         put('sign', match.start(1), match.end(1), '-(' + match.group(1) + ')')

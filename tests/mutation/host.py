@@ -10,7 +10,6 @@ import pathlib
 import re
 import resource
 import shlex
-import shutil
 import subprocess
 
 from faults import Source
@@ -19,7 +18,7 @@ BACKEND = 'host/backend/'
 CPU = {
     'cpu/kernel_cloud.h': ['softmin', 'gibbs', 'softmin_dense'],
     'cpu/kernel_conv.h': ['conv', 'conv_transpose', 'conv_kernel_gradient'],
-    'cpu/kernel_elementwise.h': ['add', 'tanh', 'select', 'copy', 'sqrt', 'permute'],
+    'cpu/kernel_elementwise.h': ['add', 'tanh', 'select', 'concat', 'sub', 'permute'],
     'cpu/kernel_matmul.h': ['matmul'],
     'cpu/kernel_program.h': ['rows/random', 'rows/indices', 'rows/bytes', 'rows/sums', 'rows/split', 'rows/shared', 'cmgn/nll'],
     'cpu/kernel_reduce.h': ['sum', 'max'],
@@ -40,6 +39,8 @@ WRITERS = {
 }
 TABLE = 'graph/ops.def'
 NAMES = [*CPU, *WRITERS, TABLE]
+# What the compiler is told to make of a file: the preprocessed text without line numbers, or an object.
+FLAGS = {'.i': ['-E', '-P'], '.o': ['-c']}
 # Compiled with kernels.c, once for each real type.
 OF_KERNELS = re.compile(r'cpu/kernel_.*\.h$')
 CPU_SECONDS = 120
@@ -119,42 +120,45 @@ class Host:
 class Worker:
     def __init__(self, host, folder):
         self.host, self.folder = host, folder
-        shutil.rmtree(folder, ignore_errors=True)
         (folder / 'host').mkdir(parents=True)
         self.kernels = host.kernels.worker(f'host-{folder.name}')
 
-    def objects(self, fault):
+    def compiled(self, command, optimised, file, target, *more):
+        """Whether a file compiles as the build does it, here or where the fault lies over the sources (`more`)."""
+        words = [word for word in shlex.split(command['command']) if word not in ('ccache', '-O3', '-O2')]
+        words = words[:words.index('-o')]
+        for flag in '-MD', '-MQ', '-MF':
+            if flag in words:
+                at = words.index(flag)
+                del words[at:at + (1 if flag == '-MD' else 2)]
+        level = ['-O1'] if optimised else ['-O0', '-U_FORTIFY_SOURCE']
+        done = subprocess.run([words[0], *more, *words[1:], *level, '-w', '-o', str(target), *FLAGS[target.suffix], str(file)],
+                              cwd=command['directory'], capture_output=True)
+        return done.returncode == 0
+
+    def objects(self, fault, optimised=False):
         """The objects with the fault; None where they do not compile, [] where they are the same."""
-        made, changed = [], False
+        made, over = [], '-I' + str(self.folder / 'host')
         for source in self.host.compiled_with(fault.file):
+            changed = False
             for command in self.host.commands[source]:
                 if source.endswith('cpu/kernels.c') and (changed or 'baseline' not in command['output']):
                     continue  # in double only what float does not have
-                words = [word for word in shlex.split(command['command']) if word not in ('ccache', '-O3', '-O2')]
-                words = words[:words.index('-o')] + ['-O0', '-w', '-U_FORTIFY_SOURCE', '-ffile-prefix-map=' + str(self.folder) + '=.']
-                for flag in '-MD', '-MQ', '-MF':
-                    at = words.index(flag)
-                    del words[at:at + (1 if flag == '-MD' else 2)]
-                here = self.folder / source
-                text = here if here.exists() else self.host.root / source
-                outputs = []
-                for overlay in ['-I' + str(self.folder / 'host'), '-I' + str(self.host.root / 'host')]:
-                    file = text if overlay.endswith(str(self.folder / 'host')) else self.host.root / source
-                    listing = subprocess.run([words[0], overlay, *words[1:], '-E', '-P', str(file)],
-                                             cwd=command['directory'], capture_output=True, text=True)
-                    if listing.returncode != 0:
-                        return None
-                    outputs.append(listing.stdout)
-                if outputs[0] == outputs[1]:
+                plain = self.host.root / source
+                faulty = self.folder / source if (self.folder / source).exists() else plain
+                before, after = (self.folder / name for name in (('before.o', 'after.o') if optimised else
+                                                                 ('before.i', 'after.i')))
+                if not self.compiled(command, optimised, plain, before) or \
+                        not self.compiled(command, optimised, faulty, after, over):
+                    return None
+                if before.read_bytes() == after.read_bytes():
                     continue
                 changed = True
                 target = self.folder / f'{len(made)}.o'
-                done = subprocess.run([words[0], '-I' + str(self.folder / 'host'), *words[1:], '-o', str(target), '-c',
-                                       str(text)], cwd=command['directory'], capture_output=True)
-                if done.returncode != 0:
+                if not self.compiled(command, False, faulty, target, over):
                     return None
                 made.append(target)
-        return made if changed else []
+        return made
 
     def link(self, program, objects):
         """A private copy of a program with these objects in front of the library's."""
@@ -189,12 +193,16 @@ class Worker:
             if not objects:
                 return 'broken', 'the same text' if objects == [] else 'does not compile'
             mgn = self.link('host/cli/mgn', objects)
+            verdict = self.judge_writer(fault, mgn) if fault.file in WRITERS else self.judge_program(fault, mgn, objects)
+            if verdict[0] == 'survived' and self.objects(fault, True) == []:
+                return 'equivalent', 'the same code'
+            return verdict
         except subprocess.CalledProcessError:
             return 'broken', 'does not link'
         finally:
             target.unlink()
-        if fault.file in WRITERS:
-            return self.judge_writer(fault, mgn)
+
+    def judge_program(self, fault, mgn, objects):
         checks = [fault.unit] if fault.file == TABLE else CPU[fault.file]
         for op in checks:
             if not self.run([mgn, 'check', '-d', 'cpu', '-q', '--op', op]):

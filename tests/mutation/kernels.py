@@ -1,8 +1,8 @@
 """Faults in what the OpenCL driver compiles: texts of cl/, and the kernels that are generated for models.
 
 The driver's stand-in (tests/faulty_cl.h) hands out the sources that a check builds, and builds others in their place. Only
-sources in which the fault reaches a kernel are replaced: it must change the preprocessed text of a function that a kernel
-calls. Everything else comes from a cache of compiled kernels, which the check without a fault has filled; what a fault adds
+sources in which the fault reaches a kernel that the check runs are replaced: it must change the preprocessed text of a
+function that the kernel calls. Everything else comes from a cache of compiled kernels, which the check without a fault has filled; what a fault adds
 to it is taken out again. Kernels are compiled without optimisation, which is twice as fast.
 """
 import os
@@ -40,8 +40,8 @@ CPU_SECONDS = 60
 MOST_CHECKS = 6, 2
 
 
-def reachable(text):
-    """What of a preprocessed source its kernels are made of: {name: text of the function}, and declarations."""
+def reachable(text, kernels):
+    """What of a preprocessed source these kernels are made of: {name: text of the function}, and declarations."""
     chunks, depth, begin = [], 0, 0
     for match in re.finditer(r'[{};]', text):
         depth += {'{': 1, '}': -1, ';': 0}[match.group()]
@@ -55,7 +55,7 @@ def reachable(text):
             declarations.append(' '.join(chunk.split()))
             continue
         functions.setdefault(head.group(1), []).append(' '.join(chunk.split()))
-        if re.search(r'\bkernel\b', chunk.split('{')[0]):
+        if head.group(1) in kernels and re.search(r'\bkernel\b', chunk.split('{')[0]):
             wanted.append(head.group(1))
     reached = set()
     while wanted:
@@ -71,18 +71,18 @@ class Kernels:
 
     def __init__(self, root, build, work, brief):
         self.root, self.work, self.most_checks = root, work / 'opencl', (2, 1) if brief else MOST_CHECKS
-        self.cache, icd = self.work / 'kernels', self.work / 'icd'
-        self.cache.mkdir(parents=True, exist_ok=True)
-        icd.mkdir(exist_ok=True)
+        self.cache, icd = work.parent / 'kernels', self.work / 'icd'
+        self.cache.mkdir(exist_ok=True)
+        icd.mkdir(parents=True)
         # Copies: the build folder may change while faults are judged.
         for path in 'host/cli/mgn', 'tests/libmgn_faulty_cl.so':
-            (self.work / pathlib.Path(path).name).unlink(missing_ok=True)
             shutil.copy(build / path, self.work)
         self.mgn = self.work / 'mgn'
         (icd / 'faulty.icd').write_text(f'{self.work}/libmgn_faulty_cl.so\n')
         self.environment = dict(os.environ, OCL_ICD_VENDORS=str(icd) + '/', MGN_CACHE='off', POCL_KERNEL_CACHE='1',
                                 MGN_CL_OPTIONS='-cl-opt-disable')
-        self.bases, self.made, self.compiled, self.locks, self.lock = {}, {}, {}, {}, threading.Lock()
+        self.bases, self.launched, self.made, self.compiled, self.locks = {}, {}, {}, {}, {}
+        self.lock = threading.Lock()
 
     def run(self, op, shape, cache, mgn=None, **more):
         environment = dict(self.environment, MGN_CL_SHAPE=shape, POCL_CACHE_DIR=str(cache), **more)
@@ -105,22 +105,22 @@ class Kernels:
         with own:
             if key not in self.bases:
                 folder = self.work / 'sources' / f'{shape}-{"double" if has_double else "single"}' / op.replace('/', '_')
-                shutil.rmtree(folder, ignore_errors=True)
                 folder.mkdir(parents=True)
                 more = {} if has_double else {'FAULTY_CL_FP64': 'off'}
                 done = self.run(op, shape, self.cache, FAULTY_CL_DUMP=str(folder), **more)
                 if done is None or done.returncode != 0:
                     raise SystemExit(f'mutants: the check of {op} fails without a fault: {done and done.stderr}')
-                self.bases[key] = [(path, path.read_text()) for path in sorted(folder.iterdir())]
+                self.bases[key] = [(path, path.read_text()) for path in sorted(folder.glob('*.cl'))]
+                self.launched[key] = frozenset((folder / 'kernels').read_text().split())
             return self.bases[key]
 
-    def preprocessed(self, text):
-        """What the kernels of a source are made of, or None when it cannot be preprocessed."""
-        key = hash(text)
+    def preprocessed(self, text, kernels):
+        """What these kernels of a source are made of, or None when it cannot be preprocessed."""
+        key = hash((text, kernels))
         if key not in self.made:
             done = subprocess.run(['cpp', '-P', '-undef', '-D__OPENCL_VERSION__=120', '-D__OPENCL_C_VERSION__=120'],
                                   input=text, capture_output=True, text=True)
-            self.made[key] = reachable(done.stdout) if done.returncode == 0 else None
+            self.made[key] = reachable(done.stdout, kernels) if done.returncode == 0 else None
         return self.made[key]
 
     def sources(self, names):
@@ -158,8 +158,8 @@ class Kernels:
         for path, text in self.base(op, shape, has_double):
             if old not in text:
                 continue
-            edited = text.replace(old, new, 1)
-            if self.preprocessed(edited) != self.preprocessed(text):
+            edited, kernels = text.replace(old, new, 1), self.launched[op, shape, has_double]
+            if self.preprocessed(edited, kernels) != self.preprocessed(text, kernels):
                 changed[path] = edited
         return changed
 
@@ -183,7 +183,6 @@ class Kernels:
 class Worker:
     def __init__(self, kernels, folder):
         self.kernels = kernels
-        shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         self.cache, self.edits = folder / 'kernels', folder / 'edits'
         self.cache.mkdir()
