@@ -66,13 +66,17 @@ static void assign(scene *s, mgn_node *target, mgn_node *value) {
 
 /* ---- the programs ---- */
 
+/* The mean over the rows of e^x, x around its own mean: what x is made of is kept from one section of rows for the next. */
+static mgn_node *spread(mgn_node *x) { return mgn_mean(mgn_exp(mgn_sub(x, mgn_mean(x, 1))), 1); }
+
 static void random_rows(scene *s) {
     mgn_node *one = state(s), *other = state(s);
-    mgn_node *five = mgn_normal(one, MGN_SHAPE(s->rows, 5), 3);
+    mgn_node *five = mgn_normal(one, MGN_SHAPE(s->rows, 5), 3), *three = mgn_uniform(other, MGN_SHAPE(s->rows, 3), 4);
     mgn_node *z[] = {mgn_normal(one, MGN_SHAPE(s->rows, 1), 1), mgn_normal(other, MGN_SHAPE(s->rows, 2), 2), five,
-                     mgn_uniform(other, MGN_SHAPE(s->rows, 3), 4), mgn_uniform(one, MGN_SHAPE(s->rows, 4), 5)};
+                     three, mgn_uniform(one, MGN_SHAPE(s->rows, 4), 5)};
     give(s, mgn_concat(z, 5, 1));
-    give(s, mgn_mean(mgn_exp(mgn_sub(five, mgn_mean(five, 1))), 1)); /* in two sections */
+    give(s, spread(five));
+    give(s, spread(three));
     assign(s, one, mgn_advance(one, 3));
 }
 
