@@ -12,7 +12,7 @@ v(R)       bytes that a process sends: short gradients (4 p <= 64 KiB) go to all
 beta       bytes a second between two processes
 
     scaling.py MGN                       measures 1 and 2 processes here, beside what the model says
-    scaling.py --rows 65536 --parameters 1e6 --row 2e-6 --latency 5e-6 --bandwidth 1e10     only computes, to 16 processes
+    scaling.py --rows 65536 --parameters 1e6 --row 2e-6 --latency 5e-6 --bandwidth 1e10     only computes, to 1,024 processes
 
 With MGN, t_row and t_fixed come from runs of one process with two sizes of batch, alpha from two processes and a model
 so small that nothing else counts; the table is of other batches than these.
@@ -36,11 +36,17 @@ def message_bytes(parameters, ranks):
 
 
 def step_seconds(rows, parameters, ranks, per_row, fixed, latency, bandwidth):
-    blocks = math.ceil(BLOCKS / ranks)
-    seconds = blocks * (fixed + per_row * rows / BLOCKS)
+    blocks = max(BLOCKS, ranks)
+    seconds = math.ceil(blocks / ranks) * (fixed + per_row * rows / blocks)
     if ranks > 1:
         seconds += 2 * latency * math.log2(ranks) + message_bytes(parameters, ranks) / bandwidth
     return seconds
+
+
+def enough_rows(parameters, ranks, per_row, fixed, latency, bandwidth):
+    """Rows of a batch of which each process computes, without anything besides, four fifths of a step."""
+    besides = step_seconds(0, parameters, ranks, per_row, fixed, latency, bandwidth)
+    return 4 * ranks * besides / per_row
 
 
 def write_rows(path, count):
@@ -103,12 +109,13 @@ def main():
     if o.mgn:
         compare(o.mgn)
         return
-    print("processes  a step, ms  speed-up  sent by each, MB")
+    print("processes  a step, ms  speed-up  sent by each, MB  rows for 80 %")
     alone = step_seconds(o.rows, o.parameters, 1, o.row, o.fixed, o.latency, o.bandwidth)
-    for ranks in 1, 2, 4, 8, 16:
+    for ranks in 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024:
         seconds = step_seconds(o.rows, o.parameters, ranks, o.row, o.fixed, o.latency, o.bandwidth)
         sent = message_bytes(o.parameters, ranks) if ranks > 1 else 0
-        print("%9d  %10.3f  %8.2f  %16.3f" % (ranks, 1e3 * seconds, alone / seconds, sent / 1e6))
+        enough = enough_rows(o.parameters, ranks, o.row, o.fixed, o.latency, o.bandwidth)
+        print("%9d  %10.3f  %8.2f  %16.3f  %13.0f" % (ranks, 1e3 * seconds, alone / seconds, sent / 1e6, enough))
 
 
 if __name__ == "__main__":
