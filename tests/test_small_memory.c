@@ -134,11 +134,8 @@ static const struct {
     int64_t batch, blocks;
     uint64_t memory;
 } cuts[] = {
-    {"nll", "1", "adam", 0, 0, 100000},
-    {"mse", "0", "sgd", 0, 0, 1000000},
-    {"l1", "0", "adam", 5001, 2, 300000},
-    {"kl", "0", "adam", 0, 0, 1000000},
-    {"mse", "0", "lbfgs", 0, 0, 1000000},
+    {"nll", "1", "adam", 0, 0, 100000}, {"mse", "0", "sgd", 0, 0, 1000000},   {"l1", "0", "adam", 5001, 2, 300000},
+    {"kl", "0", "adam", 0, 0, 1000000}, {"mse", "0", "lbfgs", 0, 0, 1000000},
 };
 
 /* Batches that do not fit: the bits of as many blocks, and what one plan would give but for rounding. */

@@ -95,7 +95,7 @@ struct mgn_wide_program; /* backend/wide_program.h */
 struct mgn_device {
     const mgn_backend *backend;
     mgn_device_info info;
-    bool is_short; /* backends set it where memory of the device is what a call failed for; mgn_device_was_short reads it */
+    bool is_short; /* set where memory of the device is what a call failed for; mgn_device_was_short reads it */
 };
 
 /* Whether something has failed for want of the device's memory since the last time that this was asked: smaller pieces of the
