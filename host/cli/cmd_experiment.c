@@ -48,7 +48,7 @@ static mgn_status control(void *context, const char *label, mgn_train_control *c
     snprintf(name, sizeof name, "%03d-%.80s", ++j->trainings, label);
     for (char *c = name; *c; c++)
         if (!isalnum((unsigned char)*c)) *c = '-';
-    MGN_TRY(cli_training_control(&j->training, name, false, &j->paths, control));
+    MGN_TRY(cli_training_control(&j->training, name, &j->paths, control));
     if (!cli_is_first(&j->common)) control->checkpoint = control->log = NULL;
     return MGN_OK;
 }
@@ -261,7 +261,8 @@ static mgn_status check_single(const job *j) {
     if (j->page.force) return mgn_fail(MGN_ERR_ARGUMENT, "--force is an option of --output");
     if (strcmp(j->label, "all") == 0)
         return mgn_fail(MGN_ERR_ARGUMENT, "all experiments together need a folder for their page: --output DIR");
-    return mgn_experiment_check(j->label);
+    MGN_TRY(mgn_experiment_check(j->label));
+    return cli_training_check(&j->training, false, NULL, 0);
 }
 
 /* Of several processes: those that share an experiment. What else is asked for is done by the first alone. */

@@ -25,7 +25,7 @@ static mgn_status check_paths(const cli_command *command, fit_options *o) {
     if (o->common.comm && !o->blocks) o->blocks = MGN_USUAL_BLOCKS;
     const char *const inputs[] = {o->source, o->target, o->out};
     MGN_TRY(cli_check_apart(o->out, inputs, 2));
-    MGN_TRY(cli_training_check(&o->control, inputs, MGN_COUNT(inputs)));
+    MGN_TRY(cli_training_check(&o->control, o->restarts == 1, inputs, MGN_COUNT(inputs)));
     const char *const files[] = {o->source,      o->target,        o->out, o->hold_out, o->control.checkpoint,
                                  o->control.log, o->control.resume};
     MGN_TRY(cli_plots_check(o->plots, files, MGN_COUNT(files)));

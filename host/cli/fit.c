@@ -197,7 +197,7 @@ static mgn_status set_training(fit_job *j) {
     t->schedule.every = o->every;
     t->schedule.floor = o->floor;
     t->epochs = o->epochs ? o->epochs : is_semidual(j) ? SEMIDUAL_EPOCHS : USUAL_EPOCHS;
-    const int64_t usual = mgn_loss_is_of_moments(t->loss.kind)            ? MOMENTS_BATCH
+    const int64_t usual = mgn_loss_is_of_moments(t->loss.kind)   ? MOMENTS_BATCH
                           : mgn_loss_needs_samples(t->loss.kind) ? POINTS_BATCH
                                                                  : USUAL_BATCH;
     t->batch = second ? 0 : o->batch ? o->batch : usual;
@@ -352,7 +352,7 @@ static mgn_status train_start(fit_job *j, int64_t start, mgn_model **model, mgn_
     if (j->is_streamed) training.source = &j->stream;
     j->kept = start + 1; /* for the progress */
     snprintf(label, sizeof label, "start-%lld", (long long)start + 1);
-    MGN_TRY(cli_training_control(&j->options.control, label, j->options.restarts == 1, &j->paths, &training.control));
+    MGN_TRY(cli_training_control(&j->options.control, label, &j->paths, &training.control));
     if (training.control.patience > 0 || training.control.log || j->options.plots)
         training.control.held_out = held_out_rows(j, &held_out);
     if (mgn_comm_rank(training.comm) > 0) training.control.checkpoint = training.control.log = NULL;

@@ -30,45 +30,51 @@ static bool is_directory(const char *path) {
 }
 
 /* The file that `given`, a file or directory, means for a training. */
-static mgn_status find_path(const char *option, const char *given, const char *label, const char *ending, bool is_one,
+static mgn_status find_path(const char *option, const char *given, const char *label, const char *ending,
                             char path[CLI_LONGEST_PATH]) {
     const bool is_folder = is_directory(given);
-    if (!is_folder && !is_one)
-        return mgn_fail(MGN_ERR_ARGUMENT, "%s: there are several trainings; a directory was expected, as in %.200s/",
-                        option, given);
     const int length = is_folder ? snprintf(path, CLI_LONGEST_PATH, "%s/%s%s", given, label, ending)
                                  : snprintf(path, CLI_LONGEST_PATH, "%s", given);
     if (length >= CLI_LONGEST_PATH) return mgn_fail(MGN_ERR_ARGUMENT, "%s: the name is too long", option);
     return is_folder ? mgn_make_directory(given) : MGN_OK;
 }
 
-mgn_status cli_training_check(const cli_training *t, const char *const *others, size_t count) {
+mgn_status cli_training_check(const cli_training *t, bool is_one, const char *const *others, size_t count) {
+    static const char *const options[] = {"--checkpoint", "--resume", "--log"};
+    mgn_train_control every;
+    if (t->every && !t->checkpoint && !t->resume)
+        return mgn_fail(MGN_ERR_ARGUMENT, "--checkpoint-every: --checkpoint is missing: where the state goes");
+    if (t->every) MGN_TRY(parse_every(t->every, &every));
     const char *const own[] = {t->checkpoint, t->resume, t->log};
-    for (size_t i = 0; i < MGN_COUNT(own); i++)
-        if (own[i]) MGN_TRY(cli_check_apart(own[i], others, count));
+    for (size_t i = 0; i < MGN_COUNT(own); i++) {
+        if (!own[i]) continue;
+        MGN_TRY(cli_check_apart(own[i], others, count));
+        if (!is_one && !is_directory(own[i]))
+            return mgn_fail(MGN_ERR_ARGUMENT,
+                            "%s: there are several trainings; a directory was expected, as in %.200s/", options[i],
+                            own[i]);
+    }
     if (t->log && t->checkpoint && cli_same_file(t->log, t->checkpoint) && !is_directory(t->log))
         return mgn_fail(MGN_ERR_ARGUMENT, "--log and --checkpoint name one file, %.200s", t->log);
     return MGN_OK;
 }
 
-mgn_status cli_training_control(const cli_training *t, const char *label, bool is_one, cli_training_paths *paths,
+mgn_status cli_training_control(const cli_training *t, const char *label, cli_training_paths *paths,
                                 mgn_train_control *control) {
     const char *checkpoint = t->checkpoint ? t->checkpoint : t->resume;
     *control = (mgn_train_control){.patience = t->patience, .retries = t->retries};
-    if (t->every && !checkpoint)
-        return mgn_fail(MGN_ERR_ARGUMENT, "--checkpoint-every: --checkpoint is missing: where the state goes");
     if (t->every) MGN_TRY(parse_every(t->every, control));
     if (checkpoint) {
-        MGN_TRY(find_path("--checkpoint", checkpoint, label, ".safetensors", is_one, paths->checkpoint));
+        MGN_TRY(find_path("--checkpoint", checkpoint, label, ".safetensors", paths->checkpoint));
         control->checkpoint = paths->checkpoint;
     }
     if (t->resume) {
-        MGN_TRY(find_path("--resume", t->resume, label, ".safetensors", is_one, paths->resume));
+        MGN_TRY(find_path("--resume", t->resume, label, ".safetensors", paths->resume));
         const bool is_new = is_directory(t->resume) && access(paths->resume, F_OK) != 0;
         control->resume = is_new ? NULL : paths->resume;
     }
     if (!t->log) return MGN_OK;
-    MGN_TRY(find_path("--log", t->log, label, ".csv", is_one, paths->log));
+    MGN_TRY(find_path("--log", t->log, label, ".csv", paths->log));
     control->log = paths->log;
     return MGN_OK;
 }

@@ -65,18 +65,18 @@ typedef struct cli_training {
             &(t).retries, 0, 100                                                                                       \
     }
 
-/* That neither checkpoint nor log is one of the command's other files. Errors: ARGUMENT. */
-mgn_status cli_training_check(const cli_training *training, const char *const *others, size_t count);
+/* That neither checkpoint nor log is one of the command's other files, and that both are directories where there may be
+ * several trainings: is_one says that there is one. Errors: ARGUMENT. */
+mgn_status cli_training_check(const cli_training *training, bool is_one, const char *const *others, size_t count);
 
 /* Where one training's files are. */
 typedef struct cli_training_paths {
     char checkpoint[CLI_LONGEST_PATH], resume[CLI_LONGEST_PATH], log[CLI_LONGEST_PATH];
 } cli_training_paths;
 
-/* What mgn_train is told. `label` names the training's files in a directory; `is_one` says that there are no others, so that
- * a file will do. What there is to resume in a directory is resumed. `paths` must outlive `control`.
+/* What mgn_train is told, after cli_training_check. `label` names the training's files in a directory. What there is to resume in a directory is resumed. `paths` must outlive `control`.
  * Errors: ARGUMENT, IO. */
-mgn_status cli_training_control(const cli_training *training, const char *label, bool is_one, cli_training_paths *paths,
+mgn_status cli_training_control(const cli_training *training, const char *label, cli_training_paths *paths,
                                 mgn_train_control *control);
 
 /* How fast the training has been so far; 0 before the first step. */

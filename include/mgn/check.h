@@ -13,7 +13,7 @@ extern "C" {
 /** What to check; all zero means everything, on all devices. */
 typedef struct mgn_check_options {
     const char *device; /**< one device as --device takes it; NULL: the CPU backend and every OpenCL device */
-    const char *op;     /**< an op of the table ("tanh"), a model and loss ("cmgn/nll") or a program ("rows/sums"); NULL: all */
+    const char *op;     /**< an op ("tanh"), a model and loss ("cmgn/nll") or a program ("rows/sums"); NULL: all */
     uint64_t seed;      /**< of the inputs: the same seed draws the same inputs, with or without `op` */
     double fault;       /**< relative error put into every reference, to prove that a check can fail; else 0 */
 } mgn_check_options;
