@@ -7,6 +7,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/resource.h>
@@ -331,6 +332,33 @@ static bool is_fitting(mgn_fault_kind kind, mgn_status status, const char *said)
            (strstr(said, "(or memory ran out)") || strstr(said, "IDAT stream error"));
 }
 
+/* Between the two, notes are kept instead of shown. The second says whether steps were cut, which adds gradients in another
+ * order. Nothing here may run while calls fail: a check would be hit, too. */
+typedef struct ear {
+    int ends[2], console;
+} ear;
+
+static ear listen_begin(void) {
+    ear e;
+    ck_assert_int_eq(pipe2(e.ends, O_NONBLOCK), 0);
+    e.console = dup(STDERR_FILENO);
+    dup2(e.ends[1], STDERR_FILENO);
+    mgn_set_quiet(false);
+    return e;
+}
+
+static bool listen_end(ear e) {
+    static char notes[1 << 16];
+    mgn_set_quiet(true);
+    dup2(e.console, STDERR_FILENO);
+    const ssize_t size = read(e.ends[0], notes, sizeof notes - 1);
+    notes[MGN_MAX(size, 0)] = 0;
+    close(e.console);
+    close(e.ends[0]);
+    close(e.ends[1]);
+    return strstr(notes, "has no memory for this training at once") && strstr(notes, "is cut into");
+}
+
 /* One disturbed run. False when nothing was left to disturb. */
 static bool disturb(const scenario *s, mgn_fault_kind kind, uint64_t n, bool all, uint64_t good) {
     char what[256];
@@ -338,13 +366,15 @@ static bool disturb(const scenario *s, mgn_fault_kind kind, uint64_t n, bool all
     mgn_fail(MGN_OK, no_sentence);
     const int64_t live = mgn_fault_live_blocks();
     const int files = mgn_fault_open_files();
+    const ear notes = listen_begin();
     mgn_fault_arm(kind, n, all, kind == MGN_FAULT_FILE ? ENOSPC : ENOMEM);
     const mgn_status status = s->run(&sum);
     mgn_fault_disarm();
+    const bool is_cut = listen_end(notes);
     const char *said = mgn_last_error();
     snprintf(what, sizeof what, "%s, %s %d%s (%s)", s->label, kind == MGN_FAULT_FILE ? "file call" : "allocation",
              (int)n, all ? " and all after it" : "", mgn_fault_struck_in());
-    if (status == MGN_OK && sum != good) mgn_fault_mistaken(what, "another result, and no error");
+    if (status == MGN_OK && sum != good && !is_cut) mgn_fault_mistaken(what, "another result, and nothing is said");
     if (status != MGN_OK && !mgn_fault_has_struck()) mgn_fault_mistaken(what, "fails undisturbed: %s", said);
     if (status != MGN_OK && strcmp(said, no_sentence) == 0)
         mgn_fault_mistaken(what, "status %d without a sentence", (int)status);
