@@ -9,6 +9,7 @@ typedef void oracle_function(const mgn_check_case *c, const mgn_exact *const *in
 
 /* The permutation itself is checked by its properties (cases_kernel.c); here it matters who gets which entry. */
 static void shuffle(const mgn_node *node, const mgn_exact *state, mgn_exact *out) {
+    MGN_KNOWN(state);
     const int64_t steps = node->attributes.kernel.shuffle.steps_per_epoch, step = (int64_t)state[2];
     const int64_t population = node->attributes.kernel.shuffle.population;
     const uint64_t seed = (uint64_t)state[1] << 32 | (uint64_t)state[0];

@@ -29,8 +29,7 @@ static char *quote(const char *text) {
     *at++ = '\'';
     for (; *text; text++) {
         if (*text == '\'') {
-            memcpy(at, "'\\''", 4);
-            at += 4;
+            at = stpcpy(at, "'\\''");
         } else {
             *at++ = *text;
         }

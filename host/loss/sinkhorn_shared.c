@@ -162,8 +162,10 @@ static mgn_status make_pieces(shared *s, int which) {
     own->update_count = keeps ? s->end - s->first : LENGTHS;
     own->updates = mgn_alloc((size_t)own->update_count, sizeof *own->updates);
     if (!own->updates) return MGN_ERR_MEMORY;
-    for (int64_t i = 0; i < own->update_count; i++)
+    for (int64_t i = 0; i < own->update_count; i++) {
+        MGN_KNOWN(keeps || i < LENGTHS);
         MGN_TRY(make_update(s, which, keeps ? rows_of(own, s->first + i) : lengths[i], &own->updates[i]));
+    }
     for (int i = 0; i < LENGTHS; i++) MGN_TRY(make_result(s, which, lengths[i], &own->results[i]));
     return MGN_OK;
 }
@@ -401,6 +403,7 @@ mgn_status mgn_shared_sinkhorn_run(mgn_shared_sinkhorn *s, const mgn_shared_clou
                                    double *value, double *gradient) {
     double temperatures[MGN_SINKHORN_STEPS];
     const int count = mgn_sinkhorn_schedule(&s->config, temperatures);
+    MGN_KNOWN(s);
     s->may_stop = may_stop;
     MGN_TRY(mgn_comm_agree(s->comm, put(s, clouds)));
     MGN_TRY(update(s, temperatures[0], true));

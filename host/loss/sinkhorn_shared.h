@@ -17,7 +17,7 @@ typedef struct mgn_shared_clouds {
  * a diameter. Errors: ARGUMENT (a number of blocks that is below that of processes), MEMORY, DEVICE. */
 mgn_status mgn_shared_sinkhorn_create(mgn_device *device, mgn_comm *comm, int64_t blocks, mgn_dtype real, int64_t n,
                                       int64_t m, int64_t d, const mgn_sinkhorn_config *config,
-                                      mgn_shared_sinkhorn **shared);
+                                      mgn_shared_sinkhorn **created);
 /* Takes NULL. */
 void mgn_shared_sinkhorn_destroy(mgn_shared_sinkhorn *shared);
 

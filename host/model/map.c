@@ -240,6 +240,7 @@ static mgn_status gather(const mgn_map *map, const answer *a, mgn_status status,
     if (status == MGN_OK && (!sizes || !own)) status = MGN_ERR_MEMORY;
     status = mgn_comm_agree(map->comm, status);
     if (status == MGN_OK) {
+        MGN_KNOWN(own && sizes);
         memcpy(own, (const char *)rows + (size_t)first * row_bytes, bytes);
         for (int r = 0; r < map->comm->size; r++)
             sizes[r] = (first_row(map, a, n, r + 1) - first_row(map, a, n, r)) * (int64_t)row_bytes;

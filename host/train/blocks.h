@@ -34,14 +34,13 @@ typedef struct mgn_block_moments mgn_block_moments;
 /* Errors: ARGUMENT (a batch of 1 row), those of building and compiling. */
 mgn_status mgn_block_moments_create(const mgn_blocks_config *config, mgn_block_moments **moments);
 /* Takes NULL. */
-void mgn_block_moments_destroy(mgn_block_moments *moments);
+void mgn_block_moments_destroy(mgn_block_moments *b);
 /* Batches of this kind, `pass` of which adds up the moments. */
-mgn_status mgn_block_moments_pass(const mgn_block_moments *moments, const mgn_pass_rows *rows, mgn_pass **pass);
+mgn_status mgn_block_moments_pass(const mgn_block_moments *b, const mgn_pass_rows *rows, mgn_pass **pass);
 /* The moments of a batch, added up over all processes, and the loss of them and its slopes there. */
-mgn_status mgn_block_moments_run(mgn_block_moments *moments, mgn_pass *pass, uint64_t seed, int64_t first,
-                                 double *loss);
+mgn_status mgn_block_moments_run(mgn_block_moments *b, mgn_pass *pass, uint64_t seed, int64_t first, double *loss);
 /* <slope, share of the moments> about them, a scalar: the gradients of all blocks' add up to that of the loss. */
-mgn_node *mgn_block_moments_share(const mgn_block_moments *moments, mgn_pass_block *block, mgn_node *y);
+mgn_node *mgn_block_moments_share(const mgn_block_moments *b, mgn_pass_block *block, mgn_node *y);
 
 /* ---- the Sinkhorn divergence of a batch, and its slope by the mapped points (clouds.c) ---- */
 

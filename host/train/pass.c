@@ -45,6 +45,7 @@ static mgn_status build(const mgn_pass *p, mgn_pass_block *block, mgn_node **sha
 }
 
 static mgn_status compile(mgn_pass *p, int length) {
+    MGN_KNOWN(whole(p) > 0);
     const int64_t rows = length == FULL ? whole(p) : p->rows.rows % whole(p);
     mgn_node *share = NULL;
     if (rows == 0) return MGN_OK;

@@ -34,12 +34,14 @@ static size_t copied(const mgn_train_state *state) { return state->is_whole ? st
 
 static mgn_status read_part(const mgn_state_part *part, void *to) {
     if (part->tensor) return mgn_tensor_read(part->tensor, part->dtype, to);
+    MGN_KNOWN(part->host);
     memcpy(to, part->host, bytes_of(part));
     return MGN_OK;
 }
 
 static mgn_status write_part(const mgn_state_part *part, const void *from) {
     if (part->tensor) return mgn_tensor_write(part->tensor, part->dtype, from);
+    MGN_KNOWN(part->host);
     memcpy(part->host, from, bytes_of(part));
     return MGN_OK;
 }

@@ -41,12 +41,13 @@
 #define MGN_BINARY(op, expression, ...) \
     STEP_BINARY(op, 0, expression)      \
     STEP_BINARY(op, 1, expression) STEP_BINARY(op, 2, expression) STEP_BINARY(op, 3, expression)
-#define MGN_TERNARY(op, expression, ...)                                                            \
-    STEP_TERNARY(op, 0, expression)                                                                 \
-    STEP_TERNARY(op, 1, expression)                                                                 \
-    STEP_TERNARY(op, 2, expression)                                                                 \
-    STEP_TERNARY(op, 3, expression) STEP_TERNARY(op, 4, expression) STEP_TERNARY(op, 5, expression) \
-        STEP_TERNARY(op, 6, expression) STEP_TERNARY(op, 7, expression)
+#define MGN_TERNARY(op, expression, ...) \
+    STEP_TERNARY(op, 0, expression)      \
+    STEP_TERNARY(op, 1, expression)      \
+    STEP_TERNARY(op, 2, expression)      \
+    STEP_TERNARY(op, 3, expression)      \
+    STEP_TERNARY(op, 4, expression)      \
+    STEP_TERNARY(op, 5, expression) STEP_TERNARY(op, 6, expression) STEP_TERNARY(op, 7, expression)
 #include "graph/ops.def"
 
 /* ---- products and sums over features ---- */

@@ -134,6 +134,7 @@ static void decode_elementwise(mgn_cpu_wide *w, const mgn_wide_program *program,
     } else if (i->inputs == 2 && in[1] == MGN_CPU_WIDE_HELD) {
         step = add_step(w, swapped(code), in[0]);
     } else {
+        MGN_KNOWN(i->inputs > 0);
         load(w, in[0]);
         step = add_step(w, code, i->inputs == 2 ? in[1] : MGN_CPU_WIDE_HELD);
     }

@@ -73,7 +73,10 @@ static inline size_t mgn_cl_lanes(const mgn_cl_device *device, mgn_dtype dtype) 
     return !device->vectors ? 1 : dtype == MGN_F64 ? 8 : 16;
 }
 
-static inline uint64_t mgn_cl_ceil_div(uint64_t a, uint64_t b) { return a / b + (a % b != 0); }
+static inline uint64_t mgn_cl_ceil_div(uint64_t a, uint64_t b) {
+    MGN_KNOWN(b > 0);
+    return a / b + (a % b != 0);
+}
 
 /* ---- errors.c ---- */
 

@@ -53,6 +53,7 @@ mgn_cl_wide_way mgn_cl_wide_way_of(const mgn_cl_wide_loops *loops, int32_t n, in
     const mgn_wide_program *program = loops->program;
     const mgn_cl_wide_loop *loop = &loops->loops[loops->loop_of[n]];
     const mgn_wide_source from = program->instructions[n].in[k];
+    *step = 0;
     step_between(program, from, program->instructions[n + loop->period].in[k], step);
     if (*step == 0) return MGN_CL_WIDE_FIXED;
     if (from.sort != MGN_WIDE_VALUE || *step != loop->period || from.index < loop->first - loop->period)
