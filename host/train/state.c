@@ -41,7 +41,7 @@ static mgn_status read_part(const mgn_state_part *part, void *to) {
 
 static mgn_status write_part(const mgn_state_part *part, const void *from) {
     if (part->tensor) return mgn_tensor_write(part->tensor, part->dtype, from);
-    MGN_KNOWN(part->host);
+    MGN_KNOWN(part->host && from);
     memcpy(part->host, from, bytes_of(part));
     return MGN_OK;
 }
