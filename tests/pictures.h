@@ -23,6 +23,13 @@ static inline void set(mgn_image *image, size_t index, unsigned value) {
 
 static inline size_t samples(const mgn_image *image) { return image->width * image->height * (size_t)image->channels; }
 
+static inline double largest_difference(const mgn_image *a, const mgn_image *b) {
+    double largest = 0;
+    ck_assert_uint_eq(samples(a), samples(b));
+    for (size_t i = 0; i < samples(a); i++) largest = fmax(largest, fabs((double)sample(a, i) - (double)sample(b, i)));
+    return largest;
+}
+
 static inline mgn_image *make(size_t width, size_t height, int channels, int depth) {
     mgn_image *image = NULL;
     MGN_ASSERT_OK(mgn_image_create(width, height, channels, depth, &image));

@@ -234,13 +234,6 @@ END_TEST
 
 /* ---- JPEG ---- */
 
-static double largest_difference(const mgn_image *a, const mgn_image *b) {
-    double largest = 0;
-    ck_assert_uint_eq(samples(a), samples(b));
-    for (size_t i = 0; i < samples(a); i++) largest = fmax(largest, fabs((double)sample(a, i) - (double)sample(b, i)));
-    return largest;
-}
-
 START_TEST(jpeg_round_trip_is_close_and_keeps_metadata) {
     mgn_test_random random = MGN_TEST_RANDOM();
     unsigned char exif[64];

@@ -155,15 +155,6 @@ END_TEST
 
 /* ---- ours ---- */
 
-static double largest_difference(const mgn_image *a, const mgn_image *b) {
-    unsigned most = 0;
-    for (size_t i = 0; i < samples(a); i++) {
-        const unsigned x = sample(a, i), y = sample(b, i);
-        most = MGN_MAX(most, x > y ? x - y : y - x);
-    }
-    return most;
-}
-
 /* The bound of the table's error over the cube is 2.5 levels at 33 a side, and 3 with both roundings. */
 START_TEST(our_tables_come_back_as_the_map) {
     const char *day = mgn_test_path("day.png"), *files[] = {"look.cube", "look.png"};
