@@ -98,10 +98,6 @@ struct mgn_device {
     bool is_short; /* set where memory of the device is what a call failed for; mgn_device_was_short reads it */
 };
 
-/* Whether something has failed for want of the device's memory since the last time that this was asked: smaller pieces of the
- * same work may fit then. Drivers that allocate when a command runs say so as late as there, some by a status DEVICE. */
-bool mgn_device_was_short(mgn_device *device);
-
 struct mgn_backend {
     const char *label; /* "cpu" */
 

@@ -5,7 +5,6 @@
 #include <math.h>
 #include <string.h>
 
-#include "backend/backend.h"
 #include "core/core.h"
 #include "graph/graph.h"
 #include "model/model.h"

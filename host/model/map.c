@@ -3,7 +3,6 @@
 #include <math.h>
 #include <string.h>
 
-#include "backend/backend.h"
 #include "comm/blocks_sum.h"
 #include "model/model.h"
 

@@ -18,7 +18,6 @@
 
 #include <mgn/ot.h>
 
-#include "backend/backend.h"
 #include "comm/blocks_sum.h"
 #include "core/random.h"
 

@@ -7,7 +7,6 @@
 
 #include <mgn/ot.h>
 
-#include "backend/backend.h"
 #include "comm/blocks_sum.h"
 #include "core/random.h"
 #include "target/em.h"

@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "backend/backend.h"
 #include "comm/blocks_sum.h"
 #include "train/trainer.h"
 

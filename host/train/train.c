@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "backend/backend.h"
 #include "comm/comm.h"
 #include "core/core.h"
 #include "loss/sinkhorn.h"

@@ -57,6 +57,10 @@ MGN_API const mgn_device_info *mgn_device_get_info(const mgn_device *device);
 /** Waits until everything enqueued has run. Errors of the device surface here at the latest. */
 MGN_API mgn_status mgn_device_finish(mgn_device *device);
 
+/** Whether something has failed for want of the device's memory since the last time that this was asked: smaller pieces of
+ *  the same work may fit then. Drivers that allocate when a command runs say so as late as there, some by a status DEVICE. */
+MGN_API bool mgn_device_was_short(mgn_device *device);
+
 /** A zeroed tensor on a device; outlived by the device. */
 MGN_API mgn_status mgn_tensor_create(mgn_device *device, mgn_dtype dtype, mgn_shape shape, mgn_tensor **tensor);
 MGN_API void mgn_tensor_destroy(mgn_tensor *tensor);
