@@ -14,6 +14,7 @@
 #include "experiments/experiments.h"
 #include "loss/moments.h"
 #include "model/model.h"
+#include "watch.h"
 
 enum {
     USUAL_EPOCHS = 100,
@@ -228,21 +229,33 @@ static mgn_status open_device(fit_job *j) {
     return mgn_device_open("cpu", &j->device);
 }
 
-mgn_status fit_prepare(fit_job *j) {
+static mgn_status prepare(fit_job *j, cli_watch *watch) {
     const fit_options *o = &j->options;
-    MGN_TRY(check_names(o));
+    cli_watch_stage(watch, "reading");
     MGN_TRY(mgn_target_parse(o->source, &j->source));
     MGN_TRY(mgn_target_parse(o->target, &j->target));
     j->d = mgn_target_dimension(j->source);
     MGN_TRY(cli_check_dimension(j->target, mgn_target_label(j->source), j->d));
     MGN_TRY(set_model(j));
+    cli_watch_stage(watch, "means and covariances"); /* of files larger than memory: minutes */
     MGN_TRY(set_loss(j));
+    cli_watch_stage(watch, "drawing rows");
     MGN_TRY(fit_draw_rows(j));
+    cli_watch_stage(watch, "opening the device");
     MGN_TRY(open_device(j));
     MGN_TRY(set_training(j));
     even_batches(j);
     if (!j->held || !mgn_loss_needs_samples(j->training.loss.kind)) return MGN_OK;
     return cli_target_rows(j->target, MGN_MIN(j->held, MOST_POINTS), o->common.seed ^ target_seed, &j->like);
+}
+
+mgn_status fit_prepare(fit_job *j) {
+    cli_watch watch;
+    MGN_TRY(check_names(&j->options));
+    cli_watch_begin(&watch, "fit", 4);
+    const mgn_status status = prepare(j, &watch);
+    cli_watch_end(&watch);
+    return status;
 }
 
 /* ---- training ---- */
