@@ -11,17 +11,13 @@
 #include <mgn/model.h>
 
 #include "core/core.h"
+#include "launcher.h"
 
 enum { ROWS = 500, MOST_PARAMETERS = 64 };
 
 static char folder[512];
 
-/* As root, with more processes than cores, within a container, without a network; what MPI itself never frees is not judged. */
-static const char launcher[] =
-    "ASAN_OPTIONS=detect_leaks=0 OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 "
-    "OMPI_MCA_rmaps_base_oversubscribe=1 "
-    "OMPI_MCA_mpi_yield_when_idle=1 OMPI_MCA_hwloc_base_binding_policy=none OMPI_MCA_pml=ob1 OMPI_MCA_btl=self,vader "
-    "OMPI_MCA_btl_vader_single_copy_mechanism=none OMPI_MCA_plm_rsh_agent=/bin/false mpirun";
+static const char launcher[] = MGN_TEST_LAUNCHER;
 
 static void save(const char *name, const float *values, int64_t rows) {
     char path[600];
@@ -281,11 +277,8 @@ START_TEST(a_lost_device_ends_all) {
 END_TEST
 
 int main(void) {
-    const char *built = getenv("MGN_MPI");
-    if (!built || strcmp(built, "yes") != 0) return mgn_test_skip_program("built without MPI");
-    char probe[700];
-    snprintf(probe, sizeof probe, "timeout -s KILL 30 env %s -n 2 true >/dev/null 2>&1", launcher);
-    if (system(probe) != 0) return mgn_test_skip_program("mpirun cannot start two processes here");
+    const char *why = mgn_test_no_launcher();
+    if (why) return mgn_test_skip_program(why);
     Suite *suite = suite_create("mpi");
     TCase *all = tcase_create("all");
     tcase_add_test(all, any_number_makes_the_same_map);

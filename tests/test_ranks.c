@@ -228,16 +228,17 @@ START_TEST(bits_do_not_depend_on_ranks) {
 }
 END_TEST
 
-/* Hessians by products, curvature of Gauss-Newton as a matrix and (of more than 600 parameters) by products; of 1000 rows 16
- * blocks have 63, but the last 55. */
+/* Hessians by products, of means over rows and of functions of moments; curvature of Gauss-Newton as a matrix and (of more than
+ * 600 parameters) by products; of 1000 rows 16 blocks have 63, but the last 55. */
 static const struct {
     const char *optimizer, *loss;
     const mgn_model_config *shape;
     int64_t blocks;
     mgn_dtype real;
-} methods[] = {{"lbfgs", "mse", &cascade, 8, MGN_F64},        {"lbfgs", "kl", &cascade, 16, MGN_F32},
-               {"newton", "nll", &cascade, 16, MGN_F64},      {"gauss-newton", "mse", &cascade, 8, MGN_F64},
-               {"gauss-newton", "l1", &cascade, 16, MGN_F64}, {"gauss-newton", "mse", &large, 8, MGN_F64}};
+} methods[] = {{"lbfgs", "mse", &cascade, 8, MGN_F64},         {"lbfgs", "kl", &cascade, 16, MGN_F32},
+               {"newton", "nll", &cascade, 16, MGN_F64},       {"newton", "kl", &cascade, 16, MGN_F64},
+               {"newton", "mixture-kl", &cascade, 8, MGN_F64}, {"gauss-newton", "mse", &cascade, 8, MGN_F64},
+               {"gauss-newton", "l1", &cascade, 16, MGN_F64},  {"gauss-newton", "mse", &large, 8, MGN_F64}};
 
 static mgn_train_config second_order(int row, int64_t steps) {
     mgn_train_config config = usual(methods[row].loss);
@@ -431,8 +432,8 @@ START_TEST(what_cannot_be_shared_is_refused) {
         int64_t blocks;
         mgn_status status;
     } rows[] = {{"semidual", "adam", "semidual is not for blocks", 8, MGN_ERR_UNSUPPORTED},
-                {"sinkhorn", "lbfgs", "sinkhorn is not for lbfgs from blocks", 8, MGN_ERR_UNSUPPORTED},
-                {"kl", "newton", "the curvature of the loss kl", 8, MGN_ERR_UNSUPPORTED},
+                {"huber", "adam", "'huber' was found", 8, MGN_ERR_ARGUMENT},
+                {"sinkhorn", "lbfgs", "takes other samples of its target in every step", 8, MGN_ERR_ARGUMENT},
                 {"mse", "adam", "need a number of blocks", 0, MGN_ERR_ARGUMENT},
                 {"mse", "adam", "power of two", 6, MGN_ERR_ARGUMENT},
                 {"mse", "adam", "too few for 4 processes", 2, MGN_ERR_ARGUMENT}};
@@ -456,7 +457,7 @@ int main(void) {
     tcase_add_loop_test(all, blocks_learn_what_one_plan_learns, 0, MGN_COUNT(loss_of));
     tcase_add_loop_test(all, second_order_does_not_depend_on_ranks, 0, MGN_COUNT(methods));
     tcase_add_loop_test(all, second_order_of_blocks_is_that_of_one_plan, 0, MGN_COUNT(methods));
-    tcase_add_loop_test(all, second_order_resumes_elsewhere, 0, 4);
+    tcase_add_loop_test(all, second_order_resumes_elsewhere, 0, MGN_COUNT(methods) - 1);
     tcase_add_loop_test(all, stopped_and_resumed_elsewhere, 0, MGN_COUNT(loss_of));
     tcase_add_test(all, one_failure_is_everybodys);
     tcase_add_test(all, what_cannot_be_shared_is_refused);

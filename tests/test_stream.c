@@ -14,6 +14,7 @@
 #include <mgn/train.h>
 
 #include "core/core.h"
+#include "group.h"
 
 enum { ROWS = 1000, MOST_PARAMETERS = 64, LONG_ROWS = 1200000 };
 
@@ -69,12 +70,14 @@ static run train(const mgn_train_config *config, const mgn_samples *samples) {
 }
 
 static mgn_train_config usual(void) {
-    return (mgn_train_config){.loss = {.kind = "mse"},
-                              .optimizer = {.kind = "adam", .lr = 0.01},
-                              .batch = 32,
-                              .epochs = 4,
-                              .seed = 4,
-                              .real = MGN_F64};
+    mgn_train_config config = {.loss = {.kind = "mse"},
+                               .optimizer = {.kind = "adam", .lr = 0.01},
+                               .batch = 32,
+                               .epochs = 4,
+                               .seed = 4,
+                               .real = MGN_F64};
+    mgn_test_share(&config);
+    return config;
 }
 
 static mgn_row_source source_of(reader *r, int64_t window, int64_t block) {
@@ -339,6 +342,7 @@ START_TEST(bad_lists_are_refused) {
 END_TEST
 
 int main(void) {
+    mgn_test_join();
     Suite *suite = suite_create("stream");
     TCase *training = tcase_create("training"), *files = tcase_create("files");
     tcase_add_test(training, one_window_is_memory);

@@ -8,6 +8,7 @@
 #include <mgn/train.h>
 
 #include "core/core.h"
+#include "group.h"
 
 enum { MOST_ROWS = 20000, MOST_PARAMETERS = 64 };
 
@@ -43,6 +44,7 @@ static mgn_train_config usual(const char *loss) {
     mgn_train_config config = {
         .optimizer = {.kind = "adam", .lr = 0.01}, .batch = 32, .epochs = 5, .seed = 4, .real = MGN_F64};
     strncpy(config.loss.kind, loss, sizeof config.loss.kind - 1);
+    mgn_test_share(&config);
     return config;
 }
 
@@ -450,6 +452,7 @@ START_TEST(steps_allocate_nothing_on_opencl) {
 END_TEST
 
 int main(void) {
+    mgn_test_join();
     mgn_test_opencl_spec();
     Suite *suite = suite_create("train");
     TCase *learning = tcase_create("learning"), *ends = tcase_create("ends");

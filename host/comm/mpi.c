@@ -10,21 +10,34 @@
 
 #include "comm/comm.h"
 
-/* What launchers set: Open MPI's and others' that speak PMIx, PMI (MPICH, Intel), Slurm's own. */
-static int launched(void) {
+/* How many processes the launcher started, 2 where it does not say; 0 where this one was started alone, or is to work alone. What
+ * launchers set: Open MPI's and others' that speak PMIx, PMI (MPICH, Intel), Slurm's own. */
+static mgn_status count_launched(int *count) {
     static const char *const names[] = {"OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "PMI_SIZE", "PMI_RANK"};
+    const char *asked = mgn_environment("MGN_MPI");
+    *count = 0;
+    if (asked && strcmp(asked, "yes") != 0 && strcmp(asked, "no") != 0)
+        return mgn_fail(MGN_ERR_ARGUMENT, "MGN_MPI is yes, or no for a process that works alone; '%.20s' was found",
+                        asked);
+    if (asked && strcmp(asked, "no") == 0) return MGN_OK;
     for (size_t i = 0; i < MGN_COUNT(names); i++) {
         const char *text = mgn_environment(names[i]);
-        if (text) return i == 0 || i == 2 ? atoi(text) : 2;
+        if (!text) continue;
+        *count = i == 0 || i == 2 ? atoi(text) : 2;
+        break;
     }
-    return 0;
+    return MGN_OK;
 }
 
 #ifdef MGN_MPI
+#include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <mpi.h>
 #include <sched.h>
+#include <stdio.h>
 #include <time.h>
+#include <unistd.h>
 
 typedef struct group {
     mgn_comm comm;
@@ -130,10 +143,31 @@ static void describe(group *g) {
     MPI_Comm_free(&machine);
 }
 
+/* MPI starts once in each of the launcher's processes. Where that is a script, a second command would be ended by MPI itself, with
+ * pages that do not say so: each leaves a mark in the launcher's own folder, which goes with it. Where that cannot be written
+ * nothing is known. */
+static mgn_status take_turn(void) {
+    const char *folder = mgn_environment("PMIX_SERVER_TMPDIR"), *job = mgn_environment("PMIX_NAMESPACE"),
+               *rank = mgn_environment("PMIX_RANK");
+    char path[512];
+    if (!folder || !job || !rank || strchr(job, '/') || strchr(rank, '/')) return MGN_OK;
+    if (snprintf(path, sizeof path, "%s/mgn-%s-%s", folder, job, rank) >= (int)sizeof path) return MGN_OK;
+    const int mark = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (mark >= 0) close(mark);
+    if (mark >= 0 || errno != EEXIST) return MGN_OK;
+    return mgn_fail(MGN_ERR_UNSUPPORTED,
+                    "process %s of this mpirun has run an mgn that took part; start mpirun for each command, or let "
+                    "the others work alone: MGN_MPI=no",
+                    rank);
+}
+
 mgn_status mgn_mpi_open(mgn_comm **comm) {
+    int count;
     *comm = NULL;
-    if (launched() < 1) return MGN_OK;
+    MGN_TRY(count_launched(&count));
+    if (count < 1) return MGN_OK;
     int provided;
+    MGN_TRY(take_turn());
     MGN_TRY(check(MPI_Init_thread(NULL, NULL, MPI_THREAD_FUNNELED, &provided), "start"));
     group *g = mgn_alloc(1, sizeof *g);
     if (!g) return MGN_ERR_MEMORY;
@@ -156,8 +190,10 @@ void mgn_mpi_close(mgn_comm *comm) {
 #else
 
 mgn_status mgn_mpi_open(mgn_comm **comm) {
+    int count;
     *comm = NULL;
-    if (launched() < 2) return MGN_OK;
+    MGN_TRY(count_launched(&count));
+    if (count < 2) return MGN_OK;
     return mgn_fail(MGN_ERR_UNSUPPORTED,
                     "several processes were started, but this mgn was built without MPI; build it with -Dmpi=enabled");
 }

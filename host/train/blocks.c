@@ -51,7 +51,7 @@ static mgn_status build(const void *context, mgn_pass_block *block, mgn_node **s
 static mgn_status prepare(mgn_block_gradient *g, const mgn_pass_rows *kinds, int count) {
     const mgn_blocks_config *config = &g->config;
     MGN_TRY(mgn_blocks_sum_create(config->comm, config->blocks, config->sums, g->count + 1, &g->sum));
-    if (mgn_loss_is_of_moments(config->loss->kind)) MGN_TRY(mgn_block_moments_create(config, &g->moments));
+    if (mgn_loss_is_of_moments(config->loss->kind)) MGN_TRY(mgn_block_moments_create(config, NULL, &g->moments));
     if (is_of_clouds(config->loss->kind)) MGN_TRY(mgn_block_clouds_create(config, kinds, count, &g->clouds));
     for (int k = 0; k < count; k++) {
         if (kinds[k].rows == 0) continue;

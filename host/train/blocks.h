@@ -31,8 +31,10 @@ bool mgn_blocks_take(const char *loss);
 
 typedef struct mgn_block_moments mgn_block_moments;
 
-/* Errors: ARGUMENT (a batch of 1 row), those of building and compiling. */
-mgn_status mgn_block_moments_create(const mgn_blocks_config *config, mgn_block_moments **moments);
+/* `direction`: v (p), borrowed, where products of the Hessian with it are wanted; else NULL. Errors: ARGUMENT (a batch of 1 row),
+ * those of building and compiling. */
+mgn_status mgn_block_moments_create(const mgn_blocks_config *config, mgn_tensor *direction,
+                                    mgn_block_moments **moments);
 /* Takes NULL. */
 void mgn_block_moments_destroy(mgn_block_moments *b);
 /* Batches of this kind, `pass` of which adds up the moments. */
@@ -41,6 +43,10 @@ mgn_status mgn_block_moments_pass(const mgn_block_moments *b, const mgn_pass_row
 mgn_status mgn_block_moments_run(mgn_block_moments *b, mgn_pass *pass, uint64_t seed, int64_t first, double *loss);
 /* <slope, share of the moments> about them, a scalar: the gradients of all blocks' add up to that of the loss. */
 mgn_node *mgn_block_moments_share(const mgn_block_moments *b, mgn_pass_block *block, mgn_node *y);
+/* After moments with a direction: the block's part of the product of the Hessian with it, (p), `flat` being the parameters; with
+ * that of `cost`, a scalar, unless it is NULL. */
+mgn_status mgn_block_moments_product(const mgn_block_moments *b, mgn_pass_block *block, mgn_node *flat, mgn_node *y,
+                                     mgn_node *cost, mgn_node **product);
 
 /* ---- the Sinkhorn divergence of a batch, and its slope by the mapped points (clouds.c) ---- */
 

@@ -22,7 +22,7 @@ typedef struct mgn_pass_rows {
     int64_t population, rows, blocks;
 } mgn_pass_rows;
 
-enum { MGN_MOST_PASS_INPUTS = 10 };
+enum { MGN_MOST_PASS_INPUTS = 12 };
 
 /* The graph of a block while it is built. */
 typedef struct mgn_pass_block {

@@ -518,22 +518,23 @@ static mgn_status open_rows(trainer *t, const mgn_samples *samples) {
     return mgn_upload_samples(t->device, t->config->real, &t->first, t->d, &t->x, &t->y);
 }
 
+static bool is_known(const char *loss) {
+    bool is_found = false;
+    for (size_t i = 0; mgn_loss_kind(i) && !is_found; i++) is_found = strcmp(mgn_loss_kind(i), loss) == 0;
+    return is_found;
+}
+
 static mgn_status check_blocks(const mgn_train_config *config) {
     if (config->comm && config->blocks == 0)
         return mgn_fail(MGN_ERR_ARGUMENT, "processes that learn together need a number of blocks, of which each has "
                                           "some; 16 will do");
     const char *kind = config->loss.kind;
-    if (config->blocks > 0 && !mgn_blocks_take(kind))
+    if (config->blocks > 0 && is_known(kind) && !mgn_blocks_take(kind))
         return mgn_fail(MGN_ERR_UNSUPPORTED,
                         "%s is not for blocks of a batch or several processes: they learn from losses that are means "
                         "over rows (mse, l1, nll, mixture-nll, monge-ampere), of moments (kl, mixture-kl) or of clouds "
                         "(sinkhorn)",
                         kind);
-    if (config->blocks > 0 && mgn_loss_needs_samples(kind) && mgn_optimizer_is_second_order(config->optimizer.kind))
-        return mgn_fail(MGN_ERR_UNSUPPORTED,
-                        "%s is not for %s from blocks of a batch or several processes, which learn from it by "
-                        "optimizers of first order",
-                        kind, config->optimizer.kind);
     return MGN_OK;
 }
 
