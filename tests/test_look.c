@@ -439,6 +439,41 @@ START_TEST(smoothness_trades) {
 }
 END_TEST
 
+/* Rows whose colours spread by 0.15 along grey, and by `spread` between red and blue. */
+static void fill_palette(double spread, mgn_test_random *random, mgn_matrix *palette) {
+    MGN_ASSERT_OK(mgn_matrix_create(3000, 3, palette));
+    for (int64_t i = 0; i < palette->rows; i++) {
+        const double grey = 0.5 + 0.15 * mgn_test_normal(random), hue = spread * mgn_test_normal(random) / sqrt(2);
+        const double colour[3] = {grey + hue, grey, grey - hue};
+        for (int64_t j = 0; j < 3; j++) palette->values[3 * i + j] = (float)colour[j];
+    }
+}
+
+/* A hue that spreads by 0.01 is to spread by 0.1: ten times, unless there is a limit. */
+START_TEST(stretches_no_more_than_is_allowed) {
+    const double allowed[] = {0, 2, 3, 1000}, found[] = {4.5, 2, 3, 10};
+    mgn_test_random random = MGN_TEST_RANDOM();
+    mgn_matrix source = {0}, target = {0};
+    fill_palette(0.01, &random, &source);
+    fill_palette(0.1, &random, &target);
+    for (size_t i = 0; i < MGN_COUNT(allowed); i++) {
+        const mgn_recolor_config config = {.pixels = true, .smoothness = 1, .stretch = allowed[i]};
+        float colours[6] = {0.52F, 0.5F, 0.48F, 0.48F, 0.5F, 0.52F};
+        mgn_model *model = NULL;
+        mgn_map *map = NULL;
+        MGN_ASSERT_OK(mgn_recolor_learn_palettes(&source, &target, device, &config, &model, NULL));
+        MGN_ASSERT_OK(mgn_map_create(model, device, MGN_F32, &map));
+        MGN_ASSERT_OK(mgn_map_apply(map, colours, 2, colours));
+        ck_assert_double_eq_tol((double)(colours[0] - colours[3]) / 0.04, found[i], 0.08 * found[i]);
+        ck_assert_double_eq_tol((double)(colours[2] - colours[5]) / 0.04, -found[i], 0.08 * found[i]);
+        mgn_map_destroy(map);
+        mgn_model_destroy(model);
+    }
+    mgn_matrix_free(&source);
+    mgn_matrix_free(&target);
+}
+END_TEST
+
 /* Behind a black mask nothing changes; colours are learned from the white part alone. */
 START_TEST(masks_keep_what_they_cover) {
     mgn_test_random random = MGN_TEST_RANDOM();
@@ -485,6 +520,7 @@ int main(void) {
     tcase_add_test(tables, tables_are_fitted);
     tcase_add_test(tables, hald_pictures_are_tables);
     tcase_add_test(tables, smoothness_trades);
+    tcase_add_test(tables, stretches_no_more_than_is_allowed);
     tcase_add_test(tables, masks_keep_what_they_cover);
     suite_add_tcase(suite, squares);
     suite_add_tcase(suite, looks);

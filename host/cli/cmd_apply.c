@@ -44,6 +44,7 @@ typedef struct job {
     mgn_device *device;
     mgn_map *map;
     mgn_lut *lut; /* instead of the three */
+    mgn_progress progress;
 } job;
 
 /* ---- before the work ---- */
@@ -242,7 +243,19 @@ static mgn_status check_columns(const job *j, const item *p, int64_t columns) {
                     (long long)columns, j->map_path, (long long)d);
 }
 
-static mgn_status apply_in_pieces(const job *j, const item *p, const mgn_npy_map *from, mgn_output_file *output) {
+/* Of one file its rows are counted, of several the files. */
+static void show_rows(job *j, const item *p, int64_t done, int64_t n) {
+    if (j->count > 1) {
+        mgn_progress_update(&j->progress, j->done, "%s, row %lld of %lld", base_name(p->input), (long long)done,
+                            (long long)n);
+    } else {
+        j->progress.total = (uint64_t)n;
+        j->progress.unit = "rows";
+        mgn_progress_update(&j->progress, (uint64_t)done, "%s", base_name(p->input));
+    }
+}
+
+static mgn_status apply_in_pieces(job *j, const item *p, const mgn_npy_map *from, mgn_output_file *output) {
     const int64_t n = mgn_npy_map_rows(from), d = mgn_npy_map_columns(from);
     const int64_t piece = MGN_MIN(MGN_MAX(PIECE_BYTES / (int64_t)sizeof(float) / d, 1), n);
     float *rows = mgn_alloc_aligned((size_t)piece, (size_t)d * sizeof *rows);
@@ -256,6 +269,7 @@ static mgn_status apply_in_pieces(const job *j, const item *p, const mgn_npy_map
         if (status == MGN_ERR_NUMERIC && first > 0)
             status = mgn_fail(status, "of the rows from %lld on: %s", (long long)first, mgn_last_error());
         if (status == MGN_OK && output) status = mgn_output_write(output, rows, (size_t)(count * d) * sizeof *rows);
+        if (status == MGN_OK) show_rows(j, p, first + count, n);
         if (status == MGN_OK && mgn_interrupted())
             status = mgn_fail(MGN_ERR_INTERRUPTED, "stopped after %lld of %lld rows of %s", (long long)(first + count),
                               (long long)n, p->input);
@@ -265,7 +279,7 @@ static mgn_status apply_in_pieces(const job *j, const item *p, const mgn_npy_map
 }
 
 /* From .npy to .npy, of any length, in constant memory. Without an output the rows are mapped for the process that has it. */
-static mgn_status apply_to_npy(const job *j, item *p, const mgn_npy_map *from) {
+static mgn_status apply_to_npy(job *j, item *p, const mgn_npy_map *from) {
     mgn_output_file *output = NULL;
     MGN_TRY(check_columns(j, p, mgn_npy_map_columns(from)));
     if (cli_is_first(&j->common)) MGN_TRY(mgn_output_open(p->output, &output));
@@ -277,7 +291,7 @@ static mgn_status apply_to_npy(const job *j, item *p, const mgn_npy_map *from) {
     return status;
 }
 
-static mgn_status apply_to_table(const job *j, item *p) {
+static mgn_status apply_to_table(job *j, item *p) {
     mgn_npy_map *from = NULL;
     mgn_matrix rows;
     if (cli_is_npy(p->output) && mgn_npy_map_open(p->input, &from) == MGN_OK) {
@@ -301,7 +315,7 @@ static mgn_status apply_to_picture(const job *j, item *p) {
                   : mgn_recolor_file(j->map, p->input, p->output, &options, &p->width, &p->height);
 }
 
-static mgn_status apply_one(const job *j, item *p) {
+static mgn_status apply_one(job *j, item *p) {
     const double start = mgn_now();
     const bool is_first = cli_is_first(&j->common);
     const bool missing = is_first && !j->is_file && j->done == 0 && access(j->directory, F_OK) != 0;
@@ -317,14 +331,13 @@ static mgn_status apply_one(const job *j, item *p) {
 }
 
 static mgn_status apply_all(job *j) {
-    mgn_progress progress;
     mgn_status status = MGN_OK;
-    mgn_progress_begin(&progress, "applying", j->count);
+    mgn_progress_begin(&j->progress, "applying", j->count);
     for (; j->done < j->count && status == MGN_OK; j->done += status == MGN_OK) {
         status = mgn_interrupted() ? MGN_ERR_INTERRUPTED : apply_one(j, &j->items[j->done]);
-        mgn_progress_update(&progress, j->done + 1, "%s", base_name(j->items[j->done].input));
+        if (j->count > 1) mgn_progress_update(&j->progress, j->done + 1, "%s", base_name(j->items[j->done].input));
     }
-    mgn_progress_end(&progress);
+    mgn_progress_end(&j->progress);
     if (status == MGN_OK) return MGN_OK;
     const char *reason = status == MGN_ERR_INTERRUPTED ? "interrupted" : mgn_last_error();
     return mgn_fail(status, "%s (%s written before that: %zu of %zu)", reason,

@@ -65,6 +65,14 @@ static mgn_status copy_into_space(const mgn_matrix *palette, mgn_colour_space sp
     return MGN_OK;
 }
 
+/* JPEGs store hues in coarser steps than 8 bits. */
+static double usual_stretch(const job *j) {
+    mgn_image_format format;
+    for (size_t i = j->first; i < j->first + j->count && j->o->stretch == 0; i++)
+        if (mgn_image_format_of(j->o->sources[i], &format) == MGN_OK && format == MGN_IMAGE_JPEG) return 3;
+    return j->o->stretch;
+}
+
 static mgn_status learn(job *j) {
     const recolor_options *o = j->o;
     mgn_recolor_config config = {.epochs = o->epochs,
@@ -74,6 +82,7 @@ static mgn_status learn(job *j) {
                                  .sinkhorn = o->sinkhorn,
                                  .pixels = o->pixels,
                                  .smoothness = o->smoothness,
+                                 .stretch = usual_stretch(j),
                                  .mixture = &j->mixture,
                                  .report = show_progress,
                                  .context = &j->progress};

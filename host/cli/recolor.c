@@ -194,6 +194,13 @@ mgn_status recolor_options_read(const cli_command *command, int argc, char **arg
          "palette: from 0, closest to TARGET's palette, to 1, closest to a linear map, which keeps faint differences "
          "as they are (default 0.6)",
          &o->smoothness, 0, 1},
+        {"stretch", 0, CLI_REAL, "F",
+         "palette: how many times larger differences of colours may become, where they may as well be noise: less "
+         "shows "
+         "fewer bands and blotches where the source has but a few colours, more comes closer to TARGET's (default 4.5; "
+         "3 "
+         "where a source is a JPEG, whose colours come in coarser steps)",
+         &o->stretch, 0.01, 1000},
         {"strength", 0, CLI_REAL, "T",
          "how far to go from the source's colours, 0, to the new ones, 1: displacement interpolation (default 1)",
          &o->look.strength, 0, 1},

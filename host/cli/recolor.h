@@ -15,7 +15,7 @@ typedef struct recolor_options {
     const char *kind, *target, *space;
     int64_t epochs, components, most_components;
     mgn_look look;
-    double smoothness;
+    double smoothness, stretch;
     bool sinkhorn, pixels, each, dry_run;
     int quality, lut_size;
     mgn_arena *arena; /* holds the three lists */

@@ -156,6 +156,9 @@ static mgn_status check_pixels(const mgn_recolor_config *config) {
     if (!(config->smoothness >= 0 && config->smoothness <= 1))
         return mgn_fail(MGN_ERR_ARGUMENT, "recolor: a smoothness from 0 to 1 was expected, %g found",
                         config->smoothness);
+    if (!(config->stretch >= 0 && isfinite(config->stretch)))
+        return mgn_fail(MGN_ERR_ARGUMENT, "recolor: a stretch above 0, or 0 for the usual one, was expected, %g found",
+                        config->stretch);
     return MGN_OK;
 }
 

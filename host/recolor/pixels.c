@@ -11,7 +11,11 @@
  *
  * Pairs are copied with noise e on the colour and A e on its image, A being the linear optimal map between the palettes'
  * Gaussians: what the map does with differences smaller than the noise is drawn towards A, so that grain, blocks and faint
- * gradients are not torn apart. A large noise leaves A itself. That is the one knob, `smoothness`. */
+ * gradients are not torn apart. A large noise leaves A itself. That is the one knob, `smoothness`.
+ *
+ * Where the source hardly varies and the target does, A would stretch by 8 and more, and with the few colours of the source
+ * also the steps of its 8 bits and the blocks of its JPEG. So A stretches by no more than a limit: palettes come nearly as
+ * close (from a snow field to an aurora a squared distance of .0131 instead of .0126), and skies keep their gradients. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,6 +36,9 @@ enum { UNITS = DIRECTIONS * PER_DIRECTION, BLOCKS = 8, NOISE_STREAM = 0x6e6f6973
 
 /* Standard deviations of the noise at smoothness 0 and 1. */
 static const double least_noise = 0.01, most_noise = 2;
+
+/* What keeps the steps of 8 bits invisible. */
+static const double usual_stretch = 4.5;
 
 /* B of the units that are linear over all colours, and the sharpest ones' at a noise: a bend that the noise hides is
  * left out of the dictionary. */
@@ -321,12 +328,10 @@ static double residual(const problem *p) {
     return sum / (double)p->from.rows;
 }
 
-static mgn_status learn(const mgn_matrix *source, const mgn_matrix *target, const mgn_recolor_config *config,
-                        problem *p, mgn_model **model) {
+/* The optimal map between the palettes' Gaussians, its eigenvalues cut at `most`. */
+static mgn_status find_linear(problem *p, double most) {
     mgn_colour_gaussian from, to;
-    double offset[3];
-    p->noise = least_noise * pow(most_noise / least_noise, config->smoothness);
-    MGN_TRY(match(source, target, config->seed, p));
+    double offset[3], stretches[3], axes[9];
     MGN_TRY(mgn_colour_gaussian_of(&p->x, &from));
     MGN_TRY(mgn_colour_gaussian_of(&p->y, &to));
     for (size_t i = 0; i < 3; i++) {
@@ -334,6 +339,20 @@ static mgn_status learn(const mgn_matrix *source, const mgn_matrix *target, cons
         to.covariance[4 * i] += mgn_rounding_variance;
     }
     MGN_TRY(mgn_bures_map(from.mean, from.covariance, to.mean, to.covariance, 3, p->A, offset));
+    MGN_TRY(mgn_symmetric_eigen(p->A, 3, stretches, axes));
+    for (size_t k = 0; k < 3; k++) {
+        const double excess = fmax(stretches[k] - most, 0), *axis = axes + 3 * k;
+        for (size_t i = 0; i < 3; i++)
+            for (size_t j = 0; j < 3; j++) p->A[3 * i + j] -= excess * axis[i] * axis[j];
+    }
+    return MGN_OK;
+}
+
+static mgn_status learn(const mgn_matrix *source, const mgn_matrix *target, const mgn_recolor_config *config,
+                        problem *p, mgn_model **model) {
+    p->noise = least_noise * pow(most_noise / least_noise, config->smoothness);
+    MGN_TRY(match(source, target, config->seed, p));
+    MGN_TRY(find_linear(p, config->stretch > 0 ? config->stretch : usual_stretch));
     MGN_TRY(spread(config->seed, p));
     mgn_parallel(mgn_threads(), DIRECTIONS, fill_direction, p);
     MGN_TRY(solve(p));

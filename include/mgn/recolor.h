@@ -26,6 +26,7 @@ typedef struct mgn_recolor_config {
     bool pixels;   /**< the target is the palette itself, by a convex fit to optimal pairs of colours; the model is a
                                monotone cgradnet, whatever `kind` is; not with `components` or `sinkhorn` */
     double smoothness;    /**< `pixels`: 0 keeps closest to the target's palette, 1 closest to a linear map */
+    double stretch;       /**< `pixels`: by how much that linear map may stretch differences of colours; 0: 4.5 */
     mgn_mixture *mixture; /**< optional: gets the target's mixture, for the caller to free; untouched for a Gaussian */
     mgn_train_callback *report; /**< optional */
     void *context;
