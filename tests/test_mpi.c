@@ -158,6 +158,7 @@ START_TEST(failures_have_one_sentence) {
         {"-n 2 " FIT "-s x.npy -o m : -n 1 \"$MGN_BINARY\" fit -t normal:2 --device opencl:99:0 -s x.npy -o m",
          "mgn: rank 2 of 3: ", 0},
         {"-n 2 " FIT "-s x.npy -o m --restarts 2", "mgn: --restarts: several", 2},
+        {"-n 2 " FIT "-s x.npy -o m --fallback cpu", "mgn: --fallback: several", 2},
         {"-n 2 \"$MGN_BINARY\" eval none --data x.npy", "mgn: none does not exist", 1},
         {"-n 1 \"$MGN_BINARY\" w2 x.npy x.npy --bures : -n 1 \"$MGN_BINARY\" tune --show",
          "mgn: rank 1 of 2: the commands are not those of rank 0", 2},
@@ -276,6 +277,28 @@ START_TEST(a_lost_device_ends_all) {
 }
 END_TEST
 
+/* Two devices, which PoCL makes of one CPU: two processes take one each, three share them. The map is that of one process. */
+START_TEST(each_takes_a_device) {
+    static const char *const notes[] = {"the 2 processes compute on opencl:0:0, opencl:0:1,",
+                                        "the 3 processes compute on opencl:0:0, opencl:0:1, opencl:0:0,"};
+    mgn_test_process devices =
+        mgn_test_shell("POCL_DEVICES='pthread pthread' \"$MGN_BINARY\" devices | grep -c '^opencl:0:.* PoCL '");
+    const int found = atoi(devices.out);
+    mgn_test_process_free(&devices);
+    if (found != 2) MGN_TEST_SKIP("no PoCL that makes two devices of one");
+    make_files();
+    for (int size = 1; size <= 3; size++) {
+        mgn_test_process p = mgn_test_shell(
+            "cd %s && POCL_DEVICES='pthread pthread' timeout -s KILL 200 env %s -n %d \"$MGN_BINARY\" fit -t normal:2 "
+            "--device opencl --threads 1 -s x.npy -o %d.map --epochs 2 --batch 64 && cmp 1.map %d.map",
+            folder, launcher, size, size, size);
+        ck_assert_msg(p.code == 0, "%d processes: %s%s", size, p.out, p.err);
+        if (size > 1) ck_assert_msg(count(p.err, notes[size - 2]) == 1, "%d processes: %s", size, p.err);
+        mgn_test_process_free(&p);
+    }
+}
+END_TEST
+
 int main(void) {
     const char *why = mgn_test_no_launcher();
     if (why) return mgn_test_skip_program(why);
@@ -289,6 +312,7 @@ int main(void) {
     tcase_add_test(all, a_death_ends_all);
     tcase_add_test(all, an_interrupt_of_one_stops_all);
     tcase_add_test(all, a_lost_device_ends_all);
+    tcase_add_test(all, each_takes_a_device);
     tcase_set_timeout(all, 250);
     suite_add_tcase(suite, all);
     return mgn_test_main(suite);

@@ -13,6 +13,9 @@
 /* Opens the device that --device or MGN_DEVICE names; says on standard error what "auto" took. */
 mgn_status cli_open_device(const cli_common *common, mgn_device **device);
 
+/* Of several processes: says which devices they have opened. All of them call it. */
+mgn_status cli_say_devices(const cli_common *common, const mgn_device *device);
+
 /* Whether this process prints and writes: of several the first alone does. */
 bool cli_is_first(const cli_common *common);
 

@@ -22,6 +22,11 @@ static mgn_status check_paths(const cli_command *command, fit_options *o) {
     if (!o->out) return mgn_fail(MGN_ERR_ARGUMENT, "-o is missing: where the map goes; mgn fit %s", command->usage);
     if (mgn_comm_size(o->common.comm) > 1 && o->restarts > 1)
         return mgn_fail(MGN_ERR_ARGUMENT, "--restarts: several processes learn from one start together");
+    if (mgn_comm_size(o->common.comm) > 1 && o->fallback)
+        return mgn_fail(
+            MGN_ERR_ARGUMENT,
+            "--fallback: several processes end together where one's device fails; --resume goes on from the "
+            "last checkpoint, with --device cpu there");
     if (o->common.comm && !o->blocks) o->blocks = MGN_USUAL_BLOCKS;
     const char *const inputs[] = {o->source, o->target, o->out};
     MGN_TRY(cli_check_apart(o->out, inputs, 2));
@@ -284,6 +289,7 @@ mgn_status cmd_fit(const cli_command *command, int argc, char **argv) {
     MGN_TRY(mgn_comm_agree(comm, parse(command, argc, argv, &j.options)));
     if (j.options.common.help) return MGN_OK;
     mgn_status status = mgn_comm_agree(comm, fit_prepare(&j));
+    if (status == MGN_OK) status = cli_say_devices(&j.options.common, j.device);
     if (status == MGN_OK) status = mgn_comm_agree(comm, fit_train(&j));
     if (status == MGN_OK && is_first(&j.options)) status = finish(&j);
     if (status == MGN_OK && j.is_stopped) status = stopped(&j);
