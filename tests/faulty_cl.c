@@ -26,6 +26,9 @@ static atomic_int_fast64_t live, bytes_now;
 static uint64_t fails_at;
 static bool fails_all;
 static int fail_code;
+static char fails_in[64]; /* the function whose calls count; "": all */
+static const char *build_log;
+static _Atomic(cl_program) unbuilt; /* what was made to fail to build last */
 static const char *struck_in = "";
 static faulty_cl_device pretended;
 static char dump_folder[512], replace_folder[512], pretended_version[128];
@@ -60,7 +63,7 @@ void faulty_cl_pretend(const faulty_cl_device *device) { pretended = *device; }
 
 /* The code of a call that is to fail; CL_SUCCESS where it is not. */
 static cl_int strike(const char *function, cl_int usual) {
-    if (!atomic_load(&is_armed)) return CL_SUCCESS;
+    if (!atomic_load(&is_armed) || (*fails_in && strcmp(function, fails_in) != 0)) return CL_SUCCESS;
     const uint64_t number = atomic_fetch_add(&calls, 1) + 1;
     if (fails_at == 0 || number < fails_at || (number > fails_at && !fails_all)) return CL_SUCCESS;
     if (atomic_fetch_add(&strikes, 1) == 0) struck_in = function;
@@ -81,21 +84,40 @@ PASSES(clGetDeviceIDs, CL_INVALID_PLATFORM,
 PASSES(clGetProgramInfo, CL_OUT_OF_HOST_MEMORY,
        (cl_program program, cl_program_info what, size_t size, void *value, size_t *full),
        (program, what, size, value, full))
-PASSES(clGetProgramBuildInfo, CL_OUT_OF_HOST_MEMORY,
-       (cl_program program, cl_device_id device, cl_program_build_info what, size_t size, void *value, size_t *full),
-       (program, device, what, size, value, full))
 PASSES(clGetKernelWorkGroupInfo, CL_OUT_OF_HOST_MEMORY,
        (cl_kernel kernel, cl_device_id device, cl_kernel_work_group_info what, size_t size, void *value, size_t *full),
        (kernel, device, what, size, value, full))
-PASSES(clBuildProgram, CL_BUILD_PROGRAM_FAILURE,
-       (cl_program program, cl_uint count, const cl_device_id *devices, const char *options,
-        void(CL_CALLBACK *done)(cl_program, void *), void *context),
-       (program, count, devices, options, done, context))
 PASSES(clSetKernelArg, CL_OUT_OF_RESOURCES, (cl_kernel kernel, cl_uint index, size_t size, const void *value),
        (kernel, index, size, value))
 PASSES(clFlush, CL_OUT_OF_RESOURCES, (cl_command_queue queue), (queue))
 PASSES(clFinish, CL_OUT_OF_RESOURCES, (cl_command_queue queue), (queue))
 PASSES(clWaitForEvents, CL_OUT_OF_RESOURCES, (cl_uint count, const cl_event *events), (count, events))
+
+/* ---- compilers ---- */
+
+static cl_int answer(const void *value, size_t length, size_t size, void *to, size_t *full) {
+    if (full) *full = length;
+    if (to && size < length) return CL_INVALID_VALUE;
+    if (to) memcpy(to, value, length);
+    return CL_SUCCESS;
+}
+
+static cl_int CL_API_CALL my_clBuildProgram(cl_program program, cl_uint count, const cl_device_id *devices,
+                                            const char *options, void(CL_CALLBACK *done)(cl_program, void *),
+                                            void *context) {
+    const cl_int code = strike("clBuildProgram", CL_BUILD_PROGRAM_FAILURE);
+    if (code) atomic_store(&unbuilt, program);
+    return code ? code : driver.clBuildProgram(program, count, devices, options, done, context);
+}
+
+static cl_int CL_API_CALL my_clGetProgramBuildInfo(cl_program program, cl_device_id device, cl_program_build_info what,
+                                                   size_t size, void *value, size_t *full) {
+    const cl_int code = strike("clGetProgramBuildInfo", CL_OUT_OF_HOST_MEMORY);
+    if (code) return code;
+    if (what == CL_PROGRAM_BUILD_LOG && build_log && program == atomic_load(&unbuilt))
+        return answer(build_log, strlen(build_log) + 1, size, value, full);
+    return driver.clGetProgramBuildInfo(program, device, what, size, value, full);
+}
 
 /* ---- calls that make something ---- */
 
@@ -284,13 +306,6 @@ static cl_int CL_API_CALL my_clReleaseMemObject(cl_mem buffer) {
 
 /* ---- what the device claims to be ---- */
 
-static cl_int answer(const void *value, size_t length, size_t size, void *to, size_t *full) {
-    if (full) *full = length;
-    if (to && size < length) return CL_INVALID_VALUE;
-    if (to) memcpy(to, value, length);
-    return CL_SUCCESS;
-}
-
 static cl_int CL_API_CALL my_clGetDeviceInfo(cl_device_id device, cl_device_info what, size_t size, void *value,
                                              size_t *full) {
     const cl_int code = strike("clGetDeviceInfo", CL_OUT_OF_HOST_MEMORY);
@@ -301,6 +316,8 @@ static cl_int CL_API_CALL my_clGetDeviceInfo(cl_device_id device, cl_device_info
     if (what == CL_DEVICE_MAX_MEM_ALLOC_SIZE && memory) return answer(&most, sizeof most, size, value, full);
     if (what == CL_DEVICE_MAX_WORK_GROUP_SIZE && pretended.group)
         return answer(&pretended.group, sizeof pretended.group, size, value, full);
+    if (what == CL_DEVICE_NATIVE_VECTOR_WIDTH_FLOAT && pretended.width)
+        return answer(&pretended.width, sizeof pretended.width, size, value, full);
     if (what == CL_DEVICE_DOUBLE_FP_CONFIG && pretended.no_fp64) return answer(&none, sizeof none, size, value, full);
     if (what == CL_DEVICE_VERSION && pretended.version)
         return answer(pretended.version, strlen(pretended.version) + 1, size, value, full);
@@ -391,16 +408,19 @@ static void take_over(void) {
 
 static void read_environment(void) {
     const char *fail = getenv("FAULTY_CL_FAIL"), *memory = getenv("FAULTY_CL_MEMORY"),
-               *group = getenv("FAULTY_CL_GROUP");
+               *group = getenv("FAULTY_CL_GROUP"), *width = getenv("FAULTY_CL_WIDTH");
+    build_log = getenv("FAULTY_CL_LOG");
     const char *fp64 = getenv("FAULTY_CL_FP64"), *version = getenv("FAULTY_CL_VERSION");
     snprintf(dump_folder, sizeof dump_folder, "%s", getenv("FAULTY_CL_DUMP") ? getenv("FAULTY_CL_DUMP") : "");
     snprintf(replace_folder, sizeof replace_folder, "%s",
              getenv("FAULTY_CL_REPLACE") ? getenv("FAULTY_CL_REPLACE") : "");
     snprintf(pretended_version, sizeof pretended_version, "%s", version ? version : "");
     pretended = (faulty_cl_device){memory ? strtoull(memory, NULL, 10) : 0, group ? strtoull(group, NULL, 10) : 0,
-                                   fp64 && strcmp(fp64, "off") == 0, version ? pretended_version : NULL};
+                                   width ? (unsigned)atoi(width) : 0, fp64 && strcmp(fp64, "off") == 0,
+                                   version ? pretended_version : NULL};
     if (!fail) return;
-    const char *code = strchr(fail, ':');
+    const char *code = strchr(fail, ':'), *function = strchr(fail, '@');
+    if (function) snprintf(fails_in, sizeof fails_in, "%s", function + 1);
     faulty_cl_arm(strtoull(fail, NULL, 10), strchr(fail, '+') != NULL, code ? atoi(code + 1) : 0);
 }
 

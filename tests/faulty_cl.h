@@ -6,10 +6,13 @@
  * links it arms it by these functions; a command takes the environment:
  *
  *   FAULTY_CL_DRIVER   the driver behind; default: the first one that the system names
- *   FAULTY_CL_FAIL     "37" or "37+" (and all after it), or "37+:-5" with an error code
+ *   FAULTY_CL_FAIL     "37" or "37+" (and all after it), or "37+:-5" with an error code; "2@clBuildProgram": the second call
+ *                      of that function
+ *   FAULTY_CL_LOG      what the compiler has to say of a program whose building was made to fail
  *   FAULTY_CL_MEMORY   bytes of memory that there are, a quarter of it for one buffer
  *   FAULTY_CL_GROUP    the largest work-group
  *   FAULTY_CL_FP64     "off"
+ *   FAULTY_CL_WIDTH    floats in a vector
  *   FAULTY_CL_VERSION  "OpenCL 1.2 ..."
  *   FAULTY_CL_DUMP     a folder that gets every source that is built, under its FNV-1a hash, and the names of all kernels
  *                      that are made, in the file "kernels"
@@ -40,6 +43,7 @@ FAULTY_CL_API uint64_t faulty_cl_bytes(void);
 typedef struct faulty_cl_device {
     uint64_t memory;
     size_t group;
+    unsigned width; /**< of vectors, in floats */
     bool no_fp64;
     const char *version; /**< of device and platform; borrowed */
 } faulty_cl_device;

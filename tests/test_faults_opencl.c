@@ -20,6 +20,7 @@
 #include <mgn/data.h>
 #include <mgn/train.h>
 
+#include "backend/opencl/opencl.h"
 #include "core/core.h"
 
 enum { ROWS = 60, MOST_PARAMETERS = 64 };
@@ -198,6 +199,22 @@ START_TEST(small_groups_take_the_other_kernels) {
 }
 END_TEST
 
+/* A CPU device that has no vectors of its own: its compiler makes them of work-items. */
+START_TEST(devices_without_vectors_take_the_other_kernels) {
+    if (!spec) MGN_TEST_SKIP("no OpenCL device");
+    for (unsigned width = 1; width <= 4; width += 3) {
+        mgn_device *device = NULL;
+        uint64_t sum = MGN_HASH_START;
+        faulty_cl_pretend(&(faulty_cl_device){.width = width});
+        MGN_ASSERT_OK(mgn_device_open(spec, &device));
+        const bool is_cpu = mgn_device_get_info(device)->is_cpu;
+        ck_assert_uint_eq(mgn_cl_of(device)->group, width == 1 || !is_cpu ? MGN_CL_GROUP : 1);
+        mgn_device_close(device);
+        if (width == 1) MGN_ASSERT_OK(train_and_apply(&sum));
+    }
+}
+END_TEST
+
 START_TEST(what_a_device_cannot_do_is_refused) {
     if (!spec) MGN_TEST_SKIP("no OpenCL device");
     uint64_t sum = MGN_HASH_START;
@@ -279,7 +296,8 @@ START_TEST(the_command_survives_a_lost_device) {
                        "--samples 300 --checkpoint '%s.state' --checkpoint-every 1 --fallback cpu",
                        lost, mgn_test_path("fallen"), spec, mgn_test_path("fallen"));
     ck_assert_msg(on_cpu.code == 0, "%s", on_cpu.err);
-    ck_assert_msg(strstr(on_cpu.err, "CL_DEVICE_NOT_AVAILABLE") && strstr(on_cpu.err, "goes on on the cpu, from /"),
+    ck_assert_msg(strstr(on_cpu.err, "CL_DEVICE_NOT_AVAILABLE") &&
+                      strstr(on_cpu.err, "the cpu goes on from the checkpoint /"),
                   "%s", on_cpu.err);
     mgn_test_process_free(&whole);
     mgn_test_process_free(&broken);
@@ -302,6 +320,7 @@ int main(void) {
     tcase_add_loop_test(all, calls_fail, 0, (int)MGN_COUNT(scenarios));
     tcase_add_test(all, other_devices_are_served);
     tcase_add_test(all, small_groups_take_the_other_kernels);
+    tcase_add_test(all, devices_without_vectors_take_the_other_kernels);
     tcase_add_test(all, what_a_device_cannot_do_is_refused);
     tcase_add_test(all, a_lost_device_leaves_the_checkpoint);
     tcase_add_test(all, the_command_survives_a_lost_device);

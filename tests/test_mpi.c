@@ -299,6 +299,30 @@ START_TEST(each_takes_a_device) {
 }
 END_TEST
 
+/* Rank 1's device is lost, and all do the work again on the cpu. */
+START_TEST(a_lost_device_is_done_without) {
+    const char *driver = getenv("MGN_FAULTY_CL");
+    mgn_test_process devices = mgn_test_shell("\"$MGN_BINARY\" devices | grep -q opencl");
+    const bool has_device = devices.code == 0 && driver;
+    mgn_test_process_free(&devices);
+    if (!has_device) MGN_TEST_SKIP("no OpenCL device, or MGN_FAULTY_CL does not name the driver that fails");
+    make_files();
+    mgn_test_process p = mgn_test_shell(
+        "cd %s && mkdir -p vendors && echo '%s' > vendors/faulty.icd && s='sinkhorn --threads 1 x.npy banana -n 60 -g' "
+        "&& "
+        "\"$MGN_BINARY\" $s alone.npy --blocks 16 --device cpu && timeout -s KILL 200 env %s -n 1 \"$MGN_BINARY\" $s "
+        "m.npy "
+        "--device opencl --fallback cpu : -n 1 env OCL_ICD_VENDORS=$PWD/vendors/ FAULTY_CL_FAIL=1@clBuildProgram "
+        "MGN_CACHE=off \"$MGN_BINARY\" $s none.npy --device opencl --fallback cpu && cmp m.npy alone.npy && test ! -e "
+        "none.npy",
+        folder, driver, launcher);
+    ck_assert_msg(p.code == 0 && count(p.err, "mgn: rank 1 of 2: the OpenCL kernels \"") == 1 &&
+                      count(p.err, "; the cpu starts again from the beginning\n") == 1,
+                  "exit code %d: %s", p.code, p.err);
+    mgn_test_process_free(&p);
+}
+END_TEST
+
 int main(void) {
     const char *why = mgn_test_no_launcher();
     if (why) return mgn_test_skip_program(why);
@@ -313,6 +337,7 @@ int main(void) {
     tcase_add_test(all, an_interrupt_of_one_stops_all);
     tcase_add_test(all, a_lost_device_ends_all);
     tcase_add_test(all, each_takes_a_device);
+    tcase_add_test(all, a_lost_device_is_done_without);
     tcase_set_timeout(all, 250);
     suite_add_tcase(suite, all);
     return mgn_test_main(suite);

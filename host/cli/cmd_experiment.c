@@ -48,7 +48,7 @@ static mgn_status control(void *context, const char *label, mgn_train_control *c
     snprintf(name, sizeof name, "%03d-%.80s", ++j->trainings, label);
     for (char *c = name; *c; c++)
         if (!isalnum((unsigned char)*c)) *c = '-';
-    MGN_TRY(cli_training_control(&j->training, name, &j->paths, control));
+    MGN_TRY(cli_training_control(&j->training, j->common.fallback, name, &j->paths, control));
     if (!cli_is_first(&j->common)) control->checkpoint = control->log = NULL;
     return MGN_OK;
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "comm/comm.h"
+#include "fallback.h"
 
 /* Of several processes on a machine each takes an OpenCL device of its own, as far as there are any, and then the first again: GPUs,
  * or where there are none and "opencl" is asked for, others. NULL: none of this. */
@@ -23,7 +24,7 @@ mgn_status cli_open_device(const cli_common *common, mgn_device **device) {
     const char *asked = common->device ? common->device : mgn_environment("MGN_DEVICE");
     mgn_device_info infos[32];
     const char *own = find_own(common, asked, infos, MGN_COUNT(infos));
-    MGN_TRY(mgn_device_open(own ? own : common->device, device));
+    MGN_TRY(cli_fallback_open(common->fallback, own ? own : common->device, device));
     const mgn_device_info *info = mgn_device_get_info(*device);
     if (!asked || strcmp(asked, "auto") == 0)
         mgn_note("device %s (%s); --device takes another, `mgn devices` lists them", info->spec, info->name);

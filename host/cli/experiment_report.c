@@ -8,6 +8,7 @@
 #include <mgn/experiment.h>
 
 #include "core/parse.h"
+#include "fallback.h"
 #include "report/report.h"
 #include "versions.h"
 
@@ -128,7 +129,8 @@ static mgn_status run(const cli_common *common, mgn_device *device, mgn_report_c
         /* The sentence of a failure is told after the results. */
         char sentence[1024];
         snprintf(sentence, sizeof sentence, "%s", mgn_last_error());
-        const mgn_status printed = print_report(report, common->json);
+        const bool is_last = !cli_will_run_again(common->fallback, status);
+        const mgn_status printed = is_last ? print_report(report, common->json) : MGN_OK;
         if (status != MGN_OK) status = mgn_fail(status, "%s", sentence);
         if (status == MGN_OK) status = printed;
     }

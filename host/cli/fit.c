@@ -3,7 +3,6 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include <mgn/ot.h>
 #include <mgn/semidual.h>
@@ -12,6 +11,7 @@
 #include "comm/comm.h"
 #include "core/parse.h"
 #include "experiments/experiments.h"
+#include "fallback.h"
 #include "loss/moments.h"
 #include "model/model.h"
 #include "watch.h"
@@ -204,7 +204,7 @@ static mgn_status set_training(fit_job *j) {
     t->batch = second ? 0 : o->batch ? o->batch : usual;
     t->blocks = o->blocks;
     t->comm = o->common.comm;
-    const bool has_f64 = mgn_device_get_info(j->device)->has_f64;
+    const bool has_f64 = cli_fallback_has_float64(o->common.fallback, j->device);
     t->real = (o->real ? strcmp(o->real, "f64") == 0 : second && has_f64) ? MGN_F64 : MGN_F32;
     return mgn_optimizer_check(&t->optimizer, &(mgn_optimizer_shape){0});
 }
@@ -215,18 +215,6 @@ static void even_batches(fit_job *j) {
     if (t->batch == 0 || t->batch >= j->rows || !mgn_loss_is_of_moments(t->loss.kind)) return;
     const int64_t batches = (j->rows + t->batch - 1) / t->batch;
     t->batch = (j->rows + batches - 1) / batches;
-}
-
-/* Whether the cpu is to do what the device could not. */
-static bool falls_back(const fit_job *j, mgn_status status) {
-    return j->options.fallback && (status == MGN_ERR_DEVICE || status == MGN_ERR_MEMORY);
-}
-
-static mgn_status open_device(fit_job *j) {
-    const mgn_status status = cli_open_device(&j->options.common, &j->device);
-    if (!falls_back(j, status)) return status;
-    mgn_note("%s; the cpu is taken instead", mgn_last_error());
-    return mgn_device_open("cpu", &j->device);
 }
 
 static mgn_status prepare(fit_job *j, cli_watch *watch) {
@@ -242,7 +230,7 @@ static mgn_status prepare(fit_job *j, cli_watch *watch) {
     cli_watch_stage(watch, "drawing rows");
     MGN_TRY(fit_draw_rows(j));
     cli_watch_stage(watch, "opening the device");
-    MGN_TRY(open_device(j));
+    MGN_TRY(cli_open_device(&o->common, &j->device));
     MGN_TRY(set_training(j));
     even_batches(j);
     if (!j->held || !mgn_loss_needs_samples(j->training.loss.kind)) return MGN_OK;
@@ -321,37 +309,6 @@ static const mgn_samples *held_out_rows(const fit_job *j, mgn_samples *rows) {
     return rows;
 }
 
-/* Tells a checkpoint that was written meanwhile from one that was there before: each is a new file. 0: there is none. */
-static ino_t file_number(const char *path) {
-    struct stat about;
-    return path && stat(path, &about) == 0 ? about.st_ino : 0;
-}
-
-/* Trains, and where the device fails and --fallback says so, goes on on the cpu: from the last checkpoint, or from the start
- * where there is none yet. */
-static mgn_status train_somewhere(fit_job *j, const mgn_samples *samples, mgn_train_config *training, mgn_model **model,
-                                  mgn_train_result *result) {
-    const ino_t old = file_number(training->control.checkpoint);
-    mgn_model *start = NULL;
-    if (j->options.fallback) MGN_TRY(mgn_model_clone(*model, &start));
-    mgn_status status = mgn_train(*model, j->device, samples, training, result);
-    if (falls_back(j, status) && strcmp(mgn_device_get_info(j->device)->spec, "cpu") != 0) {
-        const ino_t now = file_number(training->control.checkpoint);
-        if (now != 0 && now != old) training->control.resume = training->control.checkpoint;
-        const char *from = training->control.resume;
-        mgn_note("%s; training goes on on the cpu, from %s", mgn_last_error(), from ? from : "its start");
-        mgn_device_close(j->device);
-        j->device = NULL;
-        mgn_model_destroy(*model);
-        *model = start;
-        start = NULL;
-        status = mgn_device_open("cpu", &j->device);
-        if (status == MGN_OK) status = mgn_train(*model, j->device, samples, training, result);
-    }
-    mgn_model_destroy(start);
-    return status;
-}
-
 /* One start. A model whose loss became infinite is no failure while others may do better. */
 static mgn_status train_start(fit_job *j, int64_t start, mgn_model **model, mgn_train_result *result, double *loss) {
     const mgn_samples samples = j->is_streamed ? (mgn_samples){0} : samples_of(j, 0, j->rows);
@@ -365,13 +322,13 @@ static mgn_status train_start(fit_job *j, int64_t start, mgn_model **model, mgn_
     if (j->is_streamed) training.source = &j->stream;
     j->kept = start + 1; /* for the progress */
     snprintf(label, sizeof label, "start-%lld", (long long)start + 1);
-    MGN_TRY(cli_training_control(&j->options.control, label, &j->paths, &training.control));
+    MGN_TRY(cli_training_control(&j->options.control, j->options.common.fallback, label, &j->paths, &training.control));
     if (training.control.patience > 0 || training.control.log || j->options.plots)
         training.control.held_out = held_out_rows(j, &held_out);
     if (mgn_comm_rank(training.comm) > 0) training.control.checkpoint = training.control.log = NULL;
     MGN_TRY(mgn_model_create(&j->shape, seed, model));
     if (strcmp(j->options.start, "affine") == 0) MGN_TRY(fit_start_affine(j, *model));
-    mgn_status status = train_somewhere(j, &samples, &training, model, result);
+    mgn_status status = mgn_train(*model, j->device, &samples, &training, result);
     if (status == MGN_ERR_INTERRUPTED) {
         j->is_stopped = true;
         *loss = result->loss;

@@ -22,7 +22,6 @@ typedef struct fit_options {
     const char *shape;               /* of the rows, as pictures */
     int64_t kernel, stride, padding; /* padding -1: not said */
     const char *hold_out;            /* a fraction, or rows of their own */
-    const char *fallback;            /* "cpu": where training goes on when the device fails; or NULL */
     cli_training control;
     const char *plots;
     double cost_weight, lr, weight_decay, momentum, clip, gamma, floor, blur, scaling, reach, lipschitz;

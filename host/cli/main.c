@@ -10,6 +10,7 @@
 #include "cli.h"
 #include "comm/comm.h"
 #include "core/parse.h"
+#include "fallback.h"
 #include "manual.h"
 
 static const cli_command commands[] = {
@@ -35,7 +36,7 @@ static const cli_command commands[] = {
      "mgn recolor day.jpg --like sunset.jpg -o evening.jpg --plots figures\n"
      "mgn recolor shots/*.jpg --like sunset.jpg -o evening/ --lut evening.cube --save evening.safetensors\n"
      "mgn recolor day.jpg --like sunset.jpg -o evening.png --target gmm:1..10 --sheet sheet.png\n",
-     1, 1000000, cmd_recolor, NULL, NULL},
+     1, 1000000, cmd_recolor, NULL, NULL, NULL},
     {"apply", "apply a saved map to pictures and tables", "MAP FILE... -o OUTDIR [options]",
      "Applies a map that `mgn recolor --save` or `mgn fit` kept to every pixel of each picture and to every row of "
      "each "
@@ -50,7 +51,7 @@ static const cli_command commands[] = {
      "mgn apply film.cube photos/*.jpg -o out --strength 0.7\n"
      "mgn apply map.safetensors points.npy -o mapped.npy --plots figures\n"
      "mgn apply map.safetensors points.npy -o mapped.npy\n",
-     2, 1000000, cmd_apply, NULL, NULL},
+     2, 1000000, cmd_apply, NULL, NULL, NULL},
     {"sinkhorn", "measure how far two clouds of points are apart", "A B [options]",
      "Prints the debiased Sinkhorn divergence between A and B for the cost |x - y|^2 / 2: 0 for equal clouds; half the "
      "squared Wasserstein distance as the blur goes to 0. A and B are tables (.npy or .csv, a point per row), "
@@ -64,7 +65,7 @@ static const cli_command commands[] = {
      "The JSON object has value, seconds (of computing), prepare_seconds, iterations and the settings.",
      "mgn sinkhorn a.npy b.npy\n"
      "mgn sinkhorn a.csv normal:2 --blur 0.01 --scaling 0.9 --json\n",
-     2, 2, cmd_sinkhorn, NULL, NULL},
+     2, 2, cmd_sinkhorn, NULL, NULL, NULL},
     {"check", "prove that the devices compute what the mathematics says", "[options]",
      "Runs every op of the table on every device (--device takes one) in float32 and, where there is, float64: forward "
      "against an independent oracle in extended precision; reverse mode, forward mode and second derivatives against "
@@ -77,7 +78,7 @@ static const cli_command commands[] = {
      "mgn check\n"
      "mgn check --device cpu --op tanh --seed 7\n"
      "mgn check --json > check.json\n",
-     0, 0, cmd_check, NULL, NULL},
+     0, 0, cmd_check, NULL, NULL, NULL},
     {"bench", "measure how fast a device is", "[options]",
      "Times the ops, training steps, calls on clouds, applying a map to a picture, matrix products and the making of "
      "plans on one "
@@ -89,7 +90,7 @@ static const cli_command commands[] = {
      "mgn bench\n"
      "mgn bench --filter step --seconds 1\n"
      "mgn bench --filter tanh --device opencl --json\n",
-     0, 0, cmd_bench, NULL, NULL},
+     0, 0, cmd_bench, NULL, NULL, NULL},
     {"tune", "find the fastest way of multiplying matrices on an OpenCL device", "[options]",
      "Measures, for a list of shapes, the ways in which a product of matrices can be made on the device: the own "
      "kernels "
@@ -105,13 +106,13 @@ static const cli_command commands[] = {
      "mgn tune --device opencl:0:0 --seconds 300 --shape 256x512x784,10000x64x784\n"
      "mgn tune --show --json\n"
      "mgn tune --reset\n",
-     0, 0, cmd_tune, NULL, NULL},
+     0, 0, cmd_tune, NULL, NULL, NULL},
     {"devices", "list the devices, and which one the commands take", "[options]",
      "Shows what --device and MGN_DEVICE may name: the CPU backend and every OpenCL device, with its driver, its "
      "memory and whether it has float64.",
      "mgn devices\n"
      "mgn devices --json\n",
-     0, 0, cmd_devices, NULL, NULL},
+     0, 0, cmd_devices, NULL, NULL, NULL},
     {"gmm", "fit Gaussian mixtures to rows or to the colours of a picture",
      "DATA [-k K|FIRST..LAST] [-o FILE] [options]",
      "DATA is a .npy or .csv table, one row a sample, or a picture, whose colours are points of [0, 1]^3. Fits by "
@@ -128,7 +129,7 @@ static const cli_command commands[] = {
      "mgn gmm sunset.jpg -k 1..10 -o sunset.json\n"
      "mgn gmm sunset.jpg -k 1..10 --plots figures\n"
      "mgn gmm points.npy -k 3 --json\n",
-     1, 1, cmd_gmm, NULL, NULL},
+     1, 1, cmd_gmm, NULL, NULL, NULL},
     {"fit", "learn a map from one distribution to another", "--source S --target T -o MAP [options]",
      "S and T are .npy or .csv tables of one point a row, pictures, or distributions such as normal:2, "
      "gaussian:mean=2,1;cov=1,-.8,-.8,1, gmm:FILE, banana, moons. The map g is the gradient of a convex function, so "
@@ -180,7 +181,7 @@ static const cli_command commands[] = {
      "mpirun -n 4 mgn fit -s 'part-*.npy' -t normal:8 -o map.safetensors --batch 65536\n"
      "mgn fit -s x.npy -t normal:8 -o map.safetensors --epochs 5000 --resume state.safetensors --log curve.csv\n"
      "mgn fit -s x.npy -t normal:8 -o map.safetensors --epochs 5000 --patience 50 --hold-out .2\n",
-     0, 0, cmd_fit, NULL, NULL},
+     0, 0, cmd_fit, NULL, NULL, NULL},
     {"eval", "judge a saved map over data", "MAP --data X [--truth Y] [options]",
      "X is a .npy or .csv table of one point a row, a picture, or a distribution such as normal:2. The map is monotone "
      "over the data when no Jacobian has an eigenvalue below 0 by more than rounding; a gradient has symmetric ones. "
@@ -196,7 +197,7 @@ static const cli_command commands[] = {
      "mgn eval map.safetensors --data heldout.npy --target normal:2 --cycle --json\n"
      "mgn eval map.safetensors --data test_x.npy --truth test_y.npy --plots figures\n"
      "mgn eval map.safetensors --data normal:2 --like banana\n",
-     1, 1, cmd_eval, NULL, NULL},
+     1, 1, cmd_eval, NULL, NULL, NULL},
     {"sample", "draw points through a saved map", "MAP N -o FILE [options]",
      "Draws N points x of N(0, I), or of --source, and writes their images g(x), one a row. --inverse writes g^-1(x) "
      "instead: where g was learned to carry data to the source, these are new data.\n"
@@ -208,7 +209,7 @@ static const cli_command commands[] = {
      "mgn sample map.safetensors 10000 -o out.npy --plots figures\n"
      "mgn sample map.safetensors 1000 -o data.csv --inverse --density\n"
      "mgn sample map.safetensors 1000 -o out.npy --source gmm:mixture.json --seed 7\n",
-     2, 2, cmd_sample, NULL, NULL},
+     2, 2, cmd_sample, NULL, NULL, NULL},
     {"w2", "measure how far apart two distributions are", "A B [options]",
      "The squared 2-Wasserstein distance. A and B are .npy or .csv tables of one point a row, pictures, or "
      "distributions "
@@ -221,7 +222,7 @@ static const cli_command commands[] = {
      "mgn w2 a.csv normal:2 --points 4096 --json\n"
      "mgn w2 day.jpg sunset.jpg --sliced 256 --bures\n"
      "mgn w2 generated.npy t10k-images-idx3-ubyte.gz --frechet 64\n",
-     2, 2, cmd_w2, NULL, NULL},
+     2, 2, cmd_w2, NULL, NULL, NULL},
     {"experiment", "run published experiments and compare with their figures", "NAME... [options]",
      "", /* written from the table of experiments */
      "mgn experiment gradient-field\n"
@@ -230,7 +231,7 @@ static const cli_command commands[] = {
      "mgn experiment colour --data photos\n"
      "mgn experiment digits --pictures out\n"
      "mgn experiment all --quick --data data -o report\n",
-     0, 64, cmd_experiment, NULL, NULL},
+     0, 64, cmd_experiment, NULL, NULL, NULL},
 };
 
 static const char summary[] =
@@ -260,16 +261,20 @@ static bool is_shared(const cli_command *command) {
     return false;
 }
 
+static mgn_status run(const cli_command *command, int argc, char **argv) {
+    return cli_may_fall_back(command) ? cli_run_with_fallback(command, argc, argv) : command->run(command, argc, argv);
+}
+
 /* The others are done by the first alone, while the rest wait for it in main. */
 static mgn_status run_command(const cli_command *command, int argc, char **argv, mgn_comm *comm) {
     cli_command own = *command;
     MGN_TRY(mgn_comm_same(comm, mgn_hash(MGN_HASH_START, command->label, strlen(command->label)), "the commands"));
     if (is_shared(command) || mgn_comm_size(comm) == 1) {
         own.comm = comm;
-        return own.run(&own, argc, argv);
+        return run(&own, argc, argv);
     }
     if (mgn_comm_rank(comm) > 0) return MGN_OK;
-    const mgn_status status = own.run(&own, argc, argv);
+    const mgn_status status = run(&own, argc, argv);
     if (status == MGN_OK)
         mgn_note("mgn %s is the work of one process; the other %d waited for it", command->label,
                  mgn_comm_size(comm) - 1);

@@ -9,6 +9,7 @@
 #include "core/core.h"
 #include "core/parallel.h"
 #include "core/parse.h"
+#include "fallback.h"
 #include "manual.h"
 
 enum { MAX_OPTIONS = 64, FIRST_LONG = 256, HELP_WIDTH = 100, HELP_COLUMN = 28 };
@@ -222,11 +223,16 @@ static int share_of_cores(const mgn_comm *comm) {
 
 mgn_status cli_parse(const cli_command *command, int argc, char **argv, const cli_option *options, size_t count,
                      cli_common *common) {
-    *common = (cli_common){.comm = command->comm};
+    *common = (cli_common){.comm = command->comm, .fallback = command->fallback};
+    const char *fallback = NULL;
     int threads = 0;
     int64_t seed = -1;
     double timeout = 0;
     const cli_option shared[] = {
+        {"fallback", 0, CLI_CHOICE, "cpu",
+         "where the device fails, do the work there: trainings from their last checkpoint on, all else from the "
+         "beginning (default: end with an error)",
+         &fallback, 0, 0},
         {"device", 'd', CLI_TEXT, "SPEC",
          "cpu, opencl, opencl:P:D or auto; `mgn devices` lists them (default: MGN_DEVICE, "
          "else auto: an OpenCL GPU where there is one, else cpu)",
@@ -246,7 +252,9 @@ mgn_status cli_parse(const cli_command *command, int argc, char **argv, const cl
         {"help", 'h', CLI_FLAG, NULL, "this text", &common->help, 0, 0},
     };
     option_list list;
-    MGN_TRY(collect(&list, options, count, shared, MGN_COUNT(shared)));
+    const size_t left_out = cli_may_fall_back(command) ? 0 : 1;
+    MGN_TRY(collect(&list, options, count, shared + left_out, MGN_COUNT(shared) - left_out));
+    list.own += 1 - left_out; /* the first of the shared ones, as not every command has it */
     MGN_TRY(read_options(command, argc, argv, &list, &common->help));
     if (common->help) {
         const char *form = optind < argc ? argv[optind] : NULL;
@@ -256,6 +264,7 @@ mgn_status cli_parse(const cli_command *command, int argc, char **argv, const cl
             print_help(command, &list);
         return MGN_OK;
     }
+    if (common->fallback) common->fallback->spec = fallback;
     if (common->comm) common->comm->timeout = timeout;
     common->has_seed = seed >= 0;
     common->seed = seed >= 0 ? (uint64_t)seed : 0;

@@ -6,6 +6,7 @@
 #include <mgn/comm.h>
 
 typedef struct cli_command cli_command;
+typedef struct cli_fallback cli_fallback;
 
 /* One row of the table of commands in main.c. */
 struct cli_command {
@@ -18,6 +19,8 @@ struct cli_command {
     mgn_status (*run)(const cli_command *command, int argc, char **argv);
     const char *words; /* what those words may be, "a|b|c", for completion; NULL: names of files */
     mgn_comm *comm;    /* NULL in the table; the copy that is run has the processes it may share its work with */
+    cli_fallback
+        *fallback; /* NULL in the table; the copy that is run has it where the cpu can do the work (fallback.h) */
 };
 
 typedef enum cli_kind {
@@ -49,9 +52,10 @@ typedef struct cli_option {
 
 /* What every command understands. */
 typedef struct cli_common {
-    mgn_comm *comm;     /* the processes that this one was started with; NULL: it is alone */
-    const char *device; /* --device, or NULL for MGN_DEVICE, else auto */
-    uint64_t seed;      /* --seed, else 0 */
+    mgn_comm *comm;         /* the processes that this one was started with; NULL: it is alone */
+    cli_fallback *fallback; /* --fallback and what became of the device; NULL: the command has no such option */
+    const char *device;     /* --device, or NULL for MGN_DEVICE, else auto */
+    uint64_t seed;          /* --seed, else 0 */
     bool has_seed, json, quiet;
     bool help;        /* the help was printed: the command returns MGN_OK at once */
     char **arguments; /* the words that are not options */

@@ -8,6 +8,7 @@
 #include "core/core.h"
 #include "core/file.h"
 #include "core/parse.h"
+#include "fallback.h"
 #include "outputs.h"
 
 /* "12" epochs, or "30s", "10m", "1h". */
@@ -33,7 +34,8 @@ static bool is_directory(const char *path) {
 static mgn_status find_path(const char *option, const char *given, const char *label, const char *ending,
                             char path[CLI_LONGEST_PATH]) {
     const bool is_folder = is_directory(given);
-    const int length = is_folder ? snprintf(path, CLI_LONGEST_PATH, "%s/%s%s", given, label, ending)
+    const char *slash = given[strlen(given) - 1] == '/' ? "" : "/";
+    const int length = is_folder ? snprintf(path, CLI_LONGEST_PATH, "%s%s%s%s", given, slash, label, ending)
                                  : snprintf(path, CLI_LONGEST_PATH, "%s", given);
     if (length >= CLI_LONGEST_PATH) return mgn_fail(MGN_ERR_ARGUMENT, "%s: the name is too long", option);
     return is_folder ? mgn_make_directory(given) : MGN_OK;
@@ -59,8 +61,8 @@ mgn_status cli_training_check(const cli_training *t, bool is_one, const char *co
     return MGN_OK;
 }
 
-mgn_status cli_training_control(const cli_training *t, const char *label, cli_training_paths *paths,
-                                mgn_train_control *control) {
+mgn_status cli_training_control(const cli_training *t, cli_fallback *fallback, const char *label,
+                                cli_training_paths *paths, mgn_train_control *control) {
     const char *checkpoint = t->checkpoint ? t->checkpoint : t->resume;
     *control = (mgn_train_control){.patience = t->patience, .retries = t->retries};
     if (t->every) MGN_TRY(parse_every(t->every, control));
@@ -73,6 +75,7 @@ mgn_status cli_training_control(const cli_training *t, const char *label, cli_tr
         const bool is_new = is_directory(t->resume) && access(paths->resume, F_OK) != 0;
         control->resume = is_new ? NULL : paths->resume;
     }
+    if (checkpoint) MGN_TRY(cli_fallback_checkpoint(fallback, paths->checkpoint, &control->resume));
     if (!t->log) return MGN_OK;
     MGN_TRY(find_path("--log", t->log, label, ".csv", paths->log));
     control->log = paths->log;

@@ -74,10 +74,11 @@ typedef struct cli_training_paths {
     char checkpoint[CLI_LONGEST_PATH], resume[CLI_LONGEST_PATH], log[CLI_LONGEST_PATH];
 } cli_training_paths;
 
-/* What mgn_train is told, after cli_training_check. `label` names the training's files in a directory. What there is to resume in a directory is resumed. `paths` must outlive `control`.
- * Errors: ARGUMENT, IO. */
-mgn_status cli_training_control(const cli_training *training, const char *label, cli_training_paths *paths,
-                                mgn_train_control *control);
+/* What mgn_train is told, after cli_training_check. `label` names the training's files in a directory. What there is to resume
+ * in a directory is resumed, and on the cpu what a device that failed has left (`fallback`, or NULL). `paths` and `fallback`
+ * must outlive `control`. Errors: ARGUMENT, IO, MEMORY. */
+mgn_status cli_training_control(const cli_training *training, cli_fallback *fallback, const char *label,
+                                cli_training_paths *paths, mgn_train_control *control);
 
 /* How fast the training has been so far; 0 before the first step. */
 double cli_steps_a_second(const mgn_train_report *report);

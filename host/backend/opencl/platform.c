@@ -146,12 +146,14 @@ static void close_device(mgn_device *handle) {
     mgn_free(device);
 }
 
-/* The shape of the kernels follows the device's type; MGN_CL_SHAPE=cpu|gpu tries the other one. */
+/* The shape of the kernels follows the device's type; MGN_CL_SHAPE=cpu|gpu tries the other one. A CPU device whose vectors hold
+ * one number has a compiler that makes vectors of work-items, as rusticl's llvmpipe: explicit ones are taken apart there, and
+ * what comes of it takes minutes a kernel to compile. */
 static mgn_status choose_shape(mgn_cl_device *device) {
     const char *asked = mgn_environment("MGN_CL_SHAPE");
     if (asked && strcmp(asked, "cpu") != 0 && strcmp(asked, "gpu") != 0)
         return mgn_fail(MGN_ERR_ARGUMENT, "MGN_CL_SHAPE is \"%s\": expected cpu or gpu", asked);
-    device->vectors = asked ? strcmp(asked, "cpu") == 0 : device->base.info.is_cpu;
+    device->vectors = asked ? strcmp(asked, "cpu") == 0 : device->base.info.is_cpu && device->native_width != 1;
     size_t most = 0;
     MGN_TRY(mgn_cl_check(device, clGetDeviceInfo(device->id, CL_DEVICE_MAX_WORK_GROUP_SIZE, sizeof most, &most, NULL),
                          "asking for the largest work-group"));
