@@ -158,7 +158,6 @@ START_TEST(failures_have_one_sentence) {
         {"-n 2 " FIT "-s x.npy -o m : -n 1 \"$MGN_BINARY\" fit -t normal:2 --device opencl:99:0 -s x.npy -o m",
          "mgn: rank 2 of 3: ", 0},
         {"-n 2 " FIT "-s x.npy -o m --restarts 2", "mgn: --restarts: several", 2},
-        {"-n 2 " FIT "-s x.npy -o m --fallback cpu", "mgn: --fallback: several", 2},
         {"-n 2 \"$MGN_BINARY\" eval none --data x.npy", "mgn: none does not exist", 1},
         {"-n 1 \"$MGN_BINARY\" w2 x.npy x.npy --bures : -n 1 \"$MGN_BINARY\" tune --show",
          "mgn: rank 1 of 2: the commands are not those of rank 0", 2},

@@ -22,11 +22,6 @@ static mgn_status check_paths(const cli_command *command, fit_options *o) {
     if (!o->out) return mgn_fail(MGN_ERR_ARGUMENT, "-o is missing: where the map goes; mgn fit %s", command->usage);
     if (mgn_comm_size(o->common.comm) > 1 && o->restarts > 1)
         return mgn_fail(MGN_ERR_ARGUMENT, "--restarts: several processes learn from one start together");
-    if (mgn_comm_size(o->common.comm) > 1 && o->fallback)
-        return mgn_fail(
-            MGN_ERR_ARGUMENT,
-            "--fallback: several processes end together where one's device fails; --resume goes on from the "
-            "last checkpoint, with --device cpu there");
     if (o->common.comm && !o->blocks) o->blocks = MGN_USUAL_BLOCKS;
     const char *const inputs[] = {o->source, o->target, o->out};
     MGN_TRY(cli_check_apart(o->out, inputs, 2));
