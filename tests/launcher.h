@@ -8,10 +8,10 @@
 #include <string.h>
 
 /* As root, with more processes than cores, within a container, without a network; what MPI itself never frees is not judged. */
-#define MGN_TEST_LAUNCHER                                                                    \
-    "ASAN_OPTIONS=detect_leaks=0 OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 " \
-    "OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_mpi_yield_when_idle=1 "                    \
-    "OMPI_MCA_hwloc_base_binding_policy=none OMPI_MCA_pml=ob1 OMPI_MCA_btl=self,vader "      \
+#define MGN_TEST_LAUNCHER                                                                                  \
+    "ASAN_OPTIONS=detect_leaks=0:$ASAN_OPTIONS OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 " \
+    "OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_mpi_yield_when_idle=1 "                                  \
+    "OMPI_MCA_hwloc_base_binding_policy=none OMPI_MCA_pml=ob1 OMPI_MCA_btl=self,vader "                    \
     "OMPI_MCA_btl_vader_single_copy_mechanism=none OMPI_MCA_plm_rsh_agent=/bin/false mpirun"
 
 /* NULL, or why there are no several processes here. */
