@@ -25,7 +25,7 @@ static int count(const char *text, const char *words) {
 
 START_TEST(both_pass) {
     mgn_test_process p =
-        mgn_test_shell("timeout -s KILL 250 env MGN_MPI=%s MGN_THREADS=1 %s -n 2 \"$MGN_BUILD_ROOT/tests/test_%s\"",
+        mgn_test_shell("timeout -s KILL 500 env MGN_MPI=%s MGN_THREADS=1 %s -n 2 \"$MGN_BUILD_ROOT/tests/test_%s\"",
                        rows[_i].is_group ? "yes" : "no", MGN_TEST_LAUNCHER, rows[_i].program);
     ck_assert_msg(p.code == 0 && count(p.out, ", 0 failed, ") == 2, "%s: exit code %d: %s%s", rows[_i].program, p.code,
                   p.out, p.err);
@@ -63,7 +63,7 @@ int main(void) {
     TCase *all = tcase_create("all");
     tcase_add_loop_test(all, both_pass, 0, MGN_COUNT(rows));
     tcase_add_test(all, a_second_command_is_told);
-    tcase_set_timeout(all, 280);
+    tcase_set_timeout(all, 550);
     suite_add_tcase(suite, all);
     return mgn_test_main(suite);
 }

@@ -160,7 +160,7 @@ static double centre(const mgn_block_moments *b, int64_t i) {
 /* A block's mean and scatter become its sums about the centre, and so do their derivatives. */
 static void move_to_centre(const mgn_block_moments *b, double *v, double rows) {
     const int64_t d = b->d;
-    double *T = v + d, *along = v + length(b), *T_along = along + d;
+    double *T = v + d, *along = v + (sides(b) - 1) * length(b), *T_along = along + d;
     for (int64_t i = 0; i < d; i++) v[i] -= centre(b, i);
     for (int64_t i = 0; i < d; i++)
         for (int64_t j = 0; j < d; j++) {
@@ -187,8 +187,9 @@ static mgn_status run_own(mgn_block_moments *b, mgn_pass *pass, uint64_t seed, i
 /* The inputs of the loss from the sums. */
 static void find_moments(mgn_block_moments *b, const double *total, double n) {
     const int64_t d = b->d;
-    const double *s = total, *T = s + d, *along = total + length(b), *T_along = along + d;
-    double *m = b->values, *S = m + d, *m_along = m + length(b), *S_along = m_along + d;
+    const int64_t behind = (sides(b) - 1) * length(b);
+    const double *s = total, *T = s + d, *along = total + behind, *T_along = along + d;
+    double *m = b->values, *S = m + d, *m_along = m + behind, *S_along = m_along + d;
     for (int64_t i = 0; i < d; i++) {
         m[i] = centre(b, i) + s[i] / n;
         if (b->direction) m_along[i] = along[i] / n;
