@@ -95,7 +95,7 @@ static double plain_nll(const cloud *c, const double m[2], const double S[4]) {
 }
 
 static double plain_kl(const cloud *c, const double m[2], const double S[4]) {
-    double own[2] = {0, 0}, C[4] = {1e-6, 0, 0, 1e-6};
+    double own[2] = {0, 0}, C[4] = {1e-6 * S[0], 1e-6 * S[1], 1e-6 * S[2], 1e-6 * S[3]};
     for (int i = 0; i < 2 * ROWS; i++) own[i % 2] += c->y[i] / ROWS;
     for (int i = 0; i < ROWS; i++)
         for (int j = 0; j < 2; j++)
@@ -152,7 +152,7 @@ START_TEST(every_kind_is_listed_and_tested) {
 END_TEST
 
 START_TEST(nonsense_is_refused) {
-    static const double flat[4] = {1, 1, 1, 1}, negative[4] = {1, 0, 0, -1}, nearly[4] = {1, 0, 0, 1e-16},
+    static const double flat[4] = {1, 1, 1, 1}, negative[4] = {1, 0, 0, -1}, nearly[4] = {1, 1, 1, 1 + 4e-16},
                         nan[4] = {NAN, 0, 0, 1};
     static const struct {
         mgn_loss_config config;

@@ -123,7 +123,7 @@ static const figure figures[] = {
     {"sinkhorn one.npy one.npy", "value", -1e-6, 1e-6},
     {"sinkhorn one.npy same.npy", "value", 1.2812, 1.2813}, /* half the squared distance of two points */
     {"sinkhorn number.npy number.npy", "value", -1e-6, 1e-6},
-    {"sinkhorn denormal.npy denormal.npy", "value", -1e-6, 1e-6},
+    {"sinkhorn enormous.npy same.npy", "value", .4e60, 1.6e60}, /* half the mean square of 100 rows */
     {"sinkhorn far.npy same.npy --blur 1", "value", .99e12, 1.01e12},
     /* The log-likelihood of a row of N(0, s^2 I) is -2 log s - log 2 pi e = -2 log s - 2.84. */
     {"gmm plain.npy -k 1", "results.log_likelihood", -3.5, -2.2},
@@ -139,6 +139,7 @@ static const figure figures[] = {
     {"fit -s small.npy -t normal:2" FIT, "sliced_w2", 0, 2},
     {"fit -s large.npy -t normal:2" FIT, "sliced_w2", 0, 2},
     {"fit -s far.npy -t normal:2" FIT, "sliced_w2", 0, 2},
+    {"fit -s enormous.npy -t normal:2" FIT, "sliced_w2", 0, 2},
     {"fit -s constant.npy -t normal:2" FIT, "sliced_w2", 0, 2},
     {"fit -s constant.npy -t normal:2 --model icnn" FIT, "sliced_w2", 0, 4},
     {"fit -s singular.npy -t normal:2 --model icnn" FIT, "sliced_w2", 0, 4},
@@ -211,9 +212,9 @@ static const refusal refusals[] = {
     {"gmm one.npy -k 2", 2, "at least as many rows|1"},
     {"gmm same.npy -k 2", 2, "all 100 rows are the same"},
     {"gmm pixel.png -k 1", 2, "a single row has no density"},
-    {"gmm denormal.npy -k 1", 1, "not finite"},
-    {"sinkhorn enormous.npy plain.npy", 1, "out of scale"},
-    {"fit -s enormous.npy -t normal:2 --epochs 2 -o m.safetensors", 1, "diverged"},
+    {"gmm denormal.npy -k 1", 1, "column 0|varies by|too little"},
+    {"sinkhorn denormal.npy denormal.npy", 1, "lost in the rounding of a blur of 0.05"},
+    {"fit -s denormal.npy -t normal:2 --epochs 2 -o m.safetensors", 1, "single precision|other units"},
     {"fit -s 'gaussian:cov=1,1,1,1' -t normal:2 -o m.safetensors", 2, "not positive definite"},
     {"w2 'gaussian:cov=1,2,2,1' normal:2 --bures", 2, "not positive definite"},
     {"eval two.map --data one.npy --truth one.npy", 2, "L2-UVP has no scale|--variance"},

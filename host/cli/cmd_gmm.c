@@ -38,7 +38,8 @@ static mgn_status parse(const cli_command *command, int argc, char **argv, job *
         {"tolerance", 0, CLI_REAL, "NATS", "stop when a pass gains less log-likelihood per row (default 1e-5)",
          &j->tolerance, 1e-12, 1},
         {"regularisation", 0, CLI_REAL, "VARIANCE",
-         "smallest variance of a component in any direction (default 1e-6 of the rows' mean variance)",
+         "smallest variance of a component in any direction (default 1e-6 of that of the rows, in units of each "
+         "column's spread)",
          &j->regularisation, 1e-300, 1e30},
         {"blocks", 0, CLI_LONG, "N",
          "add up the rows in N blocks (a power of two): processes started by mpirun share them, and the bits are those "

@@ -14,6 +14,7 @@
 #include "fallback.h"
 #include "loss/moments.h"
 #include "model/model.h"
+#include "train/diameter.h"
 #include "watch.h"
 
 enum {
@@ -99,10 +100,7 @@ static mgn_status hold_source(fit_job *j, const char *kind) {
                         (long long)mgn_target_count(j->target));
     MGN_TRY(fit_choose_stream(j, kind));
     if (!j->is_streamed) return mgn_target_hold(j->source, o->samples, o->common.seed);
-    j->from = mgn_alloc((size_t)(j->d + 1), (size_t)j->d * sizeof *j->from);
-    if (!j->from) return out_of_memory();
-    j->from_covariance = j->from + j->d;
-    return mgn_target_moments(j->source, j->from, j->from_covariance);
+    return fit_stream_moments(j);
 }
 
 static mgn_status set_loss(fit_job *j) {
@@ -122,13 +120,10 @@ static mgn_status set_loss(fit_job *j) {
         return mgn_fail(MGN_ERR_ARGUMENT, "--paired is for the losses mse and l1; %s does not look at pairs", kind);
     MGN_TRY(check_jacobian(j, kind));
     MGN_TRY(hold_source(j, kind));
-    j->mean = mgn_alloc((size_t)j->d, sizeof *j->mean);
-    j->covariance = mgn_alloc((size_t)(j->d * j->d), sizeof *j->covariance);
-    if (!j->mean || !j->covariance) return out_of_memory();
-    MGN_TRY(mgn_target_moments(j->target, j->mean, j->covariance));
+    MGN_TRY(fit_target_moments(j));
     MGN_TRY(fit_hold_target(j));
-    loss->mean = j->mean;
-    loss->covariance = j->covariance;
+    loss->mean = j->to.mean;
+    loss->covariance = j->to.covariance;
     loss->source = j->source;
     /* A finite target has no density of its own: nll is then that of the Gaussian with its moments. */
     const bool is_gaussian_fit = strcmp(kind, "nll") == 0 && mgn_target_density(j->target) != MGN_DENSITY_SMOOTH;
@@ -209,6 +204,15 @@ static mgn_status set_training(fit_job *j) {
     return mgn_optimizer_check(&t->optimizer, &(mgn_optimizer_shape){0});
 }
 
+/* What adam takes for a gradient of 0: where targets are small, so are losses of pairs and their gradients. */
+static void set_epsilon(fit_job *j) {
+    double square = 0;
+    for (int64_t i = 0; i < j->d; i++) square += j->to.variance[i] / (double)j->d;
+    const char *kind = j->training.loss.kind;
+    if (!(square > 0 && square < 1) || !mgn_loss_needs_pairs(kind)) return;
+    j->training.optimizer.epsilon = 1e-8 * fmax(strcmp(kind, "l1") == 0 ? sqrt(square) : square, 1e-24);
+}
+
 /* The last batch of an epoch is made as large as the others where a covariance is estimated from it. */
 static void even_batches(fit_job *j) {
     mgn_train_config *t = &j->training;
@@ -232,6 +236,7 @@ static mgn_status prepare(fit_job *j, cli_watch *watch) {
     cli_watch_stage(watch, "opening the device");
     MGN_TRY(cli_open_device(&o->common, &j->device));
     MGN_TRY(set_training(j));
+    set_epsilon(j);
     even_batches(j);
     if (!j->held || !mgn_loss_needs_samples(j->training.loss.kind)) return MGN_OK;
     return cli_target_rows(j->target, MGN_MIN(j->held, MOST_POINTS), o->common.seed ^ target_seed, &j->like);
@@ -268,8 +273,9 @@ static mgn_status measure_points(const fit_job *j, mgn_model *model, mgn_samples
     samples.n = MGN_MIN(samples.n, MOST_POINTS);
     MGN_TRY(cli_target_rows(j->target, samples.n, j->options.common.seed ^ target_seed, &like));
     samples.y = like.values;
-    config.sinkhorn.diameter = mgn_box_diagonal(samples.x, samples.n, like.values, like.rows, j->d);
-    const mgn_status status = mgn_measure_loss(&config, j->device, model, &samples, loss);
+    mgn_status status = mgn_images_diameter(model, j->device, j->training.real, &samples, like.values, like.rows,
+                                            config.sinkhorn.blur, &config.sinkhorn.diameter);
+    if (status == MGN_OK) status = mgn_measure_loss(&config, j->device, model, &samples, loss);
     mgn_matrix_free(&like);
     return status;
 }
@@ -383,18 +389,20 @@ mgn_status fit_train(fit_job *j) {
 /* Between two Gaussians the optimal map is known; a finite source counts by its moments for the least cost alone. */
 static mgn_status judge_closed_form(fit_job *j, const float *x, const float *y, int64_t n) {
     const int64_t d = j->d;
+    if (!fit_has_closed_forms(j)) return MGN_OK;
+    const mgn_mixture *const from = mgn_target_mixture(j->source), *const to = mgn_target_mixture(j->target);
     double *work = mgn_alloc((size_t)(2 * (d + d * d)), sizeof *work);
     float *best = mgn_alloc_aligned((size_t)(n * d), sizeof *best);
     mgn_status status = work && best ? MGN_OK : out_of_memory();
     if (status == MGN_OK) {
         double *mean = work, *offset = work + d, *covariance = work + 2 * d, *a = covariance + d * d, trace = 0;
-        const mgn_mixture *from = mgn_target_mixture(j->source), *to = mgn_target_mixture(j->target);
-        status =
-            j->is_streamed ? fit_source_moments(j, mean, covariance) : mgn_target_moments(j->source, mean, covariance);
-        if (status == MGN_OK) status = mgn_bures_w2(mean, covariance, j->mean, j->covariance, d, &j->least_cost);
-        for (int64_t i = 0; i < d; i++) trace += j->covariance[i * d + i];
+        const fit_moments *walked = &j->walked;
+        if (!j->is_streamed) status = mgn_target_moments(j->source, mean, covariance);
+        const double *m1 = j->is_streamed ? walked->mean : mean, *s1 = j->is_streamed ? walked->covariance : covariance;
+        if (status == MGN_OK) status = mgn_bures_w2(m1, s1, j->to.mean, j->to.covariance, d, &j->least_cost);
+        for (int64_t i = 0; i < d; i++) trace += j->to.variance[i];
         if (status == MGN_OK && from && to && from->k == 1 && to->k == 1) {
-            status = mgn_bures_map(mean, covariance, j->mean, j->covariance, d, a, offset);
+            status = mgn_bures_map(m1, s1, j->to.mean, j->to.covariance, d, a, offset);
             if (status == MGN_OK) status = mgn_affine_rows(a, offset, x, n, d, best);
             if (status == MGN_OK) status = mgn_l2_uvp(y, best, n, d, trace, &j->uvp);
         }
@@ -439,9 +447,8 @@ void fit_free(fit_job *j) {
     mgn_matrix_free(&j->x);
     mgn_matrix_free(&j->y);
     mgn_matrix_free(&j->like);
-    mgn_free(j->mean);
-    mgn_free(j->from);
-    mgn_free(j->covariance);
+    fit_moments_free(&j->to);
+    fit_moments_free(&j->walked);
     for (size_t i = 0; i < FIT_MOST_TRACES; i++) mgn_draw_trace_free(&j->traces[i]);
     mgn_model_destroy(j->model);
     mgn_target_destroy(j->source);

@@ -29,17 +29,23 @@ typedef struct fit_options {
 
 enum { FIT_MOST_TRACES = 12 };
 
+/* Of one side of a fit; allocated by the functions below. */
+typedef struct fit_moments {
+    double *mean, *variance; /* (d) */
+    double *covariance;      /* (d, d), or NULL: nothing needs it, and d is large */
+} fit_moments;
+
 typedef struct fit_job {
     fit_options options;
     mgn_target *source, *target;
     int64_t d;
-    double *mean, *covariance;      /* of the target */
-    double *from, *from_covariance; /* of the source, where its rows stay in their files */
-    mgn_matrix x, y;                /* y: pairs only. Rows to learn from, then those held out */
-    mgn_matrix like;                /* samples of the target, which rows held out are compared with while training */
-    int64_t rows, held;             /* of the one and of the other */
-    int64_t shown_at, shown;        /* rows of x that the figures are made on: those held out, or all */
-    bool is_streamed;               /* the rows to learn from stay in their files; x has those of the figures alone */
+    fit_moments to;          /* of the target */
+    fit_moments walked;      /* of the source, where its rows stay in their files */
+    mgn_matrix x, y;         /* y: pairs only. Rows to learn from, then those held out */
+    mgn_matrix like;         /* samples of the target, which rows held out are compared with while training */
+    int64_t rows, held;      /* of the one and of the other */
+    int64_t shown_at, shown; /* rows of x that the figures are made on: those held out, or all */
+    bool is_streamed;        /* the rows to learn from stay in their files; x has those of the figures alone */
     mgn_row_source stream;
     mgn_host_shuffle order; /* of the source's blocks, */
     int64_t left_out;       /* the first rows of which are held out */
@@ -67,8 +73,13 @@ mgn_status fit_hold_target(fit_job *job);
 /* Says how rows are read, and takes those held out: a fraction of all, or (`has_file`) others, which the caller reads. */
 mgn_status fit_open_stream(fit_job *job, double fraction, bool has_file);
 
-/* Mean and covariance of the rows to learn from. */
-mgn_status fit_source_moments(const fit_job *job, double *mean, double *covariance);
+/* Of the target; of a source whose rows stay in their files; and of the rows to learn from, which the caller frees. */
+mgn_status fit_target_moments(fit_job *job);
+mgn_status fit_stream_moments(fit_job *job);
+mgn_status fit_source_moments(const fit_job *job, fit_moments *from);
+void fit_moments_free(fit_moments *moments);
+/* Whether the figures of closed forms are made: not in thousands of dimensions, where they would take minutes. */
+bool fit_has_closed_forms(const fit_job *job);
 
 /* Draws the rows to learn from and those held out. */
 mgn_status fit_draw_rows(fit_job *job);

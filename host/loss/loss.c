@@ -16,28 +16,36 @@ typedef struct loss_kind {
     mgn_node *(*build)(const mgn_loss_config *config, mgn_node *x, mgn_node *y, mgn_node *target);
 } loss_kind;
 
-/* ---- target Gaussians: precision and log det, made on the host once ---- */
+/* ---- target Gaussians: whitener and log det, made on the host once ---- */
 
+/* Squares of whitened rows are about 1 whatever the target's scale is; a precision matrix would leave single precision where
+ * the scale is beyond 1e19. */
 typedef struct gaussian {
-    mgn_node *mean;      /* (d), or NULL: 0 */
-    mgn_node *precision; /* (d, d), or NULL: identity */
-    double logdet;       /* of the covariance */
+    mgn_node *mean;     /* (d), or NULL: 0 */
+    mgn_node *whitener; /* L^-T (d, d), L L^T being the covariance; or NULL: identity */
+    double logdet;      /* of the covariance */
 } gaussian;
 
-static bool make_precision(mgn_graph *graph, const double *covariance, int64_t d, gaussian *target) {
+static const double least_spread = 1e-37; /* its inverse is a float */
+
+static bool make_whitener(mgn_graph *graph, const double *covariance, int64_t d, gaussian *target) {
     lapack_int n = (lapack_int)d;
     double *a = mgn_arena_alloc(graph->arena, (size_t)(d * d), sizeof *a);
     if (!a) return false;
     memcpy(a, covariance, (size_t)(d * d) * sizeof *a);
     bool regular = LAPACKE_dpotrf(LAPACK_ROW_MAJOR, 'L', n, a, n) == 0;
-    double smallest = INFINITY, largest = 0;
     for (int64_t i = 0; regular && i < d; i++) {
-        target->logdet += 2 * log(a[i * d + i]);
-        smallest = fmin(smallest, a[i * d + i]);
-        largest = fmax(largest, a[i * d + i]);
+        const double pivot = a[i * (d + 1)], own = sqrt(covariance[i * (d + 1)]);
+        target->logdet += 2 * log(pivot);
+        regular = pivot > 1e-7 * own; /* of the column's spread, what the ones before it do not tell */
+        if (pivot > least_spread) continue;
+        mgn_graph_fail(graph,
+                       "the target's coordinate %lld (counted from 0) varies by %g, too little for a density in single "
+                       "precision; other units are needed",
+                       (long long)i, own);
+        return false;
     }
-    /* The pivots' ratio is a lower bound of the square root of the condition number. */
-    if (!regular || !(smallest > 1e-7 * largest) || LAPACKE_dpotri(LAPACK_ROW_MAJOR, 'L', n, a, n) != 0) {
+    if (!regular || LAPACKE_dtrtri(LAPACK_ROW_MAJOR, 'L', 'N', n, a, n) != 0) {
         mgn_graph_fail(graph,
                        "the target's covariance is singular: its %lld coordinates vary in fewer directions (a single "
                        "colour, or a constant column?), so no density can be matched to it",
@@ -45,22 +53,25 @@ static bool make_precision(mgn_graph *graph, const double *covariance, int64_t d
         return false;
     }
     for (int64_t i = 0; i < d; i++)
-        for (int64_t j = i + 1; j < d; j++) a[i * d + j] = a[j * d + i];
-    target->precision = mgn_table(graph, a, MGN_SHAPE(d, d));
-    return target->precision != NULL;
+        for (int64_t j = i + 1; j < d; j++) {
+            a[i * d + j] = a[j * d + i];
+            a[j * d + i] = 0;
+        }
+    target->whitener = mgn_table(graph, a, MGN_SHAPE(d, d));
+    return target->whitener != NULL;
 }
 
 static bool make_gaussian(mgn_node *y, const double *mean, const double *covariance, gaussian *target) {
     *target = (gaussian){0};
     int64_t d = y->shape.dim[1];
     if (mean) target->mean = mgn_table(y->graph, mean, MGN_SHAPE(d));
-    return !covariance || make_precision(y->graph, covariance, d, target);
+    return !covariance || make_whitener(y->graph, covariance, d, target);
 }
 
-/* (y - mean)^T precision (y - mean) of each row: (n, d) -> (n). */
+/* (y - mean)^T covariance^-1 (y - mean) of each row: (n, d) -> (n). */
 static mgn_node *squared_distance(mgn_node *y, const gaussian *target) {
     mgn_node *r = target->mean ? mgn_sub(y, target->mean) : y;
-    return mgn_sum(mgn_mul(target->precision ? mgn_matmul(r, target->precision) : r, r), 2);
+    return mgn_sum(mgn_square(target->whitener ? mgn_matmul(r, target->whitener) : r), 2);
 }
 
 /* ---- losses ---- */
@@ -100,12 +111,14 @@ mgn_node *mgn_moments_kl(mgn_node *m, mgn_node *S, const double *mean, const dou
     mgn_node *row = mgn_reshape(m, MGN_SHAPE(1, d));
     gaussian target;
     if (!row || !make_gaussian(row, mean, covariance, &target)) return NULL;
-    S = mgn_add(S, mgn_scale(mgn_identity(m->graph, d), 1e-6));
-    mgn_node *trace =
-        mgn_sum(target.precision ? mgn_mul(target.precision, S) : mgn_mul(mgn_identity(m->graph, d), S), -1);
+    /* S as the target's whitener sees it, where it is I when the two agree */
+    if (target.whitener) S = mgn_matmul_t(target.whitener, true, mgn_matmul(S, target.whitener), false);
+    mgn_node *identity = mgn_identity(m->graph, d);
+    S = mgn_add(S, mgn_scale(identity, 1e-6));
+    mgn_node *trace = mgn_sum(mgn_mul(identity, S), -1);
     mgn_node *shift = mgn_sum(squared_distance(row, &target), -1);
     mgn_node *sum = mgn_sub(mgn_add(trace, shift), mgn_spd_logdet(S));
-    return mgn_scale(mgn_shift(sum, target.logdet - (double)d), 0.5);
+    return mgn_scale(mgn_shift(sum, -(double)d), 0.5);
 }
 
 mgn_node *mgn_loss_kl(mgn_node *y, const double *mean, const double *covariance) {

@@ -79,8 +79,6 @@ mgn_node *mgn_sinkhorn_cost_matrix(mgn_node *x, mgn_node *y) {
     return mgn_sub(mgn_scale(mgn_add(rows, columns), 0.5), mgn_matmul_t(x, false, y, true));
 }
 
-bool mgn_sinkhorn_centres(int64_t d) { return d > STREAMED_COORDINATES; } /* products lose less near the origin */
-
 bool mgn_sinkhorn_keeps_costs(int64_t n, int64_t m, int64_t d) {
     const int64_t most = d < MOST_COSTS / COSTS_A_COORDINATE ? d * COSTS_A_COORDINATE : MOST_COSTS;
     return d > STREAMED_COORDINATES && m > 0 && n <= most / m;
@@ -209,11 +207,10 @@ mgn_node *mgn_sinkhorn_divergence(const mgn_sinkhorn_config *given, mgn_node *x,
     int count = mgn_sinkhorn_schedule(&config, temperatures);
     y = mgn_detach(y);
     b = mgn_detach(b);
-    if (mgn_sinkhorn_centres(x->shape.dim[1])) {
-        mgn_node *centre = mgn_mean(y, 1);
-        x = mgn_sub(x, centre);
-        y = mgn_sub(y, centre);
-    }
+    /* What rounding takes from a product, or from a coordinate in blurs, grows with the distance from the origin. */
+    mgn_node *centre = mgn_mean(y, 1);
+    x = mgn_sub(x, centre);
+    y = mgn_sub(y, centre);
     softmins cross = make_softmins(x, y), of_x = make_softmins(x, x), of_y = make_softmins(y, y);
     sinkhorn s = {.strength = config.reach * config.reach,
                   .cross = detached(&cross),

@@ -13,8 +13,6 @@ int mgn_sinkhorn_schedule(const mgn_sinkhorn_config *config, double temperatures
 
 /* Whether the costs of n rows and m columns of d coordinates are made once and kept. */
 bool mgn_sinkhorn_keeps_costs(int64_t n, int64_t m, int64_t d);
-/* Whether points of d coordinates are to be moved to the mean of the second cloud first. */
-bool mgn_sinkhorn_centres(int64_t d);
 /* |x_i - y_j|^2 / 2 by products: (n, m). */
 mgn_node *mgn_sinkhorn_cost_matrix(mgn_node *x, mgn_node *y);
 /* What an update is multiplied by where mass may be created; strength: reach^2, 0 for balanced. */
@@ -27,9 +25,10 @@ mgn_node *mgn_sinkhorn_cost(double temperature, double strength, mgn_node *weigh
 /* Finite points of fitting number, weights that are any. `x`, `a`, ... as mgn_sinkhorn takes them. */
 mgn_status mgn_sinkhorn_check(const float *x, const float *a, int64_t n, const float *y, const float *b, int64_t m,
                               int64_t d);
-/* The config with defaults, and the diameter of the clouds where it has none. */
-mgn_status mgn_sinkhorn_plan(const mgn_sinkhorn_config *given, const float *x, int64_t n, const float *y, int64_t m,
-                             int64_t d, mgn_sinkhorn_config *config);
+/* The config with defaults, and the diameter of the clouds where it has none; and what to compute in: single precision, or
+ * double where squares or differences of theirs would be lost. Errors: also NUMERIC (out of scale for that too). */
+mgn_status mgn_sinkhorn_plan(mgn_device *device, const mgn_sinkhorn_config *given, const float *x, int64_t n,
+                             const float *y, int64_t m, int64_t d, mgn_sinkhorn_config *config, mgn_dtype *real);
 /* NUMERIC: the value is not finite. */
 mgn_status mgn_sinkhorn_refuse_value(double value);
 

@@ -73,11 +73,31 @@ double mgn_box_diagonal(const float *x, int64_t n, const float *y, int64_t m, in
     return sqrt(sum);
 }
 
-mgn_status mgn_sinkhorn_plan(const mgn_sinkhorn_config *given, const float *x, int64_t n, const float *y, int64_t m,
-                             int64_t d, mgn_sinkhorn_config *config) {
+/* Costs are squares, and potentials hold about 1e-7 blur^2 of rounding in single precision: clouds far smaller than the blur
+ * leave nothing above it, though their divergence is about half the squared distance of their means. */
+static mgn_status choose_real(double across, double blur, bool has_f64, mgn_dtype *real) {
+    const bool is_usual = across >= 0.1 * blur && across <= 1e18 * blur && across > 1e-15 && across < 1e18;
+    *real = across == 0 || is_usual ? MGN_F32 : MGN_F64;
+    if (*real == MGN_F64 && !has_f64)
+        return mgn_fail(MGN_ERR_NUMERIC,
+                        "sinkhorn: clouds %g across with a blur of %g are out of scale for single precision, and the "
+                        "device has no other; another blur or other units are needed",
+                        across, blur);
+    if (across > 0 && across < 1e-6 * blur)
+        return mgn_fail(MGN_ERR_NUMERIC,
+                        "sinkhorn: the clouds are %g across, and their divergence is lost in the rounding of a blur of "
+                        "%g; a smaller blur or other units are needed",
+                        across, blur);
+    return MGN_OK;
+}
+
+mgn_status mgn_sinkhorn_plan(mgn_device *device, const mgn_sinkhorn_config *given, const float *x, int64_t n,
+                             const float *y, int64_t m, int64_t d, mgn_sinkhorn_config *config, mgn_dtype *real) {
     MGN_TRY(mgn_sinkhorn_complete(given, config));
+    const double across = mgn_box_diagonal(x, n, y, m, d);
+    MGN_TRY(choose_real(across, config->blur, mgn_device_get_info(device)->has_f64, real));
     if (config->diameter > 0) return MGN_OK;
-    config->diameter = fmax(mgn_box_diagonal(x, n, y, m, d), config->blur);
+    config->diameter = fmax(across, config->blur);
     return mgn_sinkhorn_complete(config, config); /* the number of steps */
 }
 
@@ -135,11 +155,12 @@ mgn_status mgn_sinkhorn(mgn_device *device, const float *x, const float *a, int6
     nodes at;
     double begun = mgn_now(), temperatures[MGN_SINKHORN_STEPS];
     MGN_TRY(mgn_sinkhorn_check(x, a, n, y, b, m, d));
-    MGN_TRY(mgn_sinkhorn_plan(given, x, n, y, m, d, &config));
+    mgn_dtype real;
+    MGN_TRY(mgn_sinkhorn_plan(device, given, x, n, y, m, d, &config, &real));
     *result = (mgn_sinkhorn_result){.iterations = mgn_sinkhorn_schedule(&config, temperatures)};
     MGN_TRY(mgn_graph_create(&graph));
     mgn_status status = build(graph, &c, &config, gradient != NULL, &at);
-    if (status == MGN_OK) status = mgn_plan_compile(graph, device, MGN_F32, NULL, 0, &plan);
+    if (status == MGN_OK) status = mgn_plan_compile(graph, device, real, NULL, 0, &plan);
     if (status == MGN_OK) status = run(plan, &at, &c, result, gradient, begun);
     mgn_plan_destroy(plan);
     mgn_graph_destroy(graph);

@@ -269,7 +269,7 @@ static mgn_status put(shared *s, const mgn_shared_clouds *clouds) {
     double *centre = s->own; /* n d numbers and more */
     memset(centre, 0, (size_t)s->d * sizeof *centre);
     const int64_t m = s->sides[OF_Y].n;
-    for (int64_t j = 0; mgn_sinkhorn_centres(s->d) && j < m; j++)
+    for (int64_t j = 0; j < m; j++)
         for (int64_t k = 0; k < s->d; k++) centre[k] += clouds->y[j * s->d + k] / (double)m;
     MGN_TRY(put_cloud(s, &s->sides[OF_X], clouds->x, clouds->a, centre));
     return put_cloud(s, &s->sides[OF_Y], clouds->y, clouds->b, centre);
@@ -433,9 +433,9 @@ static mgn_status copy_all(const float *x, const float *a, int64_t n, const floa
 
 /* That all have the same clouds and settings. */
 static mgn_status check_same(mgn_comm *comm, const float *const lists[4], const int64_t counts[4],
-                             const mgn_sinkhorn_config *config, int64_t blocks) {
+                             const mgn_sinkhorn_config *config, mgn_dtype real, int64_t blocks) {
     uint64_t digest = mgn_hash(MGN_HASH_START, &blocks, sizeof blocks);
-    const double settings[] = {config->blur, config->scaling, config->reach, config->diameter};
+    const double settings[] = {config->blur, config->scaling, config->reach, config->diameter, (double)real};
     digest = mgn_hash(digest, settings, sizeof settings);
     digest = mgn_hash(digest, counts, 4 * sizeof *counts);
     for (int i = 0; i < 4; i++)
@@ -445,10 +445,10 @@ static mgn_status check_same(mgn_comm *comm, const float *const lists[4], const 
 
 static mgn_status prepare(mgn_device *device, mgn_comm *comm, int64_t blocks, const float *const lists[4], int64_t n,
                           int64_t m, int64_t d, const mgn_sinkhorn_config *given, mgn_sinkhorn_config *config,
-                          mgn_shared_sinkhorn **s) {
+                          mgn_dtype *real, mgn_shared_sinkhorn **s) {
     MGN_TRY(mgn_sinkhorn_check(lists[0], lists[1], n, lists[2], lists[3], m, d));
-    MGN_TRY(mgn_sinkhorn_plan(given, lists[0], n, lists[2], m, d, config));
-    return mgn_shared_sinkhorn_create(device, comm, blocks, MGN_F32, n, m, d, config, s);
+    MGN_TRY(mgn_sinkhorn_plan(device, given, lists[0], n, lists[2], m, d, config, real));
+    return mgn_shared_sinkhorn_create(device, comm, blocks, *real, n, m, d, config, s);
 }
 
 mgn_status mgn_sinkhorn_shared(mgn_device *device, mgn_comm *comm, int64_t blocks, const float *x, const float *a,
@@ -458,12 +458,14 @@ mgn_status mgn_sinkhorn_shared(mgn_device *device, mgn_comm *comm, int64_t block
     const double begun = mgn_now();
     double temperatures[MGN_SINKHORN_STEPS];
     mgn_sinkhorn_config config;
+    mgn_dtype real = MGN_F32;
     mgn_shared_sinkhorn *s = NULL;
     copies c = {0};
-    mgn_status status = prepare(device, comm, blocks, lists, n, m, d, given, &config, &s);
+    mgn_status status = prepare(device, comm, blocks, lists, n, m, d, given, &config, &real, &s);
     if (status == MGN_OK) status = copy_all(x, a, n, y, b, m, d, gradient != NULL, &c);
     status = mgn_comm_agree(comm, status);
-    if (status == MGN_OK) status = check_same(comm, lists, (const int64_t[]){n * d, n, m * d, m}, &config, blocks);
+    if (status == MGN_OK)
+        status = check_same(comm, lists, (const int64_t[]){n * d, n, m * d, m}, &config, real, blocks);
     const double start = mgn_now();
     mgn_sinkhorn_result made = {.prepare_seconds = start - begun};
     const mgn_shared_clouds clouds = {c.x, c.a, c.y, c.b};

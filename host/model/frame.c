@@ -7,6 +7,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "graph/graph.h"
 #include "model/model.h"
 
 /* The largest eigenvalue of A^T A. */
@@ -66,24 +67,31 @@ const mgn_model_frame *mgn_model_get_frame(const mgn_model *model) { return mode
 
 /* ---- graphs ---- */
 
-/* A as a node: (d) where it is diagonal. */
-static mgn_node *matrix_of(const mgn_model *model, mgn_graph *graph) {
-    const int64_t d = model->config.d;
-    return mgn_table(graph, model->frame.matrix, model->frame.is_diagonal ? MGN_SHAPE(d) : MGN_SHAPE(d, d));
+/* factor A as a node: (d) where it is diagonal. One number, so that nothing on the way is the square of a scale: of data
+ * around 1e30, A is about 1e-30 and c A about 1. */
+static mgn_node *matrix_times(const mgn_model *model, mgn_graph *graph, double factor) {
+    const int64_t d = model->config.d, entries = model->frame.is_diagonal ? d : d * d;
+    double *matrix = graph ? mgn_arena_alloc(graph->arena, (size_t)entries, sizeof *matrix) : NULL;
+    if (!matrix) {
+        if (graph) mgn_graph_exhaust(graph);
+        return NULL;
+    }
+    for (int64_t i = 0; i < entries; i++) matrix[i] = factor * model->frame.matrix[i];
+    return mgn_table(graph, matrix, model->frame.is_diagonal ? MGN_SHAPE(d) : MGN_SHAPE(d, d));
 }
 
 mgn_node *mgn_frame_inside(const mgn_model *model, mgn_node *x) {
     mgn_graph *graph = mgn_node_graph(x);
     mgn_node *centred = mgn_sub(x, mgn_table(graph, model->frame.shift, MGN_SHAPE(model->config.d)));
-    mgn_node *A = matrix_of(model, graph);
+    mgn_node *A = matrix_times(model, graph, 1);
     return model->frame.is_diagonal ? mgn_mul(centred, A) : mgn_matmul_t(centred, false, A, true);
 }
 
 mgn_node *mgn_frame_outside(const mgn_model *model, mgn_node *f) {
     if (!f) return NULL;
     mgn_graph *graph = mgn_node_graph(f);
-    mgn_node *A = matrix_of(model, graph);
-    mgn_node *g = mgn_scale(model->frame.is_diagonal ? mgn_mul(f, A) : mgn_matmul(f, A), model->frame.factor);
+    mgn_node *cA = matrix_times(model, graph, model->frame.factor);
+    mgn_node *g = model->frame.is_diagonal ? mgn_mul(f, cA) : mgn_matmul(f, cA);
     return mgn_add(g, mgn_table(graph, model->frame.offset, MGN_SHAPE(model->config.d)));
 }
 

@@ -250,25 +250,28 @@ static mgn_status run_pass(em_pass *p, const mgn_mixture *mixture, double refere
 
 /* ---- maximisation ---- */
 
-mgn_status mgn_em_raise(double *covariance, int64_t d, double floor) {
-    double *work = mgn_alloc((size_t)(d * d + d), sizeof *work);
+mgn_status mgn_em_raise(double *covariance, int64_t d, const double *units) {
+    double *work = mgn_alloc((size_t)(2 * d * d + d), sizeof *work);
     if (!work) return MGN_ERR_MEMORY;
-    double *values = work + d * d;
-    const mgn_status status = mgn_symmetric_eigen(covariance, d, values, work);
-    if (status == MGN_OK && values[0] < floor) {
+    double *scaled = work + d * d, *values = scaled + d * d;
+    for (int64_t a = 0; a < d; a++)
+        for (int64_t b = 0; b < d; b++) scaled[a * d + b] = covariance[a * d + b] / units[a] / units[b];
+    const mgn_status status = mgn_symmetric_eigen(scaled, d, values, work);
+    if (status == MGN_OK && values[0] < 1) {
         memset(covariance, 0, (size_t)(d * d) * sizeof *covariance);
         for (int64_t e = 0; e < d; e++)
             for (int64_t a = 0; a < d; a++)
                 for (int64_t b = 0; b < d; b++)
-                    covariance[a * d + b] += fmax(values[e], floor) * work[e * d + a] * work[e * d + b];
+                    covariance[a * d + b] +=
+                        fmax(values[e], 1) * (units[a] * work[e * d + a]) * (units[b] * work[e * d + b]);
     }
     mgn_free(work);
     return status;
 }
 
 /* New mean m + L z and covariance L (S - z z^T) L^T, z and S being the moments of the whitened rows. `work` (2 d d). */
-static mgn_status maximise_component(double mass, const double *first, const double *second, int64_t d, double floor,
-                                     double *mean, double *covariance, double *work) {
+static mgn_status maximise_component(double mass, const double *first, const double *second, int64_t d,
+                                     const double *units, double *mean, double *covariance, double *work) {
     double *lower = work, *half = work + d * d;
     mgn_cholesky(covariance, d, lower);
     for (int64_t a = 0; a < d; a++) /* half = L (S - z z^T) */
@@ -287,7 +290,7 @@ static mgn_status maximise_component(double mass, const double *first, const dou
             covariance[a * d + b] = covariance[b * d + a] = sum;
         }
     }
-    return mgn_em_raise(covariance, d, floor);
+    return mgn_em_raise(covariance, d, units);
 }
 
 /* Weights, means and covariances from the statistics in p->out. */
@@ -301,7 +304,7 @@ static mgn_status maximise(const em_pass *p, const mgn_em_data *data, mgn_mixtur
     for (int64_t j = 0; j < k && status == MGN_OK; j++) {
         m->weights[j] = masses[j] / total;
         if (masses[j] > 0)
-            status = maximise_component(masses[j], first + j * d, second + j * d * d, d, data->floor, m->means + j * d,
+            status = maximise_component(masses[j], first + j * d, second + j * d * d, d, data->units, m->means + j * d,
                                         m->covariances + j * d * d, work);
     }
     mgn_free(work);

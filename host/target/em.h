@@ -10,7 +10,7 @@ typedef struct mgn_em_data {
     const float *rows; /* (n, d) */
     int64_t n, d;
     double *mean, *covariance; /* of all rows */
-    double floor;              /* smallest variance of a component */
+    double *units;             /* (d): smallest standard deviation of a component along each column */
     float *sample;             /* (sample_rows, d): rows in random order, of which every beginning is a sample */
     int64_t sample_rows;
     const mgn_mixture_fit_config *config;
@@ -35,7 +35,8 @@ mgn_status mgn_em_run(const mgn_em_data *data, const mgn_em_level *level, mgn_mi
 /* A mixture of k components from k-means++ and some of Lloyd's steps over the first `n` rows of the sample. */
 mgn_status mgn_em_start(const mgn_em_data *data, int64_t n, int64_t k, int64_t start, mgn_mixture *mixture);
 
-/* Eigenvalues of a symmetric (d, d) raised to `floor`: the likeliest covariance among those of at least that variance. */
-mgn_status mgn_em_raise(double *covariance, int64_t d, double floor);
+/* Eigenvalues of a symmetric (d, d), in units of each column (d), raised to 1: the likeliest covariance among those of at least
+ * that variance. */
+mgn_status mgn_em_raise(double *covariance, int64_t d, const double *units);
 
 #endif

@@ -96,7 +96,7 @@ static mgn_status to_mixture(const clusters *c, const mgn_em_data *data, const i
         for (int64_t a = 0; a < d * d; a++)
             covariance[a] = counts[j] > d ? covariance[a] / (double)counts[j] : data->covariance[a];
         for (int64_t a = 0; a < d && counts[j] == 0; a++) m->means[j * d + a] = data->mean[a];
-        MGN_TRY(mgn_em_raise(covariance, d, data->floor));
+        MGN_TRY(mgn_em_raise(covariance, d, data->units));
     }
     return MGN_OK;
 }

@@ -14,6 +14,7 @@
 enum { SAMPLE_ROWS = 1 << 16, START_ROWS = 1 << 13, START_PASSES = 25, USUAL_PASSES = 100, USUAL_STARTS = 4 };
 
 static const double usual_tolerance = 1e-5, start_tolerance = 1e-3, usual_floor = 1e-6;
+static const double least_unit = 1e-37; /* its inverse is a float */
 
 /* ---- data ---- */
 
@@ -46,12 +47,28 @@ static mgn_status draw_sample(mgn_em_data *data) {
     return MGN_OK;
 }
 
+/* Columns of very different spread are each measured by their own, constant ones by the others'. */
+static mgn_status set_units(mgn_em_data *data, double variance) {
+    const double given = data->config->regularisation;
+    for (int64_t i = 0; i < data->d; i++) {
+        const double own = data->covariance[i * (data->d + 1)];
+        data->units[i] = sqrt(given > 0 ? given : usual_floor * (own > 0 ? own : variance));
+        if (data->units[i] < least_unit)
+            return mgn_fail(MGN_ERR_NUMERIC,
+                            "a mixture: column %lld (counted from 0) varies by %g, too little to be measured in single "
+                            "precision; other units are needed",
+                            (long long)i, sqrt(own));
+    }
+    return MGN_OK;
+}
+
 static mgn_status describe(mgn_em_data *data) {
     const int64_t d = data->d;
     double variance = 0;
-    data->mean = mgn_alloc((size_t)(d + d * d), sizeof *data->mean);
+    data->mean = mgn_alloc((size_t)(2 * d + d * d), sizeof *data->mean);
     if (!data->mean) return MGN_ERR_MEMORY;
-    data->covariance = data->mean + d;
+    data->units = data->mean + d;
+    data->covariance = data->units + d;
     MGN_TRY(mgn_moments(data->rows, data->n, d, false, data->mean, data->covariance));
     for (int64_t i = 0; i < d; i++) {
         variance += data->covariance[i * d + i] / (double)d;
@@ -63,8 +80,8 @@ static mgn_status describe(mgn_em_data *data) {
     if (!(variance > 0))
         return mgn_fail(MGN_ERR_ARGUMENT, "all %lld rows are the same, so they have no density to fit a mixture to",
                         (long long)data->n);
-    data->floor = data->config->regularisation > 0 ? data->config->regularisation : usual_floor * variance;
-    return mgn_em_raise(data->covariance, d, data->floor);
+    MGN_TRY(set_units(data, variance));
+    return mgn_em_raise(data->covariance, d, data->units);
 }
 
 static void destroy_data(mgn_em_data *data) {

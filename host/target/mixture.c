@@ -59,12 +59,9 @@ bool mgn_cholesky(const double *a, int64_t d, double *lower) {
         for (int64_t j = 0; j < d; j++) lower[i * d + j] = j > i ? 0 : 0.5 * (a[i * d + j] + a[j * d + i]);
     /* The upper factor in column order is the lower one in row order. */
     if (LAPACKE_dpotrf(LAPACK_COL_MAJOR, 'U', (lapack_int)d, lower, (lapack_int)d) != 0) return false;
-    double smallest = INFINITY, largest = 0;
-    for (int64_t i = 0; i < d; i++) {
-        smallest = fmin(smallest, lower[i * d + i]);
-        largest = fmax(largest, lower[i * d + i]);
-    }
-    return smallest > 1e-7 * largest && isfinite(largest);
+    for (int64_t i = 0; i < d; i++) /* of a column's spread, what the ones before it do not tell */
+        if (!(lower[i * d + i] > 1e-7 * sqrt(a[i * (d + 1)])) || !isfinite(lower[i * d + i])) return false;
+    return true;
 }
 
 mgn_status mgn_mixture_check(const mgn_mixture *mixture) {

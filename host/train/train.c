@@ -13,6 +13,7 @@
 #include "comm/comm.h"
 #include "core/core.h"
 #include "loss/sinkhorn.h"
+#include "train/diameter.h"
 #include "train/recipe.h"
 #include "train/second_order.h"
 #include "train/semidual.h"
@@ -45,7 +46,7 @@ mgn_status mgn_upload_samples(mgn_device *device, mgn_dtype real, const mgn_samp
     return mgn_tensor_write(*y, MGN_F32, samples->y);
 }
 
-/* From the box of the samples and of the target, or what it looks like. */
+/* From the images at the start and the target, or what it looks like. */
 static mgn_status find_diameter(trainer *t, const mgn_samples *samples) {
     int64_t n = 0;
     const mgn_target *target = t->config->loss.target;
@@ -61,7 +62,8 @@ static mgn_status find_diameter(trainer *t, const mgn_samples *samples) {
         status = mgn_target_sample(target, n, t->config->seed, drawn);
     }
     if (status == MGN_OK)
-        sinkhorn->diameter = fmax(mgn_box_diagonal(samples->x, samples->n, rows, n, t->d), sinkhorn->blur);
+        status = mgn_images_diameter(t->model, t->device, t->config->real, samples, rows, n, sinkhorn->blur,
+                                     &sinkhorn->diameter);
     mgn_free(drawn);
     return status;
 }

@@ -52,7 +52,8 @@ typedef bool mgn_mixture_callback(void *context, int64_t k, int64_t pass, double
 
 /** All zero means the defaults. */
 typedef struct mgn_mixture_fit_config {
-    double regularisation; /**< smallest variance of a component in any direction; 0: 1e-6 of the rows' mean variance */
+    double regularisation; /**< smallest variance of a component in any direction; 0: 1e-6 of that of the
+                              rows, in units of each column's spread (of all columns', where one is constant) */
     double tolerance;      /**< stop when a pass gains less log-likelihood per row; 0: 1e-5 */
     int64_t passes;        /**< at most that many over all rows; 0: 100 */
     int64_t starts;        /**< k-means++ starts, the best of which goes on; 0: 4 */

@@ -41,8 +41,9 @@ typedef struct mgn_sinkhorn_result {
 } mgn_sinkhorn_result;
 
 /** The divergence of host clouds: x (n, d) and y (m, d) row-major, weights a (n) and b (m) (NULL: uniform with sum 1),
- *  in float32 on the device. `gradient` (n, d) gets the derivative by x, unless NULL. Errors: ARGUMENT (empty clouds,
- *  negative weights, a config that makes no sense), NUMERIC (a coordinate or the value is not finite), MEMORY, DEVICE. */
+ *  on the device, in float32, or where their scale leaves it (squares beyond its range, clouds far smaller than the blur)
+ *  in float64. `gradient` (n, d) gets the derivative by x, unless NULL. Errors: ARGUMENT (empty clouds,
+ *  negative weights, a config that makes no sense), NUMERIC (a coordinate or the value is not finite, or out of scale), MEMORY, DEVICE. */
 MGN_API mgn_status mgn_sinkhorn(mgn_device *device, const float *x, const float *a, int64_t n, const float *y,
                                 const float *b, int64_t m, int64_t d, const mgn_sinkhorn_config *config,
                                 mgn_sinkhorn_result *result, float *gradient);
