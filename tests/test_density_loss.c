@@ -73,7 +73,7 @@ static double log_q(const mgn_target *target, const double *y) {
 
 static double plain_kl(double (*y)[2], int j) {
     double m[2] = {0, 0}, s[4], kl = 0;
-    for (int i = 0; i < 4; i++) s[i] = 1e-6 * covariances[j][i];
+    for (int i = 0; i < 4; i++) s[i] = i % 3 ? 0 : 1e-6 * fmax(1, covariances[j][i]);
     for (int i = 0; i < ROWS; i++)
         for (int a = 0; a < 2; a++) m[a] += y[i][a] / ROWS;
     for (int i = 0; i < ROWS; i++)

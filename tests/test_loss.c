@@ -95,7 +95,8 @@ static double plain_nll(const cloud *c, const double m[2], const double S[4]) {
 }
 
 static double plain_kl(const cloud *c, const double m[2], const double S[4]) {
-    double own[2] = {0, 0}, C[4] = {1e-6 * S[0], 1e-6 * S[1], 1e-6 * S[2], 1e-6 * S[3]};
+    double own[2] = {0, 0},
+           C[4] = {1e-6 * fmax(S[0], fmin(1, 1000 * S[0])), 0, 0, 1e-6 * fmax(S[3], fmin(1, 1000 * S[3]))};
     for (int i = 0; i < 2 * ROWS; i++) own[i % 2] += c->y[i] / ROWS;
     for (int i = 0; i < ROWS; i++)
         for (int j = 0; j < 2; j++)

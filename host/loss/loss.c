@@ -105,20 +105,31 @@ bool mgn_row_moments(mgn_node *y, mgn_node **m, mgn_node **S) {
     return *S != NULL;
 }
 
+/* What keeps a covariance of rows regular: far below the target's variances, and above the rounding of rows that vary more. */
+static mgn_node *ridge(mgn_graph *graph, const double *covariance, int64_t d) {
+    if (!covariance) return mgn_scale(mgn_identity(graph, d), 1e-6);
+    double *diagonal = mgn_arena_alloc(graph->arena, (size_t)(d * d), sizeof *diagonal);
+    if (!diagonal) return NULL;
+    memset(diagonal, 0, (size_t)(d * d) * sizeof *diagonal);
+    for (int64_t i = 0; i < d; i++) {
+        const double v = covariance[i * (d + 1)];
+        diagonal[i * (d + 1)] = 1e-6 * fmax(v, fmin(1, 1000 * v));
+    }
+    return mgn_table(graph, diagonal, MGN_SHAPE(d, d));
+}
+
 mgn_node *mgn_moments_kl(mgn_node *m, mgn_node *S, const double *mean, const double *covariance) {
     if (!m || !S) return NULL;
     const int64_t d = m->shape.dim[0];
     mgn_node *row = mgn_reshape(m, MGN_SHAPE(1, d));
     gaussian target;
     if (!row || !make_gaussian(row, mean, covariance, &target)) return NULL;
-    /* S as the target's whitener sees it, where it is I when the two agree */
-    if (target.whitener) S = mgn_matmul_t(target.whitener, true, mgn_matmul(S, target.whitener), false);
-    mgn_node *identity = mgn_identity(m->graph, d);
-    S = mgn_add(S, mgn_scale(identity, 1e-6));
-    mgn_node *trace = mgn_sum(mgn_mul(identity, S), -1);
+    S = mgn_add(S, ridge(m->graph, covariance, d));
+    mgn_node *whitener = target.whitener ? target.whitener : mgn_identity(m->graph, d);
+    mgn_node *trace = mgn_sum(mgn_mul(target.whitener ? mgn_matmul(S, whitener) : S, whitener), -1);
     mgn_node *shift = mgn_sum(squared_distance(row, &target), -1);
     mgn_node *sum = mgn_sub(mgn_add(trace, shift), mgn_spd_logdet(S));
-    return mgn_scale(mgn_shift(sum, -(double)d), 0.5);
+    return mgn_scale(mgn_shift(sum, target.logdet - (double)d), 0.5);
 }
 
 mgn_node *mgn_loss_kl(mgn_node *y, const double *mean, const double *covariance) {

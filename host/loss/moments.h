@@ -8,7 +8,7 @@
 /* The moments of the rows of y (n, d). False, with the sentence in the graph, where there are fewer than 2. */
 bool mgn_row_moments(mgn_node *y, mgn_node **m, mgn_node **S);
 
-/* KL(N(m, S + 1e-6 covariance) || N(mean, covariance)), and the least over a mixture's components. */
+/* KL(N(m, S + E) || N(mean, covariance)) with the E of mgn_loss_kl, and the least over a mixture's components. */
 mgn_node *mgn_moments_kl(mgn_node *m, mgn_node *S, const double *mean, const double *covariance);
 mgn_node *mgn_moments_mixture_kl(mgn_node *m, mgn_node *S, const mgn_mixture *mixture);
 

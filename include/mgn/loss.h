@@ -47,12 +47,13 @@ MGN_API mgn_node *mgn_loss_l1(mgn_node *y, mgn_node *target);
 MGN_API mgn_node *mgn_loss_mse(mgn_node *y, mgn_node *target);
 /** -E[log p(y) + log det (dy/dx)], p = N(mean, covariance): the negative log-likelihood of x under the pull-back. */
 MGN_API mgn_node *mgn_loss_nll(mgn_node *x, mgn_node *y, const double *mean, const double *covariance);
-/** KL(N(m, S + 1e-6 covariance) || N(mean, covariance)), m and S (n - 1 in the denominator) being the moments of y's rows. */
+/** KL(N(m, S + E) || N(mean, covariance)), m and S (n - 1 in the denominator) being the moments of y's rows, and E the diagonal
+ *  of 1e-6 max(v, min(1, 1000 v)) of the target's variances v: 1e-6 I for targets between .001 and 1. */
 MGN_API mgn_node *mgn_loss_kl(mgn_node *y, const double *mean, const double *covariance);
 /** -E[log q(y) + log det (dy/dx)], q the density of any target that has a smooth one. Of a mixture it is the honest
  *  mixture loss: the negative log-likelihood of x under the pull-back of the whole mixture. */
 MGN_API mgn_node *mgn_loss_target_nll(mgn_node *x, mgn_node *y, const mgn_target *target);
-/** min_j KL(N(m, S + 1e-6 S_j) || component j), m and S as in mgn_loss_kl: one component is matched, the others and all
+/** min_j KL(N(m, S + E) || component j), m, S and E as in mgn_loss_kl: one component is matched, the others and all
  *  weights do not count. */
 MGN_API mgn_node *mgn_loss_mixture_kl(mgn_node *y, const mgn_mixture *mixture);
 /** E |r| or E r^2 of the residual r = log p(x) - log q(y) - log det (dy/dx) of the Monge-Ampere equation, p the density of
