@@ -91,6 +91,13 @@ mgn_status mgn_train_step(const mgn_run *run, const char *label, mgn_model *mode
     return status;
 }
 
+mgn_status mgn_control_alone(const mgn_run *run, const char *label, mgn_train_config *config) {
+    if (run->config->control) MGN_TRY(run->config->control(run->config->context, label, &config->control));
+    config->control.patience = 0;
+    config->control.held_out = NULL;
+    return MGN_OK;
+}
+
 mgn_status mgn_train_fresh_step(const mgn_run *run, const char *label, mgn_model *model, const mgn_target *source,
                                 const mgn_train_config *config, int64_t *steps) {
     progress p = {run->config, label, mgn_show_training(run, label)};
@@ -98,6 +105,7 @@ mgn_status mgn_train_fresh_step(const mgn_run *run, const char *label, mgn_model
     mgn_train_result result = {0};
     with_progress.report = pass_on;
     with_progress.context = &p;
+    MGN_TRY(mgn_control_alone(run, label, &with_progress));
     const bool is_first = mgn_comm_rank(run->config->comm) == 0;
     const mgn_status status = is_first ? mgn_train_fresh(model, run->device, source, &with_progress, &result) : MGN_OK;
     MGN_TRY(mgn_take_first(run, status, model));

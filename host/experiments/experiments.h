@@ -67,6 +67,9 @@ bool mgn_report_steps(const mgn_experiment_config *config, const char *label, co
 mgn_status mgn_train_step(const mgn_run *run, const char *label, mgn_model *model, const mgn_samples *samples,
                           const mgn_train_config *config, int64_t *steps, double *loss);
 
+/* Checkpoints and the like, as far as the run has any, for a training that knows no patience. */
+mgn_status mgn_control_alone(const mgn_run *run, const char *label, mgn_train_config *config);
+
 /* mgn_train_fresh with the run's progress. */
 mgn_status mgn_train_fresh_step(const mgn_run *run, const char *label, mgn_model *model, const mgn_target *source,
                                 const mgn_train_config *config, int64_t *steps);

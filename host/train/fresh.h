@@ -10,8 +10,8 @@
  * config->epochs is the number of steps; the learning rate follows config->schedule over a hundred parts of them, after
  * each of which config->report is called with the loss of the part's last step. The model becomes the mean of the
  * parameters over the last half of the steps (Polyak, Ruppert), which has the error of one long batch: near the minimum the
- * parameters of single steps only wander about it. Errors: those of mgn_train; UNSUPPORTED for a source of finite rows
- * and for optimizers of second order. */
+ * parameters of single steps only wander about it. Checkpoints, curves and retries are those of mgn_train, an epoch being a
+ * part. Errors: those of mgn_train; UNSUPPORTED for a source of finite rows, optimizers of second order and patience. */
 mgn_status mgn_train_fresh(mgn_model *model, mgn_device *device, const mgn_target *source,
                            const mgn_train_config *config, mgn_train_result *result);
 

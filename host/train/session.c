@@ -28,6 +28,8 @@ static void clear_tensors(mgn_safetensors *file) {
     file->tensor_count = 0;
 }
 
+static const mgn_train_config *recipe_of(const mgn_session *s) { return s->recipe ? s->recipe : s->config; }
+
 static bool has_earlier(const mgn_session *s) { return s->config->control.retries > 0; }
 
 static double seconds_of(const mgn_session *s) { return s->state.history.seconds + mgn_now() - s->begun; }
@@ -118,14 +120,15 @@ static mgn_status check_control(const mgn_train_control *c) {
     return MGN_OK;
 }
 
-mgn_status mgn_session_refuse(const mgn_train_config *config, const char *what) {
-    const mgn_train_control *c = &config->control;
-    const char *asked = c->checkpoint || c->resume ? "checkpoints"
-                        : c->log                   ? "learning curves"
-                        : c->patience > 0          ? "patience"
-                                                   : NULL;
-    if (!asked) return MGN_OK;
-    return mgn_fail(MGN_ERR_UNSUPPORTED, "%s knows no %s; leave that option out", what, asked);
+mgn_status mgn_session_refuse_patience(const mgn_train_config *config, const char *what) {
+    if (config->control.patience <= 0) return MGN_OK;
+    return mgn_fail(MGN_ERR_UNSUPPORTED, "%s knows no patience; leave that option out", what);
+}
+
+mgn_status mgn_session_no_figures(void *context, double *loss, double *cost) {
+    (void)context;
+    *loss = *cost = NAN;
+    return MGN_OK;
 }
 
 /* E |x|^2 (and of the targets), for losses in these units or in their root; 1 for losses in nats. */
@@ -176,7 +179,7 @@ static mgn_status load_state(mgn_session *s, const mgn_safetensors *file, const 
 static mgn_status load(mgn_session *s, const char *path) {
     mgn_safetensors file = {0};
     MGN_TRY(mgn_safetensors_read(path, &file));
-    mgn_status status = mgn_recipe_check(s->model, s->config, s->samples, &file, path);
+    mgn_status status = mgn_recipe_check(s->model, recipe_of(s), s->samples, &file, path);
     if (status == MGN_OK) status = load_state(s, &file, path);
     const char *device = mgn_safetensors_get(&file, "device"), *now = mgn_device_get_info(s->device)->name;
     if (status == MGN_OK && device && strcmp(device, now) != 0)
@@ -186,7 +189,7 @@ static mgn_status load(mgn_session *s, const char *path) {
 }
 /* The metadata that every checkpoint of this training has. */
 static mgn_status describe(mgn_session *s) {
-    MGN_TRY(mgn_recipe_store(s->model, s->config, s->samples, &s->file));
+    MGN_TRY(mgn_recipe_store(s->model, recipe_of(s), s->samples, &s->file));
     MGN_TRY(mgn_safetensors_set(&s->file, "device", mgn_device_get_info(s->device)->name));
     return mgn_safetensors_set(&s->file, "version", mgn_version());
 }
@@ -300,6 +303,7 @@ static mgn_status diverged(mgn_session *s, double loss, double lr, const mgn_sta
 }
 
 static bool is_bad(const mgn_session *s, double loss) {
+    if (s->state.is_judged) return false;
     if (!isfinite(loss)) return true;
     const double first = s->state.history.first;
     return s->config->control.retries > 0 && isfinite(first) &&

@@ -24,6 +24,8 @@ typedef struct mgn_session {
     int64_t batches;    /* of an epoch */
     int64_t accumulate; /* of them make a step */
     const char *advice; /* what may keep training from diverging; ends the sentence */
+    const mgn_train_config
+        *recipe; /* the options that a training is known by, where `config` has been changed; or NULL */
     /* Measures the rows held out where a plan cannot; NULL: by one. */
     mgn_status (*measure)(void *context, double *loss, double *cost);
     void *context;
@@ -59,8 +61,10 @@ mgn_status mgn_session_epoch(mgn_session *session, double loss, double lr);
 /* After `batch` batches of an epoch, of mean loss `loss` so far: the end, with the status INTERRUPTED. */
 mgn_status mgn_session_interrupt(mgn_session *session, int64_t batch, double loss, double lr);
 
-/* For loops that do none of this: fails where anything of it is asked for. `what` begins the sentence. */
-mgn_status mgn_session_refuse(const mgn_train_config *config, const char *what);
+/* For loops that choose the parameters themselves: fails where patience is asked for. `what` begins the sentence. */
+mgn_status mgn_session_refuse_patience(const mgn_train_config *config, const char *what);
+/* The measure of loops whose rows held out are their own business: NaN. */
+mgn_status mgn_session_no_figures(void *context, double *loss, double *cost);
 
 /* Whether it is time for a checkpoint in the middle of an epoch, and writing it. */
 bool mgn_session_is_timed(const mgn_session *session);

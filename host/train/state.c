@@ -128,7 +128,7 @@ static mgn_status read_spare(mgn_train_state *state, const mgn_state_part **part
     *part = NULL;
     state->is_middle = false;
     MGN_TRY(read_all(state, &state->spare));
-    for (size_t i = 0; i < copied(state) && !*part; i++) {
+    for (size_t i = 0; i < copied(state) && !*part && !state->is_judged; i++) {
         *index = find_bad(&state->parts[i], state->spare.bytes[i]);
         if (*index >= 0) *part = &state->parts[i];
     }

@@ -46,7 +46,8 @@ typedef struct mgn_state_copy {
 typedef struct mgn_train_state {
     mgn_state_part parts[MGN_MOST_STATE_PARTS];
     size_t count;
-    bool is_whole; /* false: only the first part, the parameters, is copied */
+    bool is_whole;  /* false: only the first part, the parameters, is copied */
+    bool is_judged; /* the loop itself judges and goes back: nothing is too bad to be copied */
     mgn_train_point point;
     mgn_train_history history;
     mgn_state_copy latest, good; /* after the last epoch; where the last good epoch began */

@@ -563,7 +563,7 @@ static mgn_status train(trainer *t, const mgn_samples *samples, mgn_train_result
             is_semidual ? "the loss semidual" : t->config->optimizer.kind);
     MGN_TRY(check_blocks(t->config));
     if (is_semidual) {
-        MGN_TRY(mgn_session_refuse(t->config, "the loss semidual"));
+        MGN_TRY(mgn_session_refuse_patience(t->config, "the loss semidual"));
         return mgn_train_semidual(t->model, t->device, samples, t->config, result);
     }
     MGN_TRY(check_config(t, samples));
