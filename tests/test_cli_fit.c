@@ -292,7 +292,7 @@ static const refusal refusals[] = {
     {FIT "--resume state", 1, "state does not exist"},
     {FIT "--resume x.npy", 2, "x.npy would be written over"},
     {FIT "--resume y.npy", 1, "y.npy"},
-    {FIT "--loss semidual --checkpoint state", 1, "knows no checkpoints"},
+    {FIT "--loss semidual --patience 3", 1, "knows no patience"},
     {FIT "--lr 1e6 --epochs 20", 1, "grew from|after 5 rollbacks"},
     {FIT "--device abacus", 2, "abacus"},
     {FIT "--optimizer sgd --lr 1e6 --epochs 50", 1, "diverged"},

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <mgn/data.h>
 #include <mgn/ot.h>
 #include <mgn/semidual.h>
 
@@ -228,6 +229,10 @@ static bool record(void *context, const mgn_train_report *report) {
     return h->stop_after == 0 || report->epoch < h->stop_after;
 }
 
+static bool stop_early(void *context, const mgn_train_report *report) {
+    return report->epoch < *(const int64_t *)context;
+}
+
 START_TEST(threads_and_repetition_change_nothing) {
     mgn_device *device = open_cpu();
     problem *p = make_problem(43, bent);
@@ -291,6 +296,79 @@ START_TEST(a_callback_stops_it) {
     ck_assert_msg(uvp_of(p, model, device) < before, "nothing was kept");
     mgn_target_destroy(target);
     mgn_model_destroy(model);
+    free(p);
+    mgn_device_close(device);
+}
+END_TEST
+
+/* ---- checkpoints ---- */
+
+/* Trains from the start; the parameters to `values`. */
+static mgn_status train_from_start(const problem *p, mgn_device *device, const mgn_train_config *config, double *values,
+                                   mgn_semidual_result *result) {
+    mgn_model *model = make_start(p, &dense);
+    const mgn_status status = mgn_semidual(model, device, &p->clouds, config, result);
+    memcpy(values, mgn_model_values(model), (size_t)mgn_model_parameter_count(model) * sizeof *values);
+    mgn_model_destroy(model);
+    return status;
+}
+
+/* Wherever it was stopped: rounds of all rows and of some, a schedule that looks at the loss, and steps so long that training
+ * goes back. */
+START_TEST(resuming_ends_with_the_same_bits) {
+    static const struct {
+        double lr;
+        int64_t n, batch, stop_after;
+        mgn_schedule_kind schedule;
+    } rows[] = {{0.02, ROWS, 20, 3, MGN_SCHEDULE_COSINE},
+                {0.02, ROWS / 2, 200, 4, MGN_SCHEDULE_PLATEAU},
+                {30, ROWS / 4, 100, 3, MGN_SCHEDULE_CONSTANT}};
+    enum { MOST = 1024 };
+    const char *state = mgn_test_path("state"), *other = mgn_test_path("other");
+    mgn_device *device = open_cpu();
+    problem *p = make_problem(51, bent);
+    double *values = calloc(3 * MOST, sizeof *values);
+    ck_assert_ptr_nonnull(values);
+    for (size_t i = 0; i < MGN_COUNT(rows); i++) {
+        mgn_train_config config = usual();
+        mgn_semidual_result whole, part, rest;
+        config.epochs = 6;
+        config.optimizer.lr = rows[i].lr;
+        config.batch = rows[i].batch;
+        config.schedule.kind = rows[i].schedule;
+        p->clouds.n = rows[i].n;
+        const mgn_status status = train_from_start(p, device, &config, values, &whole);
+        config.control = (mgn_train_control){.checkpoint = state, .checkpoint_epochs = 2};
+        config.report = stop_early;
+        config.context = (void *)(uintptr_t)&rows[i].stop_after;
+        MGN_ASSERT_FAILS(train_from_start(p, device, &config, values + MOST, &part), MGN_ERR_INTERRUPTED, "stopped");
+        config.control = (mgn_train_control){.resume = state, .log = mgn_test_path("log.csv")};
+        config.report = NULL;
+        ck_assert_int_eq(train_from_start(p, device, &config, values + 2 * MOST, &rest), status);
+        ck_assert_mem_eq(values, values + 2 * MOST, MOST * sizeof *values);
+        ck_assert_mem_eq(&whole.train.loss, &rest.train.loss, sizeof(double));
+        ck_assert_int_eq(whole.train.steps, rest.train.steps);
+        ck_assert_int_eq(whole.best_epoch, rest.best_epoch);
+        ck_assert_int_eq(whole.returns, rest.returns);
+        ck_assert(rows[i].lr < 1 || (part.returns > 0 && whole.returns > part.returns));
+        p->y[3] += 1;
+        MGN_ASSERT_FAILS(train_from_start(p, device, &config, values, &rest), MGN_ERR_ARGUMENT, "target was");
+        p->y[3] -= 1;
+    }
+    /* Row numbers out of range would be read beyond the rows. */
+    mgn_train_config config = usual();
+    mgn_semidual_result result;
+    mgn_safetensors file = {0};
+    config.control.checkpoint = state;
+    config.epochs = 1;
+    MGN_ASSERT_OK(train_from_start(p, device, &config, values, &result));
+    MGN_ASSERT_OK(mgn_safetensors_read(state, &file));
+    ((int64_t *)mgn_safetensors_find(&file, "y.order")->data)[5] = ROWS;
+    MGN_ASSERT_OK(mgn_safetensors_write(other, &file));
+    mgn_safetensors_free(&file);
+    config.control = (mgn_train_control){.resume = other};
+    MGN_ASSERT_FAILS(train_from_start(p, device, &config, values, &result), MGN_ERR_FORMAT, "make no sense");
+    free(values);
     free(p);
     mgn_device_close(device);
 }
@@ -453,6 +531,7 @@ static Suite *suite(void) {
     tcase_add_test(loop, threads_and_repetition_change_nothing);
     tcase_add_test(loop, one_epoch_is_a_training);
     tcase_add_test(loop, a_callback_stops_it);
+    tcase_add_test(loop, resuming_ends_with_the_same_bits);
     tcase_add_test(loop, pairs_are_neighbours);
     tcase_add_test(loop, steps_too_long_do_no_harm);
     tcase_add_test(loop, outliers_do_not_spoil_it);

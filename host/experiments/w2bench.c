@@ -95,7 +95,7 @@ static mgn_status train(const mgn_run *run, void *data, const mgn_trial *trial, 
     progress p = {.config = run->config};
     mgn_semidual_result result = {0};
     snprintf(p.label, sizeof p.label, "semi-dual, d=%lld", (long long)b->d);
-    const mgn_train_config config = {
+    mgn_train_config config = {
         .optimizer = {.kind = "adam", .lr = 0.02},
         .schedule = {.kind = MGN_SCHEDULE_COSINE},
         .batch = 512,
@@ -104,6 +104,7 @@ static mgn_status train(const mgn_run *run, void *data, const mgn_trial *trial, 
         .report = pass_on,
         .context = &p,
     };
+    MGN_TRY(mgn_control_alone(run, p.label, &config));
     MGN_TRY(mgn_model_create(&trial->model, run->config->seed, model));
     MGN_TRY(mgn_semidual_start(*model, &b->learn, run->config->seed));
     const mgn_status status = mgn_semidual(*model, run->device, &b->learn, &config, &result);

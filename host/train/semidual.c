@@ -19,6 +19,7 @@
 #include "model/model.h"
 #include "train/semidual.h"
 #include "train/semidual_step.h"
+#include "train/session.h"
 
 /* Batches of a round at most: its rows' points are never older than it. */
 enum { ROUND = 48 };
@@ -35,6 +36,8 @@ static const double rise = 0.01;
 static const double share = 0.25;
 /* The part of the pairs left out that is worth a word. */
 static const double noteworthy = 1e-3;
+/* Numbers of a checkpoint: see pack. */
+enum { NUMBERS = 7 };
 
 typedef struct solver {
     mgn_model *model;
@@ -56,8 +59,74 @@ typedef struct solver {
     double *parts, *lowest_parts;      /* J row by row, on those held out: of the epoch, and where it was lowest */
     double best_value, lowest;         /* J of the best, and the lowest seen, in the frame */
     double factor;                     /* of the learning rate */
+    double numbers[NUMBERS];           /* of the above and of the result, for checkpoints */
     mgn_semidual_result *result;
+    mgn_session session;
 } solver;
+
+/* ---- checkpoints ---- */
+
+static bool all_finite(const double *values, int64_t count) {
+    for (int64_t i = 0; i < count; i++)
+        if (!isfinite(values[i])) return false;
+    return true;
+}
+
+static void pack(solver *s) {
+    const mgn_semidual_result *r = s->result;
+    const double numbers[NUMBERS] = {s->factor,   s->residual,        s->best_value,        s->lowest,
+                                     r->left_out, (double)r->returns, (double)r->best_epoch};
+    memcpy(s->numbers, numbers, sizeof numbers);
+}
+
+static void unpack(solver *s) {
+    const double *n = s->numbers;
+    s->factor = n[0];
+    s->residual = n[1];
+    s->best_value = n[2];
+    s->lowest = n[3];
+    s->result->left_out = n[4];
+    s->result->returns = (int)n[5];
+    s->result->best_epoch = (int64_t)n[6];
+}
+
+/* What the next epoch depends on. Row numbers, and what may be infinite or NaN, which files of real numbers must not have, are
+ * copied as bits. */
+static void list_state(solver *s) {
+    mgn_train_state *state = &s->session.state;
+    const mgn_semidual_step *step = &s->step;
+    static const char *const labels[MGN_MOST_OPTIMIZER_VECTORS] = {"optimizer.vector0", "optimizer.vector1"};
+    mgn_state_add_tensor(state, "parameters", step->parameters);
+    for (int i = 0; i < step->shape.vectors; i++) mgn_state_add_tensor(state, labels[i], step->vectors[i]);
+    mgn_state_add_tensor(state, "optimizer.scalars", step->scalars);
+    mgn_state_add_tensor(state, "random", step->state);
+    mgn_state_add_array(state, "conjugate", MGN_U32, (s->m + s->held_m) * s->d, s->conjugate);
+    mgn_state_add_array(state, "x.order", MGN_U32, 2 * s->n, s->x_order);
+    mgn_state_add_array(state, "y.order", MGN_U32, 2 * s->m, s->y_order);
+    mgn_state_add_array(state, "mean", MGN_F64, s->count, s->mean);
+    mgn_state_add_array(state, "best", MGN_F64, s->count, s->best);
+    mgn_state_add_array(state, "lowest.parts", MGN_U32, 2 * (s->held_n + s->held_m), s->lowest_parts);
+    mgn_state_add_array(state, "numbers", MGN_U32, 2 * NUMBERS, s->numbers);
+}
+
+static bool are_rows(const int64_t *order, int64_t n) {
+    for (int64_t i = 0; i < n; i++)
+        if (order[i] < 0 || order[i] >= n) return false;
+    return true;
+}
+
+/* Of a file that may hold anything. */
+static mgn_status check_state(solver *s) {
+    const double *n = s->numbers;
+    const bool is_sane = n[0] > 0 && n[0] <= 1 && n[5] >= 0 && n[5] <= MOST_RETURNS && n[6] >= 0 &&
+                         n[6] <= (double)s->config->epochs && are_rows(s->x_order, s->n) &&
+                         are_rows(s->y_order, s->m) && all_finite(s->best, s->count) && all_finite(s->mean, s->count);
+    for (int64_t i = 0; i < (s->m + s->held_m) * s->d; i++)
+        if (!isfinite(s->conjugate[i])) s->conjugate[i] = 0;
+    if (is_sane) return MGN_OK;
+    return mgn_fail(MGN_ERR_FORMAT, "%s: no checkpoint of this training: its rows and numbers make no sense",
+                    s->config->control.resume);
+}
 
 /* ---- rounds ---- */
 
@@ -186,12 +255,6 @@ static double doubt(const solver *s, const double *a, const double *b) {
     return sqrt(sum);
 }
 
-static bool all_finite(const double *values, int64_t count) {
-    for (int64_t i = 0; i < count; i++)
-        if (!isfinite(values[i])) return false;
-    return true;
-}
-
 /* Training goes on from the best parameters, with an optimizer that remembers nothing, in steps of half the size. */
 static mgn_status go_back(solver *s) {
     mgn_semidual_step *step = &s->step;
@@ -209,7 +272,6 @@ static mgn_status go_back(solver *s) {
  * choose among epochs that differ by less than it, while later ones have learned more. Without rows held out J of the
  * epoch tells. */
 static mgn_status judge_epoch(solver *s, int64_t epoch, double value) {
-    if (mgn_interrupted()) return MGN_OK; /* not a whole epoch, perhaps */
     const bool finite = isfinite(value) && all_finite(s->mean, s->count);
     const double margin = rise * (double)s->d * s->frame.x_unit * s->frame.y_unit;
     double found = finite ? value : NAN, chance = 0;
@@ -230,24 +292,18 @@ static mgn_status judge_epoch(solver *s, int64_t epoch, double value) {
 
 static mgn_status run_epochs(solver *s) {
     const mgn_train_config *config = s->config;
-    const double start = mgn_now();
-    mgn_train_result *result = &s->result->train;
-    mgn_schedule_state schedule = {0};
-    double value, loss = 0;
-    for (int64_t epoch = 0; epoch < config->epochs && s->result->returns < MOST_RETURNS; epoch++) {
-        const double lr = s->factor * config->optimizer.lr *
-                          mgn_schedule_factor(&config->schedule, &schedule, epoch, config->epochs, loss);
+    mgn_session *session = &s->session;
+    double value;
+    while (mgn_session_goes_on(session) && s->result->returns < MOST_RETURNS) {
+        const int64_t epoch = (int64_t)session->state.point.epoch;
+        const double lr = s->factor * mgn_session_lr(session);
         MGN_TRY(run_epoch(s, epoch, lr, &value));
-        MGN_TRY(judge_epoch(s, epoch, value));
-        loss = mgn_frame_value(&s->frame, value);
-        result->steps += s->rounds * s->step.steps;
-        result->seconds = mgn_now() - start;
-        result->loss = mgn_frame_value(&s->frame, s->best_value);
-        const mgn_train_report report = {epoch + 1, config->epochs, result->steps, loss, lr, result->seconds, NAN, NAN};
-        const bool go_on = !config->report || config->report(config->context, &report);
-        if (!go_on || mgn_interrupted())
-            return mgn_fail(MGN_ERR_INTERRUPTED, "stopped after epoch %lld of %lld", (long long)(epoch + 1),
+        if (!mgn_interrupted()) MGN_TRY(judge_epoch(s, epoch, value));
+        if (mgn_interrupted()) /* no whole epoch, or no whole judgement: a checkpoint has what was before it */
+            return mgn_fail(MGN_ERR_INTERRUPTED, "stopped in epoch %lld of %lld", (long long)epoch + 1,
                             (long long)config->epochs);
+        pack(s);
+        MGN_TRY(mgn_session_epoch(session, mgn_frame_value(&s->frame, value), lr));
     }
     if (s->result->best_epoch == 0 && s->result->returns)
         return mgn_fail(MGN_ERR_NUMERIC,
@@ -255,6 +311,32 @@ static mgn_status run_epochs(solver *s) {
                         "lower learning rate than %g may help",
                         (long long)config->epochs, config->optimizer.lr);
     return MGN_OK;
+}
+
+/* The epochs between checkpoints, from the one that is resumed. */
+static mgn_status run_session(solver *s, const mgn_clouds *clouds) {
+    const mgn_samples samples = {clouds->x, NULL, clouds->n};
+    mgn_session *session = &s->session;
+    mgn_train_config config = *s->config, recipe = *s->config;
+    mgn_target *target = NULL;
+    config.control.retries = 0; /* it goes back by itself */
+    if (!recipe.loss.target) MGN_TRY(mgn_target_create_rows(clouds->y, clouds->m, s->d, &target));
+    if (target) recipe.loss.target = target;
+    mgn_session_open(session, s->model, s->device, &samples, &config, &s->result->train);
+    session->recipe = &recipe;
+    session->batches = s->rounds * s->step.steps;
+    session->measure = mgn_session_no_figures;
+    session->state.is_judged = true;
+    list_state(s);
+    pack(s);
+    mgn_status status = mgn_session_begin(session, NULL, NULL);
+    if (status == MGN_OK && config.control.resume) status = check_state(s);
+    if (status == MGN_OK) unpack(s);
+    if (status == MGN_OK) status = run_epochs(s);
+    status = mgn_session_close(session, status, s->values);
+    s->result->train.loss = mgn_frame_value(&s->frame, s->best_value);
+    mgn_target_destroy(target);
+    return status;
 }
 
 /* ---- life ---- */
@@ -355,7 +437,7 @@ static mgn_status train(solver *s, const mgn_clouds *clouds) {
     memcpy(s->best, mgn_model_values(s->model), (size_t)s->count * sizeof *s->best);
     mgn_status status = prepare(s);
     s->result->train.compile_seconds = mgn_now() - start;
-    if (status == MGN_OK) status = run_epochs(s);
+    if (status == MGN_OK) status = run_session(s, clouds);
     memcpy(mgn_model_values(s->model), s->best, (size_t)s->count * sizeof *s->best);
     mgn_frame_leave(&s->frame, s->model);
     return status;

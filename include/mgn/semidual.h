@@ -44,7 +44,7 @@ typedef struct mgn_semidual_result {
  *  learning rate, and ends after six times.
  *
  *  Of `config` count optimizer (of first order), schedule, batch (of either cloud), epochs (passes over the smaller cloud),
- *  seed, real and report, whose loss is J on the rows of the epoch. Errors: those of mgn_train, NUMERIC being that no epoch
+ *  seed, real and report, whose loss is J on the rows of the epoch; of its control checkpoints and curves. Errors: those of mgn_train, NUMERIC being that no epoch
  *  was better than the start, which the model keeps; ARGUMENT (fewer than 2 rows, a model that has no closed potential, or
  *  need not be monotone; an optimizer of second order; accumulated steps). */
 MGN_API mgn_status mgn_semidual(mgn_model *model, mgn_device *device, const mgn_clouds *clouds,
