@@ -111,12 +111,6 @@ M_FUNCTION m_word m_load_words(global const uint *p, uint lanes) {
     return MGN_VLOAD(x);
 }
 
-M_FUNCTION void m_store_words(m_word value, global uint *p, uint lanes) {
-    uint x[MGN_WIDTH];
-    MGN_VSTORE(value, x);
-    for (uint l = 0; l < lanes; l++) p[l] = x[l];
-}
-
 /* ---- rows by index ---- */
 
 #ifdef MGN_REAL_IS_DOUBLE
@@ -298,7 +292,6 @@ M_FUNCTION void m_rows_4(global const real *p, uint lanes, R *x0, R *x1, R *x2, 
 }
 
 M_FUNCTION uint m_load_words(global const uint *p, uint lanes) { return *p; }
-M_FUNCTION void m_store_words(uint value, global uint *p, uint lanes) { *p = value; }
 
 M_FUNCTION R m_gather(global const real *p, uint index, ulong bound, uint columns, uint column) {
     return index < bound ? p[index * (ulong)columns + column] : (R)NAN;

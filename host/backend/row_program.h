@@ -37,7 +37,6 @@ typedef enum mgn_row_opcode {
     MGN_ROW_GATHER,         /* row section: dst[j] = external[index, j], index in row place src[0].base (bits of a
                                uint32; outside 0 .. rows-1 gives NaN) */
     MGN_ROW_INDEX_LOAD,     /* as LOAD, of uint32 bits into row place dst (count 1) */
-    MGN_ROW_INDEX_STORE,    /* as STORE, of uint32 bits */
     MGN_ROW_BYTES_LOAD,     /* row section: dst[j] = byte row * count + j of the external, divided by 255 */
     MGN_ROW_BYTES_STORE,    /* row section: that byte = src[0][j], as op to_unorm8 rounds it */
     MGN_ROW_SHUFFLE,     /* row section: row place dst gets the bits of entry `row` of op shuffle; attributes.shuffle;

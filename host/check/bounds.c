@@ -1,82 +1,31 @@
 /* The backend's kernels alone: one call per case, its result between guard values that must survive and its inputs
  * between NaNs that must not be read, at offsets that suit no vector width. */
-#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "backend/backend.h"
+#include "check/guards.h"
 #include "check/op_check.h"
 
-enum { GUARD = 37, PITCH_GAP = 3 };
-
-static const double guard_value = -12345.5; /* float holds it exactly */
-static const uint32_t guard_index = 0xfffffff1u;
-
-/* A block of device memory and what the host put there. */
-typedef struct guarded {
-    mgn_memory *memory;
-    unsigned char *bytes;
-    size_t count; /* elements, guards included */
-} guarded;
+enum { PITCH_GAP = 3 };
 
 typedef struct bounds_call {
     const mgn_check_case *c;
     const mgn_case_values *v;
     mgn_call call;
-    guarded in[MGN_CASE_INPUTS], out, scratch;
+    mgn_guarded in[MGN_CASE_INPUTS], out, scratch;
 } bounds_call;
-
-static void store(unsigned char *bytes, mgn_dtype dtype, size_t i, double value) {
-    if (dtype == MGN_F64)
-        ((double *)(void *)bytes)[i] = value;
-    else if (dtype == MGN_F32)
-        ((float *)(void *)bytes)[i] = (float)value;
-    else
-        ((uint32_t *)(void *)bytes)[i] = (uint32_t)value;
-}
-
-static double load(const unsigned char *bytes, mgn_dtype dtype, size_t i) {
-    if (dtype == MGN_F64) return ((const double *)(const void *)bytes)[i];
-    return dtype == MGN_F32 ? (double)((const float *)(const void *)bytes)[i]
-                            : ((const uint32_t *)(const void *)bytes)[i];
-}
 
 /* Contiguous, or with a gap behind each row of a matrix. Returns the number of elements from first to last, gaps too. */
 static size_t lay_out(mgn_operand *operand, mgn_dtype dtype, mgn_shape shape, bool gaps) {
     int64_t stride = 1;
-    *operand = (mgn_operand){.offset = GUARD, .dtype = dtype, .shape = shape};
+    *operand = (mgn_operand){.offset = MGN_GUARD, .dtype = dtype, .shape = shape};
     for (int i = shape.rank - 1; i >= 0; i--) {
         operand->stride[i] = stride;
         stride *= shape.dim[i];
         if (gaps && i == shape.rank - 1 && shape.rank == 2) stride += PITCH_GAP;
     }
     return (size_t)stride;
-}
-
-static size_t position(const mgn_operand *operand, int64_t flat) {
-    int64_t at = operand->offset;
-    for (int i = operand->shape.rank - 1; i >= 0; i--) {
-        at += flat % operand->shape.dim[i] * operand->stride[i];
-        flat /= operand->shape.dim[i];
-    }
-    return (size_t)at;
-}
-
-/* Memory for `elements` between guards; values NULL: nothing but guards. */
-static mgn_status place(mgn_device *device, guarded *g, mgn_operand *operand, size_t elements, const double *values,
-                        bool result) {
-    mgn_dtype dtype = operand->dtype;
-    g->count = elements + 2 * GUARD;
-    g->bytes = mgn_alloc_aligned(g->count, mgn_dtype_size(dtype));
-    if (!g->bytes) return MGN_ERR_MEMORY;
-    for (size_t i = 0; i < g->count; i++)
-        store(g->bytes, dtype, i, dtype == MGN_U32 ? guard_index : result ? guard_value : (double)NAN);
-    for (int64_t i = 0; values && i < mgn_shape_count(operand->shape); i++)
-        store(g->bytes, dtype, position(operand, i), values[i]);
-    MGN_TRY(device->backend->memory_create(device, g->count * mgn_dtype_size(dtype), &g->memory));
-    operand->memory = g->memory;
-    return device->backend->memory_write(device, g->memory, 0, g->bytes, g->count * mgn_dtype_size(dtype));
 }
 
 /* ---- what the graph would tell the backend ---- */
@@ -173,48 +122,27 @@ static mgn_status prepare(mgn_device *device, mgn_dtype real, bounds_call *b) {
     for (int i = 0; i < c->inputs; i++) {
         mgn_dtype dtype = c->in[i].kind == MGN_INDEX ? MGN_U32 : real;
         size_t elements = lay_out(&b->call.in[i], dtype, c->in[i].shape, gaps && i == 0);
-        MGN_TRY(place(device, &b->in[i], &b->call.in[i], elements, c->in[i].values, false));
+        MGN_TRY(mgn_guarded_place(device, &b->in[i], &b->call.in[i], elements, c->in[i].values, false));
     }
     size_t elements = lay_out(&b->call.out, c->kind == MGN_INDEX ? MGN_U32 : real, c->shape, gaps);
-    MGN_TRY(place(device, &b->out, &b->call.out, elements, NULL, true));
+    MGN_TRY(mgn_guarded_place(device, &b->out, &b->call.out, elements, NULL, true));
     if (c->op != MGN_OP_spd_logdet && c->op != MGN_OP_spd_inverse && c->op != MGN_OP_spd_solve) return MGN_OK;
     const mgn_attributes *a = &b->call.attributes;
     elements = lay_out(&b->call.scratch, real, MGN_SHAPE(a->spd.batch, a->spd.d, a->spd.d), false);
-    return place(device, &b->scratch, &b->call.scratch, elements, NULL, true);
+    return mgn_guarded_place(device, &b->scratch, &b->call.scratch, elements, NULL, true);
 }
 
 /* ---- judging ---- */
 
-/* Reads a block back and compares everything outside of the operand's elements with what was written. */
-static mgn_status judge_guards(mgn_device *device, guarded *g, const mgn_operand *operand, const char *label,
-                               const char *name, mgn_worst *worst) {
-    size_t size = mgn_dtype_size(operand->dtype), changed = g->count;
-    unsigned char *now = mgn_alloc_aligned(g->count, size);
-    bool *own = mgn_alloc(g->count, sizeof *own);
-    mgn_status status =
-        now && own ? device->backend->memory_read(device, g->memory, 0, now, g->count * size) : MGN_ERR_MEMORY;
-    if (status == MGN_OK) {
-        for (int64_t i = 0; i < mgn_shape_count(operand->shape); i++) own[position(operand, i)] = true;
-        for (size_t i = 0; i < g->count; i++)
-            if (!own[i] && memcmp(now + i * size, g->bytes + i * size, size) != 0) changed = i;
-        char text[200];
-        snprintf(text, sizeof text, "%s: the %s is %zu elements, and element %lld from its start was overwritten",
-                 label, name, (size_t)mgn_shape_count(operand->shape), (long long)changed - GUARD);
-        mgn_judge_fact(worst, changed == g->count, text);
-        memcpy(g->bytes, now, g->count * size);
-    }
-    mgn_free(own);
-    mgn_free(now);
-    return status;
-}
-
 static mgn_status judge_call(mgn_device *device, mgn_dtype real, bounds_call *b, mgn_worst *worst) {
     const mgn_check_case *c = b->c;
-    MGN_TRY(judge_guards(device, &b->out, &b->call.out, c->label, "result", worst));
-    if (b->scratch.memory) MGN_TRY(judge_guards(device, &b->scratch, &b->call.scratch, c->label, "scratch", worst));
+    MGN_TRY(mgn_guarded_judge(device, &b->out, &b->call.out, c->label, "result", worst));
+    if (b->scratch.memory)
+        MGN_TRY(mgn_guarded_judge(device, &b->scratch, &b->call.scratch, c->label, "scratch", worst));
     int rounded = real == MGN_F32;
     for (int64_t i = 0; i < mgn_shape_count(c->shape); i++)
-        mgn_judge_element(worst, real, c->label, i, load(b->out.bytes, b->call.out.dtype, position(&b->call.out, i)),
+        mgn_judge_element(worst, real, c->label, i,
+                          mgn_guarded_load(b->out.bytes, b->call.out.dtype, mgn_guarded_position(&b->call.out, i)),
                           b->v->out[rounded][i], b->v->magnitude[rounded][i], c->ulps * mgn_judge_unit(real));
     return MGN_OK;
 }
@@ -238,11 +166,6 @@ static mgn_status run_calls(mgn_device *device, mgn_dtype real, bounds_call *cal
     return status;
 }
 
-static void release(mgn_device *device, guarded *g) {
-    if (g->memory) device->backend->memory_destroy(device, g->memory);
-    mgn_free(g->bytes);
-}
-
 mgn_status mgn_bounds_check(mgn_op_check *check, mgn_device *device, mgn_dtype dtype, mgn_check_sink *sink) {
     bounds_call *calls = mgn_alloc((size_t)check->list->count, sizeof *calls);
     if (!calls) return MGN_ERR_MEMORY;
@@ -258,9 +181,9 @@ mgn_status mgn_bounds_check(mgn_op_check *check, mgn_device *device, mgn_dtype d
     mgn_worst worst = {0};
     mgn_status status = count ? run_calls(device, dtype, calls, count, &worst) : MGN_OK;
     for (size_t i = 0; i < count; i++) {
-        for (int j = 0; j < MGN_CASE_INPUTS; j++) release(device, &calls[i].in[j]);
-        release(device, &calls[i].out);
-        release(device, &calls[i].scratch);
+        for (int j = 0; j < MGN_CASE_INPUTS; j++) mgn_guarded_release(device, &calls[i].in[j]);
+        mgn_guarded_release(device, &calls[i].out);
+        mgn_guarded_release(device, &calls[i].scratch);
     }
     mgn_free(calls);
     if (status != MGN_OK && status != MGN_ERR_MEMORY) mgn_judge_fact(&worst, false, mgn_last_error());

@@ -13,7 +13,7 @@
 
 typedef long double mgn_exact;
 
-enum { MGN_CASE_INPUTS = 5 };
+enum { MGN_CASE_INPUTS = 8 };
 
 enum {
     MGN_CASE_DERIVATIVES = 1, /* smooth around the inputs: check vjp, jvp and their pairing */

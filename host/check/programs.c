@@ -1,12 +1,14 @@
 /* Graphs whose ops run together: as one row program (backend/row_program.h) or one wide program. Models are such graphs
  * too, but they need few of the instructions that programs have. Here each instruction is met: random rows, rows by
  * index, shuffles worked out ahead and as they come, bytes, sums that depend on sums, values that change places from one
- * step to the next; in one work-group and in several. Three runs in one go are judged against the oracle. */
+ * step to the next; in one work-group and in several. Three runs in one go are judged against the oracle, all
+ * inputs and results lying between values that must survive. */
 #include "check/programs.h"
 
 #include <stdio.h>
 #include <string.h>
 
+#include "check/guards.h"
 #include "check/op_check.h"
 #include "check/oracle_graph.h"
 #include "core/core.h"
@@ -107,7 +109,9 @@ static void bytes(scene *s) {
     give(s, pairs);
     give(s, mgn_to_unorm8(mgn_shift(pixels, 10.25 / 255)));
     give(s, mgn_to_unorm8(mgn_sub(mgn_slice(pixels, 1, 1, 2), mgn_constant(s->graph, 20.25 / 255))));
-    give(s, mgn_sum(pixels, 1));
+    mgn_node *memory = real(s, MGN_SHAPE(3)), *sums = mgn_sum(pixels, 1);
+    give(s, sums);
+    assign(s, memory, mgn_add(mgn_scale(memory, 0.5), sums));
 }
 
 /* Sums that depend on sums, products of columns, reductions and matrices of a row, and layout on the way. */
@@ -177,6 +181,75 @@ static void wide(scene *s) {
     give(s, mgn_sum(part, 1));
 }
 
+/* Tables too large for caches, and orders of which a few steps at a time are worked out. */
+static void epochs(scene *s) {
+    enum { POPULATION = 90007 };
+    mgn_node *large = real(s, MGN_SHAPE(POPULATION, 3)), *small = real(s, MGN_SHAPE(s->rows, 2));
+    mgn_node *moving = state(s), *other = state(s);
+    mgn_node *parts[] = {mgn_gather_rows(large, mgn_shuffle(moving, POPULATION, s->rows, 128, s->rows)),
+                         mgn_gather_rows(small, mgn_shuffle(other, s->rows, s->rows, 2, 1)),
+                         mgn_gather_rows(large, mgn_shuffle(other, POPULATION, s->rows, 3, 7))};
+    give(s, mgn_concat(parts, 3, 1));
+    give(s, mgn_mean(parts[0], 1));
+    assign(s, moving, mgn_advance(moving, 1));
+    assign(s, other, mgn_advance(other, 3));
+}
+
+/* Row programs between large products: what crosses lies in one block of memory, so that places in it are seen. */
+static void between(scene *s) {
+    enum { MANY = 70 };
+    mgn_node *x = real(s, MGN_SHAPE(s->rows, MANY)), *step = state(s);
+    mgn_node *index = input(s, MGN_INDEX, MGN_SHAPE(s->rows), 0, (double)s->rows + 2);
+    mgn_node *three = mgn_matmul(x, real(s, MGN_SHAPE(MANY, 3))), *five = mgn_matmul(x, real(s, MGN_SHAPE(MANY, 5)));
+    mgn_node *one = mgn_matmul(real(s, MGN_SHAPE(1, MANY)), real(s, MGN_SHAPE(MANY, 5)));
+    mgn_node *centred = mgn_sub(mgn_tanh(five), mgn_mean(five, 1)), *shift = mgn_exp(mgn_reshape(one, MGN_SHAPE(5)));
+    mgn_node *parts[] = {mgn_gather_rows(three, mgn_shuffle(step, s->rows, s->rows, 2, 1)),
+                         mgn_gather_rows(three, index), mgn_logistic(five), mgn_mul(centred, shift)};
+    mgn_node *all = mgn_concat(parts, 4, 1), *wide = mgn_matmul(mgn_softplus(all), real(s, MGN_SHAPE(16, MANY)));
+    mgn_node *memory = real(s, MGN_SHAPE(16));
+    give(s, mgn_mean(mgn_logcosh(all), 1));
+    give(s, mgn_matmul(wide, real(s, MGN_SHAPE(MANY, 2))));
+    assign(s, memory, mgn_sub(mgn_mean(all, 1), mgn_scale(memory, 0.5)));
+    assign(s, step, mgn_advance(step, 1));
+}
+
+/* Elementwise layers, whose instructions repeat at constant distances, and their derivative, which goes back through them:
+ * parameters and gradients are parts of long vectors. */
+static void layers(scene *s) {
+    enum { COLUMNS = 70, COUNT = 6 };
+    mgn_node *x = real(s, MGN_SHAPE(s->rows, COLUMNS)), *flat[2], *gradient[2], *z = x;
+    for (int k = 0; k < 2; k++) flat[k] = real(s, MGN_SHAPE(COUNT * COLUMNS));
+    for (int l = 0; l < COUNT; l++) {
+        mgn_node *scale = mgn_slice(flat[0], 0, l * COLUMNS, COLUMNS),
+                 *bias = mgn_slice(flat[1], 0, l * COLUMNS, COLUMNS);
+        z = mgn_add(mgn_mul(scale, mgn_logistic(z)), mgn_add(x, bias));
+    }
+    mgn_node *loss = mgn_sum(mgn_square(z), -1);
+    if (mgn_grad(loss, flat, 2, gradient) != MGN_OK) return;
+    give(s, z);
+    give(s, loss);
+    for (int k = 0; k < 2; k++) {
+        give(s, gradient[k]);
+        assign(s, flat[k], mgn_sub(flat[k], mgn_scale(gradient[k], 1e-3)));
+    }
+}
+
+/* Sums of products, of factors that are stored either way; some of them next to each other. */
+static void products(scene *s) {
+    const int64_t m = s->rows, n = s->rows + 15, terms[] = {300, 70};
+    for (int t = 0; t < 4; t++) {
+        mgn_node *sum = NULL;
+        for (int k = 0; k < 2; k++) {
+            const bool a = (t >> k & 1) != 0, b = (t >> (1 - k) & 1) != 0;
+            mgn_node *left = real(s, a ? MGN_SHAPE(terms[k], m) : MGN_SHAPE(m, terms[k]));
+            mgn_node *right = real(s, b ? MGN_SHAPE(n, terms[k]) : MGN_SHAPE(terms[k], n));
+            mgn_node *product = mgn_matmul_t(left, a, right, b);
+            sum = sum ? mgn_add(sum, product) : product;
+        }
+        give(s, sum);
+    }
+}
+
 /* Tolerances: of float and of double, relative to the largest entry. A normal whose radius is nearly 0 comes from the
  * logarithm of a uniform nearly 1, which float does not resolve any finer. */
 static const struct {
@@ -184,14 +257,19 @@ static const struct {
     void (*build)(scene *s);
     int64_t rows;
     double single, twice;
+    size_t parts; /* programs that it becomes */
 } programs[] = {
-    {"rows/random", random_rows, 37, 2e-4, 1e-11},
-    {"rows/indices", indices, 37, 1e-6, 1e-13},
-    {"rows/bytes", bytes, 36, 1e-6, 1e-13},
-    {"rows/sums", sums, 531, 2e-5, 1e-12},
-    {"rows/shared", shared, 5, 1e-5, 1e-13},
-    {"rows/split", split, 2395, 2e-4, 1e-11},
-    {"wide", wide, 75, 1e-5, 1e-12},
+    {"rows/random", random_rows, 37, 2e-4, 1e-11, 1},
+    {"rows/indices", indices, 37, 1e-6, 1e-13, 1},
+    {"rows/bytes", bytes, 36, 1e-6, 1e-13, 1},
+    {"rows/sums", sums, 531, 2e-5, 1e-12, 1},
+    {"rows/shared", shared, 5, 1e-5, 1e-13, 1},
+    {"rows/split", split, 2395, 2e-4, 1e-11, 1},
+    {"rows/epochs", epochs, 700, 1e-6, 1e-13, 1},
+    {"rows/between", between, 600, 2e-5, 1e-12, 1},
+    {"wide", wide, 75, 1e-5, 1e-12, 1},
+    {"wide/layers", layers, 130, 1e-5, 1e-12, 1},
+    {"products", products, 130, 1e-5, 1e-12, 1},
 };
 
 bool mgn_program_check_label(size_t index, char label[48]) {
@@ -232,28 +310,72 @@ static mgn_status judge(const scene *s, const mgn_plan *plan, mgn_dtype dtype, d
     return MGN_OK;
 }
 
-static mgn_status run(const scene *s, mgn_plan *plan, mgn_device *device) {
-    for (int i = 0; i < s->input_count; i++) MGN_TRY(mgn_check_feed(plan, s->inputs[i], s->data[i], true));
-    MGN_TRY(mgn_plan_run(plan, TIMES));
-    return mgn_device_finish(device);
+/* The memory of a scene's inputs and results on a device: each lies between guards. */
+typedef struct scene_memory {
+    mgn_guarded guarded[MOST_INPUTS + MOST_RESULTS];
+    mgn_tensor *tensor[MOST_INPUTS + MOST_RESULTS];
+    mgn_binding binding[MOST_INPUTS + MOST_RESULTS];
+    size_t count;
+} scene_memory;
+
+static mgn_status place(scene_memory *m, mgn_device *device, mgn_dtype real, mgn_node *node, const double *values) {
+    const size_t i = m->count++;
+    const mgn_dtype dtype = node->kind == MGN_INDEX ? MGN_U32 : real;
+    MGN_TRY(mgn_tensor_window(device, dtype, node->shape, NULL, MGN_GUARD, &m->tensor[i]));
+    mgn_operand operand = mgn_operand_of(m->tensor[i]);
+    m->binding[i] = (mgn_binding){node, m->tensor[i]};
+    MGN_TRY(mgn_guarded_place(device, &m->guarded[i], &operand, (size_t)mgn_shape_count(node->shape), values,
+                              node->op != MGN_OP_input || node->assigned));
+    m->tensor[i]->memory = operand.memory;
+    return MGN_OK;
+}
+
+static mgn_status place_all(const scene *s, mgn_device *device, mgn_dtype real, scene_memory *m) {
+    for (int i = 0; i < s->input_count; i++) MGN_TRY(place(m, device, real, s->inputs[i], s->data[i]));
+    for (int i = 0; i < s->result_count; i++)
+        if (s->results[i]->op != MGN_OP_input) MGN_TRY(place(m, device, real, s->results[i], NULL));
+    return MGN_OK;
+}
+
+static mgn_status judge_guards(mgn_device *device, scene_memory *m, const char *label, mgn_worst *worst) {
+    for (size_t i = 0; i < m->count; i++) {
+        const bool is_input = m->binding[i].input->op == MGN_OP_input;
+        const mgn_operand operand = mgn_operand_of(m->tensor[i]);
+        MGN_TRY(mgn_guarded_judge(device, &m->guarded[i], &operand, label, is_input ? "input" : "result", worst));
+    }
+    return MGN_OK;
+}
+
+static void release_all(mgn_device *device, scene_memory *m) {
+    for (size_t i = 0; i < m->count; i++) {
+        mgn_tensor_destroy(m->tensor[i]);
+        mgn_guarded_release(device, &m->guarded[i]);
+    }
 }
 
 static mgn_status check_on(const scene *s, size_t index, double fault, mgn_device *device, mgn_dtype dtype,
                            mgn_check_sink *sink) {
     const char *fuse = mgn_environment("MGN_FUSE");
     const double allowed = dtype == MGN_F64 ? programs[index].twice : programs[index].single;
-    mgn_worst forward = {0}, property = {0}, broken = {0};
+    mgn_worst forward = {0}, property = {0}, bounds = {0}, broken = {0};
+    scene_memory memory = {.count = 0};
     mgn_plan *plan = NULL;
-    mgn_status status = mgn_plan_compile(s->graph, device, dtype, NULL, 0, &plan);
+    mgn_status status = place_all(s, device, dtype, &memory);
+    if (status == MGN_OK) status = mgn_plan_compile(s->graph, device, dtype, memory.binding, memory.count, &plan);
     if (status == MGN_OK && !(fuse && strcmp(fuse, "0") == 0))
-        mgn_judge_fact(&property, mgn_plan_get_info(plan).regions == 1, "the graph does not run as one program");
-    if (status == MGN_OK) status = run(s, plan, device);
+        mgn_judge_fact(&property, mgn_plan_get_info(plan).regions == programs[index].parts,
+                       "the graph does not become as many programs as it should");
+    if (status == MGN_OK) status = mgn_plan_run(plan, TIMES);
+    if (status == MGN_OK) status = mgn_device_finish(device);
     if (status == MGN_OK) status = judge(s, plan, dtype, allowed, fault, &forward);
+    if (status == MGN_OK) status = judge_guards(device, &memory, programs[index].label, &bounds);
     mgn_plan_destroy(plan);
+    release_all(device, &memory);
     if (status == MGN_ERR_MEMORY) return status;
     if (status != MGN_OK) mgn_judge_fact(&broken, false, mgn_last_error());
     mgn_sink_result(sink, "forward", &forward);
     mgn_sink_result(sink, "property", &property);
+    mgn_sink_result(sink, "bounds", &bounds);
     mgn_sink_result(sink, "build", &broken);
     return MGN_OK;
 }

@@ -24,19 +24,21 @@ struct mgn_plan {
 
 /* ---- tensors of inputs and outputs ---- */
 
+/* An output may be bound too: its values come to the tensor. */
 static mgn_status bind(mgn_plan *plan, mgn_dtype real, const mgn_binding *binding) {
     const mgn_node *node = binding->input;
-    if (!node || node->op != MGN_OP_input)
-        return mgn_fail(MGN_ERR_ARGUMENT, "a tensor was bound to a node that is not an input");
+    if (!node || (node->op != MGN_OP_input && !node->is_output))
+        return mgn_fail(MGN_ERR_ARGUMENT, "a tensor was bound to a node that is neither an input nor an output");
     const mgn_tensor *tensor = binding->tensor;
     char want[64], found[64];
+    const char *what = node->op == MGN_OP_input ? node->label : "an output";
     mgn_dtype dtype = node->kind == MGN_INDEX ? MGN_U32 : real;
     if (tensor->device != plan->device)
-        return mgn_fail(MGN_ERR_ARGUMENT, "input '%s': its tensor lives on another device", node->label);
+        return mgn_fail(MGN_ERR_ARGUMENT, "'%s': its tensor lives on another device", what);
     if (!mgn_shape_equal(tensor->shape, node->shape) || tensor->dtype != dtype)
-        return mgn_fail(MGN_ERR_ARGUMENT, "input '%s': %s %s was expected, the tensor bound to it is %s %s",
-                        node->label, mgn_dtype_name(dtype), mgn_shape_text(node->shape, want),
-                        mgn_dtype_name(tensor->dtype), mgn_shape_text(tensor->shape, found));
+        return mgn_fail(MGN_ERR_ARGUMENT, "'%s': %s %s was expected, the tensor bound to it is %s %s", what,
+                        mgn_dtype_name(dtype), mgn_shape_text(node->shape, want), mgn_dtype_name(tensor->dtype),
+                        mgn_shape_text(tensor->shape, found));
     plan->tensors[node->id] = binding->tensor;
     return MGN_OK;
 }

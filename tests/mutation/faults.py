@@ -38,6 +38,13 @@ class Fault(collections.namedtuple('Fault', 'file unit line operator before afte
         above = '\n'.join(self.lines[max(self.line - 2, 0):self.line]) + '\n'
         return above + self.before + below, above + self.after + below
 
+    def occurrence(self):
+        """The how manyth of all places in the text that look like the context it is (from 1)."""
+        old, at = self.context()[0], max(self.line - 2, 0)
+        begin = sum(len(line) + 1 for line in self.lines[:at])
+        text = '\n'.join(self.lines)
+        return sum(text.startswith(old, i) for i in range(begin + 1))
+
     def __str__(self):
         return f'{self.file}:{self.line + 1}: {self.before.strip()}  ->  {self.after.strip()}'
 

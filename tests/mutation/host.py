@@ -1,8 +1,8 @@
 """Faults in C sources that are compiled into the library: the cpu backend, the op table, and the writers of OpenCL kernels.
 
-The object files that a fault changes are compiled once more (kernels for the baseline instruction set, and in double only what
-float does not have; without optimisation, which is faster) and linked in front of the library, in private copies of the
-programs that judge.
+The object files that a fault changes are compiled once more (kernels once: for the least instruction set whose text the fault
+changes, in double only what float does not have; without optimisation, which is faster) and linked in front of the library, in
+private copies of the programs that judge.
 """
 import json
 import os
@@ -13,6 +13,7 @@ import shlex
 import subprocess
 
 from faults import Source
+from kernels import SHAPES, name_of
 
 BACKEND = 'host/backend/'
 CPU = {
@@ -20,22 +21,28 @@ CPU = {
     'cpu/kernel_conv.h': ['conv', 'conv_transpose', 'conv_kernel_gradient'],
     'cpu/kernel_elementwise.h': ['add', 'tanh', 'select', 'concat', 'sub', 'permute'],
     'cpu/kernel_matmul.h': ['matmul'],
-    'cpu/kernel_program.h': ['rows/random', 'rows/indices', 'rows/bytes', 'rows/sums', 'rows/split', 'rows/shared', 'cmgn/nll'],
+    'cpu/kernel_panels.h': ['products', 'matmul'],
+    'cpu/kernel_program.h': ['rows/random', 'rows/indices', 'rows/bytes', 'rows/sums', 'rows/split', 'rows/epochs',
+                             'rows/shared', 'rows/between', 'cmgn/nll'],
     'cpu/kernel_reduce.h': ['sum', 'max'],
     'cpu/kernel_rows.h': ['gather_rows', 'scatter_rows', 'uniform', 'normal', 'shuffle', 'advance', 'to_unorm8'],
     'cpu/kernel_softmins.h': ['softmins', 'softmins_dense'],
     'cpu/kernel_spd.h': ['spd_solve', 'spd_inverse', 'spd_logdet'],
-    'cpu/kernel_wide.h': ['wide'],
+    'cpu/kernel_wide.h': ['wide', 'wide/layers'],
+    'cpu/panels.c': ['products', 'matmul'],
     'cpu/prepare.c': ['add', 'matmul', 'sum', 'conv', 'softmins', 'gather_rows', 'spd_solve'],
-    'cpu/rows.c': ['rows/split', 'rows/indices', 'rows/sums', 'cmgn/nll'],
-    'cpu/program.c': ['add'],
-    'cpu/wide.c': ['wide'],
+    'cpu/rows.c': ['rows/split', 'rows/indices', 'rows/sums', 'rows/epochs', 'cmgn/nll'],
+    'cpu/program.c': ['products', 'add'],
+    'cpu/wide.c': ['wide', 'wide/layers'],
 }
 WRITERS = {
-    'opencl/row_print.c': ['rows/split', 'rows/shared', 'rows/indices', 'rows/random'],
-    'opencl/row_rows.c': ['rows/sums', 'rows/indices', 'rows/bytes', 'rows/random', 'rows/split', 'cmgn/nll'],
+    'opencl/row_print.c': ['rows/split', 'rows/shared', 'rows/indices', 'rows/random', 'rows/between'],
+    'opencl/row_rows.c': ['rows/sums', 'rows/indices', 'rows/bytes', 'rows/random', 'rows/split', 'rows/epochs',
+                          'cmgn/nll'],
     'opencl/row_shared.c': ['rows/shared', 'rows/sums', 'rows/split', 'rows/indices', 'cmgn/nll'],
-    'opencl/wide.c': ['wide'],
+    'opencl/wide.c': ['wide', 'wide/layers'],
+    'opencl/wide_loops.c': ['wide/layers', 'wide'],
+    'opencl/wide_print.c': ['wide', 'wide/layers'],
 }
 TABLE = 'graph/ops.def'
 NAMES = [*CPU, *WRITERS, TABLE]
@@ -43,17 +50,40 @@ NAMES = [*CPU, *WRITERS, TABLE]
 FLAGS = {'.i': ['-E', '-P'], '.o': ['-c']}
 # Compiled with kernels.c, once for each real type.
 OF_KERNELS = re.compile(r'cpu/kernel_.*\.h$')
+# Instruction sets that kernels are compiled for, and what /proc/cpuinfo calls them.
+ISAS = {'baseline': set(), 'avx2': {'avx2', 'fma'}, 'avx512': {'avx512f', 'avx512dq', 'avx512bw', 'avx512vl'}}
 CPU_SECONDS = 120
 
 
 def is_written(line):
-    """Whether a line of a writer holds text of kernels."""
+    """Whether a line of a writer of row programs holds text of kernels."""
     return '"' in line
+
+
+def decides(line):
+    """Whether a line of what makes wide programs is more than care for memory, errors and speed."""
+    return computes(line) and not re.search(r'weight|unrolls|MOST_|LEAST_|LONG_CHAIN|failed|silent', line)
 
 
 def computes(line):
     """Whether a line is more than care for memory and errors, which other tests see to."""
     return not re.search(r'MGN_ERR|mgn_fail|alloc|mgn_free', line)
+
+
+def variant_of(command):
+    """(instruction set, whether in double) of a command that compiles kernels."""
+    output = command['output']
+    isa = next(isa for isa in reversed(ISAS) if '_' + isa + '.' in output or isa == 'baseline')
+    return list(ISAS).index(isa), '_f64_' in output
+
+
+def isas_of_machine():
+    """How many of ISAS this machine has."""
+    try:
+        flags = set(re.search(r'^flags\s*:(.*)$', pathlib.Path('/proc/cpuinfo').read_text(), re.MULTILINE).group(1).split())
+    except (OSError, AttributeError):
+        return 1
+    return next((at for at, needed in enumerate(ISAS.values()) if not needed <= flags), len(ISAS))
 
 
 def path_of(name):
@@ -94,6 +124,9 @@ class Host:
             path = pathlib.Path(command['directory'], command['file']).resolve()
             if root.resolve() in path.parents:
                 self.commands.setdefault(path.relative_to(root.resolve()).as_posix(), []).append(command)
+        kernels_c = BACKEND + 'cpu/kernels.c'
+        self.commands[kernels_c] = sorted((command for command in self.commands[kernels_c]
+                                           if variant_of(command)[0] < isas_of_machine()), key=variant_of)
 
     def sources(self, names):
         made = []
@@ -101,7 +134,7 @@ class Host:
             if name == TABLE:
                 made.append(table_source(self.root))
             elif name in NAMES:
-                wanted = is_written if name in WRITERS else computes
+                wanted = decides if 'opencl/wide' in name else is_written if name in WRITERS else computes
                 made.append(Source(name, (self.root / path_of(name)).read_text(), wanted))
         return made
 
@@ -122,6 +155,7 @@ class Worker:
         self.host, self.folder = host, folder
         (folder / 'host').mkdir(parents=True)
         self.kernels = host.kernels.worker(f'host-{folder.name}')
+        self.plain, self.isa, self.judged = {}, 'baseline', []
 
     def compiled(self, command, optimised, file, target, *more):
         """Whether a file compiles as the build does it, here or where the fault lies over the sources (`more`)."""
@@ -136,29 +170,43 @@ class Worker:
                               cwd=command['directory'], capture_output=True)
         return done.returncode == 0
 
-    def objects(self, fault, optimised=False):
+    def differs(self, command, optimised, source, over):
+        """Whether the compiler sees a difference; None where it does not compile."""
+        plain, faulty = self.host.root / source, self.folder / source
+        after = self.folder / ('after.o' if optimised else 'after.i')
+        key = command['output'], optimised
+        if key not in self.plain:
+            before = after.with_stem('before')
+            self.plain[key] = before.read_bytes() if self.compiled(command, optimised, plain, before) else None
+        if not self.compiled(command, optimised, faulty if faulty.exists() else plain, after, over):
+            return None
+        return after.read_bytes() != self.plain[key]
+
+    def objects(self, fault):
         """The objects with the fault; None where they do not compile, [] where they are the same."""
         made, over = [], '-I' + str(self.folder / 'host')
+        self.isa, self.judged = 'baseline', []
         for source in self.host.compiled_with(fault.file):
-            changed = False
             for command in self.host.commands[source]:
-                if source.endswith('cpu/kernels.c') and (changed or 'baseline' not in command['output']):
-                    continue  # in double only what float does not have
-                plain = self.host.root / source
-                faulty = self.folder / source if (self.folder / source).exists() else plain
-                before, after = (self.folder / name for name in (('before.o', 'after.o') if optimised else
-                                                                 ('before.i', 'after.i')))
-                if not self.compiled(command, optimised, plain, before) or \
-                        not self.compiled(command, optimised, faulty, after, over):
+                differs = self.differs(command, False, source, over)
+                if differs is None:
                     return None
-                if before.read_bytes() == after.read_bytes():
+                if not differs:
                     continue
-                changed = True
-                target = self.folder / f'{len(made)}.o'
-                if not self.compiled(command, False, faulty, target, over):
+                faulty, target = self.folder / source, self.folder / f'{len(made)}.o'
+                if not self.compiled(command, False, faulty if faulty.exists() else self.host.root / source, target, over):
                     return None
                 made.append(target)
+                self.judged.append((command, source))
+                if source.endswith('cpu/kernels.c'):
+                    self.isa = list(ISAS)[variant_of(command)[0]]
+                    break
         return made
+
+    def is_same_code(self):
+        """Whether the compiler makes the same code of what was judged."""
+        over = '-I' + str(self.folder / 'host')
+        return all(self.differs(command, True, source, over) is False for command, source in self.judged)
 
     def link(self, program, objects):
         """A private copy of a program with these objects in front of the library's."""
@@ -176,7 +224,7 @@ class Worker:
             os.nice(10)
             resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
 
-        environment = dict(os.environ, MGN_ISA='baseline', CK_FORK='no', **more)
+        environment = dict(os.environ, MGN_ISA=self.isa, CK_FORK='no', **more)
         environment['XDG_CACHE_HOME'] = str(self.folder / 'cache')
         try:
             return subprocess.run([str(word) for word in command], env=environment, cwd=self.folder, capture_output=True,
@@ -194,7 +242,7 @@ class Worker:
                 return 'broken', 'the same text' if objects == [] else 'does not compile'
             mgn = self.link('host/cli/mgn', objects)
             verdict = self.judge_writer(fault, mgn) if fault.file in WRITERS else self.judge_program(fault, mgn, objects)
-            if verdict[0] == 'survived' and self.objects(fault, True) == []:
+            if verdict[0] == 'survived' and self.is_same_code():
                 return 'equivalent', 'the same code'
             return verdict
         except subprocess.CalledProcessError:
@@ -217,12 +265,16 @@ class Worker:
         return 'survived', ''
 
     def judge_writer(self, fault, mgn):
+        kernels = self.host.kernels
         self.kernels.renew_cache()
-        for op in WRITERS[fault.file]:
-            for shape in 'cpu', 'gpu':
-                self.host.kernels.base(op, shape, False)
-                self.kernels.renew_cache()
-                done = self.host.kernels.run(op, shape, self.kernels.cache, mgn=mgn, FAULTY_CL_FP64='off')
-                if not done or done.returncode != 0:
-                    return 'caught', f'{op} {shape}'
+        talks = 'row_' in fault.file and kernels.simulator and not self.host.brief
+        for mode in ['single', 'races'] if talks else ['single']:
+            for op in WRITERS[fault.file]:
+                for shape in ['gpu'] if mode == 'races' else SHAPES:
+                    if not kernels.base(op, shape, mode):
+                        continue
+                    self.kernels.renew_cache()
+                    done = kernels.run(op, shape, mode, self.kernels.cache, mgn=mgn)
+                    if not done or done.returncode != 0:
+                        return 'caught', name_of(op, shape, mode)
         return 'survived', ''

@@ -336,11 +336,6 @@ static void step_index_load(const mgn_cpu_step *step, const mgn_cpu_frame *frame
     for (int32_t r = 0; r < frame->block; r++) out[r] = from[MGN_MIN(r, frame->valid - 1)];
 }
 
-static void step_index_store(const mgn_cpu_step *step, const mgn_cpu_frame *frame) {
-    const uint32_t *in = (const uint32_t *)(const void *)STEP_IN(step, frame, 0);
-    memcpy((uint32_t *)step->external + frame->first, in, (size_t)frame->valid * sizeof *in);
-}
-
 #define GATHER_COLUMNS(columns_)                     \
     for (int32_t r = 0; r < WHOLE_LANES(block); r++) \
         for (int32_t j = 0; j < (columns_); j++) out[j * block + r] = from[(int64_t)index[r] * (columns_) + j];
@@ -510,7 +505,6 @@ static const mgn_cpu_row_kernels row_kernels = {
             [MGN_ROW_STORE] = step_store,
             [MGN_ROW_GATHER] = step_gather,
             [MGN_ROW_INDEX_LOAD] = step_index_load,
-            [MGN_ROW_INDEX_STORE] = step_index_store,
             [MGN_ROW_BYTES_LOAD] = step_bytes_load,
             [MGN_ROW_BYTES_STORE] = step_bytes_store,
             [MGN_ROW_SHUFFLE] = step_shuffle,

@@ -49,8 +49,7 @@ static int64_t offset_of(const mgn_cpu_rows *p, const mgn_row_run *run) {
 /* When each shared place is first written, in instructions since the start of a step; -1: before it, INT32_MAX: never. */
 static void mark_written(int32_t *first, const mgn_row_instruction *i, int32_t when) {
     const bool product = i->opcode == MGN_ROW_COLUMN_PRODUCT, state = i->opcode >= MGN_ROW_STATE_LOAD;
-    const bool writes =
-        i->opcode != MGN_ROW_STORE && i->opcode != MGN_ROW_INDEX_STORE && i->opcode != MGN_ROW_BYTES_STORE;
+    const bool writes = i->opcode != MGN_ROW_STORE && i->opcode != MGN_ROW_BYTES_STORE;
     for (int32_t j = 0; !i->dst.is_row && writes && !state && j < i->count * (product ? i->inner : 1); j++)
         first[i->dst.base + j] = MGN_MIN(first[i->dst.base + j], when);
 }

@@ -155,6 +155,7 @@ static void print_single(mgn_cl_row_text *t) {
     mgn_cl_settle(t);
     mgn_cl_put(t, "ulong left = 0, ahead = 0;\nuint step = 0;\ndo {\n");
     mgn_cl_print_ahead(t);
+    const bool looks_ahead = t->ahead > 0;
     t->ahead = 0;
     mgn_cl_forget(t);
     print_shared_range(t, 0, t->leading);
@@ -165,7 +166,8 @@ static void print_single(mgn_cl_row_text *t) {
         print_shared_range(t, t->parts[k].section + 1, end_of_part(t, k));
     }
     mgn_cl_print_carries(t);
-    mgn_cl_put(t, "ahead += n[%d];\n} while (++step < count);\n", MGN_CL_ROWS);
+    if (looks_ahead) mgn_cl_put(t, "ahead += n[%d];\n", MGN_CL_ROWS);
+    mgn_cl_put(t, "} while (++step < count);\n");
     mgn_cl_forget(t);
     mgn_cl_print_shared(t, &t->program->epilogue);
     mgn_cl_put(t, "}\n");

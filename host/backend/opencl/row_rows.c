@@ -260,9 +260,6 @@ static void print_row_instruction(mgn_cl_row_text *t, const mgn_row_instruction 
     case MGN_ROW_UNIFORM:
     case MGN_ROW_NORMAL: print_random(t, i); break;
     case MGN_ROW_INDEX_LOAD: mgn_cl_put(t, "u%d = m_load_words(%s + row, lanes);\n", to, external(i).text); break;
-    case MGN_ROW_INDEX_STORE:
-        mgn_cl_put(t, "m_store_words(u%d, %s + row, lanes);\n", (int)i->src[0].base, external(i).text);
-        break;
     case MGN_ROW_SHUFFLE: print_shuffle(t, i, number); break;
     default: break; /* the rest belongs to shared sections */
     }
