@@ -122,23 +122,22 @@ static mgn_status prepare(mgn_device *device, mgn_dtype real, bounds_call *b) {
     for (int i = 0; i < c->inputs; i++) {
         mgn_dtype dtype = c->in[i].kind == MGN_INDEX ? MGN_U32 : real;
         size_t elements = lay_out(&b->call.in[i], dtype, c->in[i].shape, gaps && i == 0);
-        MGN_TRY(mgn_guarded_place(device, &b->in[i], &b->call.in[i], elements, c->in[i].values, false));
+        MGN_TRY(mgn_guarded_place(device, &b->in[i], &b->call.in[i], elements, c->in[i].values));
     }
     size_t elements = lay_out(&b->call.out, c->kind == MGN_INDEX ? MGN_U32 : real, c->shape, gaps);
-    MGN_TRY(mgn_guarded_place(device, &b->out, &b->call.out, elements, NULL, true));
+    MGN_TRY(mgn_guarded_place(device, &b->out, &b->call.out, elements, NULL));
     if (c->op != MGN_OP_spd_logdet && c->op != MGN_OP_spd_inverse && c->op != MGN_OP_spd_solve) return MGN_OK;
     const mgn_attributes *a = &b->call.attributes;
     elements = lay_out(&b->call.scratch, real, MGN_SHAPE(a->spd.batch, a->spd.d, a->spd.d), false);
-    return mgn_guarded_place(device, &b->scratch, &b->call.scratch, elements, NULL, true);
+    return mgn_guarded_place(device, &b->scratch, &b->call.scratch, elements, NULL);
 }
 
 /* ---- judging ---- */
 
 static mgn_status judge_call(mgn_device *device, mgn_dtype real, bounds_call *b, mgn_worst *worst) {
     const mgn_check_case *c = b->c;
-    MGN_TRY(mgn_guarded_judge(device, &b->out, &b->call.out, c->label, "result", worst));
-    if (b->scratch.memory)
-        MGN_TRY(mgn_guarded_judge(device, &b->scratch, &b->call.scratch, c->label, "scratch", worst));
+    MGN_TRY(mgn_guarded_judge(device, &b->out, &b->call.out, 1, c->label, worst));
+    if (b->scratch.memory) MGN_TRY(mgn_guarded_judge(device, &b->scratch, &b->call.scratch, 1, c->label, worst));
     int rounded = real == MGN_F32;
     for (int64_t i = 0; i < mgn_shape_count(c->shape); i++)
         mgn_judge_element(worst, real, c->label, i,

@@ -55,6 +55,10 @@ void mgn_cases_sum(mgn_case_list *list) {
     reduce_case(list, MGN_SHAPE(0, 3), 1, MGN_CASE_DERIVATIVES); /* an empty sum is 0 */
     mgn_check_case *c = reduce_case(list, MGN_SHAPE(2, 93), 2, 0);
     if (!list->failed) c->in[0].values[5] = NAN;
+    for (int axes = 1; axes < 3; axes++) { /* that of zeros too, however it is cut */
+        c = reduce_case(list, MGN_SHAPE(1021, 7), axes, 0);
+        for (int i = 0; i < 1021 * 7 && !list->failed; i++) c->in[0].values[i] = 0;
+    }
     c = reduce_case(list, MGN_SHAPE(93, 2), 1, 0);
     if (!list->failed) c->in[0].values[5] = INFINITY;
 }

@@ -12,6 +12,7 @@ enum { MGN_GUARD = 37 };
 /** A block of device memory and what the host put there. */
 typedef struct mgn_guarded {
     mgn_memory *memory;
+    mgn_dtype dtype;
     unsigned char *bytes;
     size_t count; /**< elements, guards included */
 } mgn_guarded;
@@ -20,13 +21,18 @@ typedef struct mgn_guarded {
 size_t mgn_guarded_position(const mgn_operand *operand, int64_t flat);
 double mgn_guarded_load(const unsigned char *bytes, mgn_dtype dtype, size_t i);
 
-/** Makes memory for `elements` between guards, which the operand gets, MGN_GUARD being its offset. `values` NULL: nothing
- *  but guards. Those around a result are numbers, others are none. */
+/** Host memory for `elements` between guards, which is all guards yet: numbers around a result, else none. */
+mgn_status mgn_guarded_make(mgn_guarded *g, mgn_dtype dtype, size_t elements, bool result);
+/** Puts an operand's values where it lies. */
+void mgn_guarded_put(mgn_guarded *g, const mgn_operand *operand, const double *values);
+/** Makes the memory of a device and copies the block there. */
+mgn_status mgn_guarded_send(mgn_device *device, mgn_guarded *g);
+/** All of that for one operand of `elements` from MGN_GUARD on, which gets the memory. `values` NULL: a result. */
 mgn_status mgn_guarded_place(mgn_device *device, mgn_guarded *g, mgn_operand *operand, size_t elements,
-                             const double *values, bool result);
-/** Reads a block back into g->bytes and compares everything outside of the operand's elements with what was written. */
-mgn_status mgn_guarded_judge(mgn_device *device, mgn_guarded *g, const mgn_operand *operand, const char *label,
-                             const char *name, mgn_worst *worst);
+                             const double *values);
+/** Reads a block back into g->bytes and compares everything outside of the operands' elements with what was written. */
+mgn_status mgn_guarded_judge(mgn_device *device, mgn_guarded *g, const mgn_operand *operands, size_t count,
+                             const char *label, mgn_worst *worst);
 void mgn_guarded_release(mgn_device *device, mgn_guarded *g);
 
 #endif

@@ -28,21 +28,21 @@ CPU = {
     'cpu/kernel_rows.h': ['gather_rows', 'scatter_rows', 'uniform', 'normal', 'shuffle', 'advance', 'to_unorm8'],
     'cpu/kernel_softmins.h': ['softmins', 'softmins_dense'],
     'cpu/kernel_spd.h': ['spd_solve', 'spd_inverse', 'spd_logdet'],
-    'cpu/kernel_wide.h': ['wide', 'wide/layers'],
+    'cpu/kernel_wide.h': ['wide', 'wide/layers', 'wide/vectors', 'wide/column'],
     'cpu/panels.c': ['products', 'matmul'],
     'cpu/prepare.c': ['add', 'matmul', 'sum', 'conv', 'softmins', 'gather_rows', 'spd_solve'],
     'cpu/rows.c': ['rows/split', 'rows/indices', 'rows/sums', 'rows/epochs', 'cmgn/nll'],
     'cpu/program.c': ['products', 'add'],
-    'cpu/wide.c': ['wide', 'wide/layers'],
+    'cpu/wide.c': ['wide', 'wide/layers', 'wide/vectors', 'wide/column'],
 }
 WRITERS = {
     'opencl/row_print.c': ['rows/split', 'rows/shared', 'rows/indices', 'rows/random', 'rows/between'],
     'opencl/row_rows.c': ['rows/sums', 'rows/indices', 'rows/bytes', 'rows/random', 'rows/split', 'rows/epochs',
                           'cmgn/nll'],
     'opencl/row_shared.c': ['rows/shared', 'rows/sums', 'rows/split', 'rows/indices', 'cmgn/nll'],
-    'opencl/wide.c': ['wide', 'wide/layers'],
-    'opencl/wide_loops.c': ['wide/layers', 'wide'],
-    'opencl/wide_print.c': ['wide', 'wide/layers'],
+    'opencl/wide.c': ['wide', 'wide/layers', 'wide/vectors', 'wide/column'],
+    'opencl/wide_loops.c': ['wide/layers', 'wide', 'wide/vectors', 'wide/column'],
+    'opencl/wide_print.c': ['wide', 'wide/layers', 'wide/vectors', 'wide/column'],
 }
 TABLE = 'graph/ops.def'
 NAMES = [*CPU, *WRITERS, TABLE]
@@ -67,7 +67,7 @@ def decides(line):
 
 def computes(line):
     """Whether a line is more than care for memory and errors, which other tests see to."""
-    return not re.search(r'MGN_ERR|mgn_fail|alloc|mgn_free', line)
+    return not re.search(r'MGN_ERR|mgn_fail|alloc|mgn_free|INT_MAX|return status', line)
 
 
 def variant_of(command):
