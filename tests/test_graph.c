@@ -156,7 +156,7 @@ END_TEST
 
 START_TEST(wrong_bindings_are_refused) {
     begin();
-    mgn_node *x = real("x", MGN_SHAPE(3)), *y = mgn_exp(x);
+    mgn_node *x = real("x", MGN_SHAPE(3)), *between = mgn_neg(x), *y = mgn_exp(between);
     mgn_output(y);
     mgn_tensor *longer, *words;
     MGN_ASSERT_OK(mgn_tensor_create(cpu, MGN_F32, MGN_SHAPE(4), &longer));
@@ -167,6 +167,8 @@ START_TEST(wrong_bindings_are_refused) {
     binding.tensor = words;
     MGN_ASSERT_FAILS(mgn_plan_compile(graph, cpu, MGN_F32, &binding, 1, &plan), MGN_ERR_ARGUMENT, "'x'");
     binding = (mgn_binding){y, words};
+    MGN_ASSERT_FAILS(mgn_plan_compile(graph, cpu, MGN_F32, &binding, 1, &plan), MGN_ERR_ARGUMENT, "an output");
+    binding = (mgn_binding){between, words};
     MGN_ASSERT_FAILS(mgn_plan_compile(graph, cpu, MGN_F32, &binding, 1, &plan), MGN_ERR_ARGUMENT, "neither an input");
     ck_assert_ptr_null(plan);
     mgn_tensor_destroy(longer);
