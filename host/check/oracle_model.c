@@ -30,15 +30,19 @@ static void inverse(const mgn_exact *a, int64_t d, mgn_exact *out) {
     mgn_oracle_inverse(&c, (const mgn_exact *[]){a, NULL, NULL}, out, NULL);
 }
 
-/* The target Gaussian: mean, precision and log det of the covariance. */
+/* The target Gaussian: mean, precision and log det of the covariance, and what its KL adds to the variances of rows. */
 typedef struct gaussian {
-    mgn_exact mean[D], precision[D * D], logdet;
+    mgn_exact mean[D], precision[D * D], logdet, ridge[D];
 } gaussian;
 
 static void load_gaussian(const double *mean, const double *given, int64_t d, gaussian *g) {
     mgn_exact covariance[D * D];
     for (int64_t i = 0; i < d; i++) g->mean[i] = mean ? mean[i] : 0;
     for (int64_t i = 0; i < d * d; i++) covariance[i] = given ? given[i] : i % (d + 1) == 0;
+    for (int64_t i = 0; i < d; i++) {
+        const mgn_exact variance = covariance[i * (d + 1)];
+        g->ridge[i] = 1e-6L * fmaxl(variance, fminl(1, 1000 * variance));
+    }
     g->logdet = log_determinant(covariance, d);
     inverse(covariance, d, g->precision);
 }
@@ -73,7 +77,7 @@ static mgn_exact divergence(const gaussian *g, const mgn_exact *sum, const mgn_e
     for (int64_t i = 0; i < d; i++) mean[i] = sum[i] / (mgn_exact)n;
     for (int64_t i = 0; i < d * d; i++) {
         s[i] = (products[i] - (mgn_exact)n * mean[i / d] * mean[i % d]) / (mgn_exact)(n - 1) +
-               (i % (d + 1) == 0 ? 1e-6L : 0);
+               (i % (d + 1) == 0 ? g->ridge[i / d] : 0);
         trace += g->precision[i] * s[i];
     }
     return 0.5L * (trace + squared_distance(g, mean, d) - (mgn_exact)d + g->logdet - log_determinant(s, d));

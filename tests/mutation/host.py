@@ -67,7 +67,7 @@ def decides(line):
 
 def computes(line):
     """Whether a line is more than care for memory and errors, which other tests see to."""
-    return not re.search(r'MGN_ERR|mgn_fail|alloc|mgn_free|INT_MAX|return status', line)
+    return not re.search(r'MGN_ERR|mgn_fail|alloc|mgn_free|INT_MAX|return (?:status|MGN_OK);', line)
 
 
 def variant_of(command):
