@@ -48,7 +48,7 @@ static mgn_status parse(const cli_command *command, int argc, char **argv, fit_o
         {"target", 't', CLI_TEXT, "T", "what it leads to, likewise (required)", &o->target, 0, 0},
         {"output", 'o', CLI_TEXT, "MAP", "where the map goes, as safetensors (required)", &o->out, 0, 0},
         {"paired", 0, CLI_FLAG, NULL, "row i of T is the image of row i of S", &o->paired, 0, 0},
-        {"model", 0, CLI_TEXT, "KIND",
+        {"model", 'm', CLI_TEXT, "KIND",
          "cmgn (the default), mmgn, icnn, icgn, cgradnet, mgradnet, lse, maxquad, conv-cmgn, dicnn (default of "
          "semidual)",
          &o->model, 0, 0},

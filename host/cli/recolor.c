@@ -222,7 +222,7 @@ mgn_status recolor_options_read(const cli_command *command, int argc, char **arg
         {"dry-run", 0, CLI_FLAG, NULL,
          "learn, and show the palettes only (as all figures, by at most 131072 pixels of each picture)", &o->dry_run, 0,
          0},
-        {"model", 0, CLI_CHOICE, "cmgn|mmgn",
+        {"model", 'm', CLI_CHOICE, "cmgn|mmgn",
          "the network of the other targets: cascaded (27 parameters) or modular (28) (default cmgn)", &o->kind, 0, 0},
         {"epochs", 0, CLI_LONG, "N",
          "passes of learning: gaussian over a sample of 65536 pixels (default 80, more for small pictures); gmm: steps "
