@@ -407,7 +407,7 @@ mgn_status mgn_session_close(mgn_session *s, mgn_status status, double *values) 
     const bool is_kept =
         s->is_begun && (status == MGN_OK || status == MGN_ERR_INTERRUPTED || status == MGN_ERR_NUMERIC);
     if (is_kept) {
-        if (status == MGN_OK) fill_result(s);
+        if (status != MGN_ERR_INTERRUPTED) fill_result(s); /* that has been filled */
         if (s->best && s->state.history.best_epoch > 0)
             memcpy(values, s->best, (size_t)s->state.parts[0].count * sizeof *values);
         else

@@ -113,7 +113,7 @@ typedef struct mgn_train_result {
 
 /** Trains `model` in place. Errors: ARGUMENT (also a checkpoint of other rows, options or model: names the first
  *  difference); NUMERIC (training diverged: names epoch, loss or parameter; the model and the checkpoint keep the last
- *  state at an epoch's start whose loss was good); INTERRUPTED (the model and the checkpoint keep what was learned; `result` is filled); IO and
+ *  state at an epoch's start whose loss was good, and `result` is that state's); INTERRUPTED (the model and the checkpoint keep what was learned; `result` is filled); IO and
  *  FORMAT (checkpoint, log); MEMORY; DEVICE. */
 MGN_API mgn_status mgn_train(mgn_model *model, mgn_device *device, const mgn_samples *samples,
                              const mgn_train_config *config, mgn_train_result *result);
