@@ -3,13 +3,12 @@
  * The data are the ones that real tables contain: a single row, one dimension, a constant column, rows said many times, a
  * column that is a multiple of another, columns a million times as wide as their neighbours, values too small or too large
  * for squares in single precision, NaN and infinity, pictures of one pixel. */
+#include "figures.h"
 #include "refusals.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-
-#include <cjson/cJSON.h>
 
 #include <mgn/data.h>
 #include <mgn/image.h>
@@ -97,13 +96,6 @@ static void make_inputs(void) {
 
 /* ---- right figures ---- */
 
-typedef struct figure {
-    const char *arguments; /* of mgn; --json -q --device cpu are added */
-    const char
-        *key; /* in the JSON object; with a dot: of the first object of the list before it; with a slash: ratio */
-    double low, high;
-} figure;
-
 #define FIT " --epochs 60 -o m.safetensors"
 
 static const figure figures[] = {
@@ -164,35 +156,13 @@ static const figure figures[] = {
     {"recolor row.png --like %s -o out.png --target gaussian", "w2_after", 0, .15},
 };
 
-/* The number under `key`, or NaN. */
-static double find(const cJSON *object, const char *key) {
-    char list[64];
-    const char *dot = strchr(key, '.'), *slash = strchr(key, '/');
-    if (slash) {
-        snprintf(list, sizeof list, "%.*s", (int)(slash - key), key);
-        return find(object, list) / find(object, slash + 1);
-    }
-    if (!dot) return cJSON_GetNumberValue(cJSON_GetObjectItem(object, key));
-    snprintf(list, sizeof list, "%.*s", (int)(dot - key), key);
-    return find(cJSON_GetArrayItem(cJSON_GetObjectItem(object, list), 0), dot + 1);
-}
-
 START_TEST(figures_are_right) {
     const figure *f = &figures[_i];
     char arguments[700];
     const char *place = strstr(f->arguments, "%s");
     snprintf(arguments, sizeof arguments, "%.*s%s%s", (int)(place ? place - f->arguments : (long)strlen(f->arguments)),
              f->arguments, place ? mgn_test_source("assets/sunset_hilltop.jpg") : "", place ? place + 2 : "");
-    mgn_test_process p = mgn_test_shell("cd %s && \"$MGN_BINARY\" %s --json -q --device cpu", folder, arguments);
-    ck_assert_msg(p.code == 0, "mgn %s: exit code %d: %s", arguments, p.code, p.err);
-    ck_assert_msg(!*p.err, "mgn %s -q says: %s", arguments, p.err);
-    cJSON *object = cJSON_Parse(p.out);
-    ck_assert_msg(object != NULL, "mgn %s prints no JSON: %s", arguments, p.out);
-    const double found = find(object, f->key);
-    ck_assert_msg(found >= f->low && found <= f->high, "mgn %s: %s is %.12g, not in %.12g..%.12g: %s", arguments,
-                  f->key, found, f->low, f->high, p.out);
-    cJSON_Delete(object);
-    mgn_test_process_free(&p);
+    check_figure(folder, arguments, f);
 }
 END_TEST
 

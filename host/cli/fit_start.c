@@ -48,7 +48,7 @@ static mgn_status find_miss(const fit_job *j, const mgn_model *model, const doub
     float *x = mgn_alloc((size_t)d, sizeof *x);
     if (!x) return MGN_ERR_MEMORY;
     for (int64_t i = 0; i < d; i++) x[i] = (float)mean[i];
-    mgn_status status = mgn_map_create(model, j->device, MGN_F32, &map);
+    mgn_status status = mgn_map_create(model, j->device, j->training.real, &map);
     if (status == MGN_OK) status = mgn_map_apply(map, x, 1, x);
     for (int64_t i = 0; i < d && status == MGN_OK; i++) miss[i] = j->to.mean[i] - (double)x[i];
     mgn_map_destroy(map);

@@ -64,6 +64,12 @@ bool mgn_cholesky(const double *a, int64_t d, double *lower) {
     return true;
 }
 
+static int64_t first_not_finite(const double *values, int64_t count) {
+    int64_t i = 0;
+    while (i < count && isfinite(values[i])) i++;
+    return i;
+}
+
 mgn_status mgn_mixture_check(const mgn_mixture *mixture) {
     const int64_t k = mixture->k, d = mixture->d;
     double sum = 0, *lower = mgn_alloc((size_t)(d * d), sizeof *lower);
@@ -71,20 +77,23 @@ mgn_status mgn_mixture_check(const mgn_mixture *mixture) {
     mgn_status status = MGN_OK;
     for (int64_t j = 0; j < k && status == MGN_OK; j++) {
         const double *mean = mixture->means + j * d, *covariance = mixture->covariances + j * d * d;
-        bool finite = true;
-        for (int64_t i = 0; i < d; i++) finite = finite && isfinite(mean[i]);
-        for (int64_t i = 0; i < d * d; i++) finite = finite && isfinite(covariance[i]);
+        const int64_t bad_mean = first_not_finite(mean, d), bad = first_not_finite(covariance, d * d);
         sum += mixture->weights[j];
         if (!(mixture->weights[j] > 0) || !isfinite(mixture->weights[j]))
             status =
                 mgn_fail(MGN_ERR_ARGUMENT, "weight %lld (counted from 0) of the mixture is %g; above 0 was expected",
                          (long long)j, mixture->weights[j]);
-        else if (!finite || !mgn_cholesky(covariance, d, lower))
-            status =
-                mgn_fail(MGN_ERR_NUMERIC,
-                         "component %lld (counted from 0) of %lld has a mean or covariance that is not finite, or a "
-                         "covariance that is not positive definite, so it has no density",
-                         (long long)j, (long long)k);
+        else if (bad_mean < d || bad < d * d)
+            status = mgn_fail(MGN_ERR_NUMERIC,
+                              "component %lld (counted from 0) of %lld has %g as element %lld of its %s; finite "
+                              "numbers were expected",
+                              (long long)j, (long long)k, bad_mean < d ? mean[bad_mean] : covariance[bad],
+                              (long long)(bad_mean < d ? bad_mean : bad), bad_mean < d ? "mean" : "covariance");
+        else if (!mgn_cholesky(covariance, d, lower))
+            status = mgn_fail(MGN_ERR_NUMERIC,
+                              "component %lld (counted from 0) of %lld has a covariance that is not positive definite, "
+                              "so it has no density",
+                              (long long)j, (long long)k);
     }
     mgn_free(lower);
     MGN_TRY(status);

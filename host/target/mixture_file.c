@@ -5,6 +5,7 @@
 
 #include <cjson/cJSON.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
@@ -131,9 +132,22 @@ static mgn_status read_json(const cJSON *object, const char *path, mgn_mixture *
     return MGN_OK;
 }
 
+/* Where reading ended, with what stands there: "NaN", which JSON has no word for, more often than not. */
+static mgn_status refuse_json(const char *text, const char *end, const char *path) {
+    char why[160];
+    long line = 1;
+    for (const char *c = text; end && c < end; c++) line += *c == '\n';
+    snprintf(why, sizeof why, "neither JSON nor safetensors, at '%.20s' in line %ld (or memory ran out)",
+             end ? end : "", line);
+    for (char *c = why; *c; c++)
+        if (*c == '\n' || *c == '\r' || *c == '\t') *c = ' ';
+    return not_a_mixture(path, why);
+}
+
 static mgn_status parse_json(const char *text, const char *path, mgn_mixture *mixture) {
-    cJSON *object = cJSON_Parse(text);
-    if (!object) return not_a_mixture(path, "neither JSON nor safetensors (or memory ran out)");
+    const char *end = NULL;
+    cJSON *object = cJSON_ParseWithOpts(text, &end, false);
+    if (!object) return refuse_json(text, end, path);
     const mgn_status status = read_json(object, path, mixture);
     cJSON_Delete(object);
     return status;
