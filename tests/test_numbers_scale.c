@@ -149,6 +149,10 @@ static void closed_forms(const figure **list, size_t *count) {
         {"gmm square-far.npy -k 1", "results.log_likelihood", BEST(2 * log(32))},
         {"gmm square-wide.npy -k 1 --regularisation 1e8", "results.log_likelihood",
          NEAR(-.5 - log(2 * M_PI) - 10 * ten)},
+        /* some steps from N(0, 1) weights, which in columns of one spread are 10 to 60 away */
+        {"fit -s rows-wide.npy -t normal:2 --model icnn --epochs 60 -o m.map", "sliced_w2", 0, 100},
+        {"fit -s rows-wide.npy -t normal:2 --model mgradnet --epochs 60 -o m.map", "sliced_w2", 0, 100},
+        {"fit -s rows-wide.npy -t normal:2 --model mmgn --epochs 60 -o m.map", "sliced_w2", 0, 10},
         {"fit -s rows-40.npy -t normal:2 --real f64 --epochs 3 -o m.map", "sliced_w2", 0, 4},
         {"fit -s rows37.npy -t normal:2 --real f64 --epochs 3 -o m.map", "sliced_w2", 0, 4},
         /* on the other backend too, where there is one; these come last */

@@ -145,6 +145,57 @@ static mgn_status check_range(const fit_job *j, const fit_moments *from, const d
                     from_spread, to_spread);
 }
 
+/* The covariance of the rows in a frame: matrix S matrix^T, with `work` (d, d). */
+static void covariance_within(int64_t d, const fit_moments *from, const double *matrix, double *work, double *within) {
+    for (int64_t i = 0; i < d; i++)
+        for (int64_t j = 0; j < d; j++) {
+            double sum = 0;
+            for (int64_t k = 0; k < d; k++) sum += matrix[i * d + k] * from->covariance[k * d + j];
+            work[i * d + j] = sum;
+        }
+    for (int64_t i = 0; i < d; i++)
+        for (int64_t j = 0; j < d; j++) {
+            double sum = 0;
+            for (int64_t k = 0; k < d; k++) sum += work[i * d + k] * matrix[j * d + k];
+            within[i * d + j] = sum;
+        }
+}
+
+/* Takes all but `share` of what the units see along `direction` (d). */
+static void narrow_along(mgn_model *model, int64_t d, const double *direction, double share) {
+    const mgn_parameter *parameters;
+    const size_t count = mgn_model_parameters(model, &parameters);
+    const bool is_quadratic = find_square(parameters, count, "V", d) >= 0;
+    for (size_t k = 0; k < count; k++) {
+        const mgn_parameter *p = &parameters[k];
+        const bool is_weight = *p->label == 'W' || (*p->label == 'V' && !is_quadratic);
+        if (!is_weight || p->shape.rank != 2 || p->shape.dim[1] != d) continue;
+        for (int64_t j = 0; j < p->shape.dim[0]; j++) {
+            double *row = mgn_model_values(model) + p->offset + j * d, along = 0;
+            for (int64_t i = 0; i < d; i++) along += row[i] * direction[i];
+            for (int64_t i = 0; i < d; i++) row[i] -= (1 - share) * along * direction[i];
+        }
+    }
+}
+
+/* Along a direction of the frame in which both sides are far narrower than in the others, weights start as small: units that
+ * bend it as much as the others would hide it. Directions of usual spread, which is 1 on average, stay as they are; so do those
+ * in which the rows do not vary, whose stretch is no one's. */
+static mgn_status narrow_weights(mgn_model *model, int64_t d, const fit_moments *from, const double *matrix) {
+    if (d > MOST_WHOLE) return MGN_OK;
+    double *work = mgn_alloc((size_t)(3 * d + 1), (size_t)d * sizeof *work);
+    if (!work) return MGN_ERR_MEMORY;
+    double *within = work + d * d, *vectors = within + d * d, *values = vectors + d * d;
+    covariance_within(d, from, matrix, work, within);
+    const mgn_status status = mgn_symmetric_eigen(within, d, values, vectors);
+    for (int64_t e = 0; e < d && status == MGN_OK; e++) {
+        const double along = sqrt(fmax(values[e], 0));
+        if (values[e] > least_variance && along < 1 / usual) narrow_along(model, d, vectors + e * d, along);
+    }
+    mgn_free(work);
+    return status;
+}
+
 /* x' = s B^(1/2) (x - mean) and y' = s B^(-1/2) (y - its mean) have the same covariance, of mean variance 1: the map between
  * the moments is the identity there, and g(x) = its mean + B^(1/2) f(x') / s. */
 static mgn_status set_frame(const fit_job *j, mgn_model *model, const fit_moments *from) {
@@ -161,6 +212,7 @@ static mgn_status set_frame(const fit_job *j, mgn_model *model, const fit_moment
         const mgn_model_frame frame = {from->mean, matrix, offset, variance, d > MOST_WHOLE};
         status = check_range(j, from, matrix, entries, variance);
         if (status == MGN_OK) status = mgn_model_set_frame(model, &frame);
+        if (status == MGN_OK) status = narrow_weights(model, d, from, matrix);
         if (status == MGN_OK) status = find_miss(j, model, from->mean, miss);
         for (int64_t i = 0; i < d && status == MGN_OK; i++) offset[i] += miss[i];
         if (status == MGN_OK) status = mgn_model_set_frame(model, &frame);
