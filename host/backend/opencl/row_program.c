@@ -5,6 +5,8 @@
 
 /* Programs that a compiler would take too long for run as single calls instead. */
 enum { MOST_WEIGHT = 6000, MOST_EXTERNALS = 96 };
+/* Of compilers that make vectors of work-items: LLVM takes minutes there for 4000 operations (rusticl). */
+enum { MOST_WEIGHT_OF_ITEMS = 3000 };
 
 /* Rows that one work-group is trusted with, and the most steps of a launch: a GPU's watchdog wants the screen back. */
 enum { MOST_SINGLE_ROWS = 2048, MOST_STEPS = 4096 };
@@ -125,7 +127,8 @@ static mgn_status build(mgn_cl_device *device, mgn_cl_row_program *p, mgn_cl_row
     const uint64_t rows = (uint64_t)program->rows, chunk = choose_chunk(t->vectors, rows);
     t->single = rows <= MOST_SINGLE_ROWS;
     MGN_TRY(mgn_cl_row_text_make(t, program, chunk));
-    if (t->weight > MOST_WEIGHT)
+    const bool is_slow = device->base.info.is_cpu && device->native_width == 1;
+    if (t->weight > (is_slow ? MOST_WEIGHT_OF_ITEMS : MOST_WEIGHT))
         return mgn_fail(MGN_ERR_UNSUPPORTED, "a row program of %lld operations would take too long to compile",
                         (long long)t->weight);
     p->single = t->single;
