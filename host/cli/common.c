@@ -55,7 +55,7 @@ mgn_status cli_say_devices(const cli_common *common, const mgn_device *device) {
     for (int r = 0; sizes && r < size; r++) sizes[r] = SPEC;
     mgn_status status = mgn_comm_agree(common->comm, specs && sizes ? MGN_OK : MGN_ERR_MEMORY);
     if (status == MGN_OK) status = mgn_comm_gather(common->comm, own, sizes, specs);
-    if (status == MGN_OK) note_devices((const char(*)[SPEC])specs, size);
+    if (status == MGN_OK && specs) note_devices((const char(*)[SPEC])specs, size);
     mgn_free(specs);
     mgn_free(sizes);
     return status;

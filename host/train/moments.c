@@ -108,7 +108,7 @@ static mgn_status build(const void *context, mgn_pass_block *block, mgn_node **s
     mgn_node *v = mgn_pass_input(block, "direction", b->direction);
     MGN_TRY(mgn_graph_status(block->graph));
     if (v) MGN_TRY(mgn_jvp(parts, 2, &flat, &v, 1, parts + 2));
-    *share = mgn_concat(parts, (size_t)(2 * sides(b)), 0);
+    *share = mgn_concat(parts, 2 * sides(b), 0);
     return mgn_graph_status(block->graph);
 }
 

@@ -177,6 +177,7 @@ mgn_status mgn_shared_product(mgn_shared *s, double *product) {
     const double *total;
     double f;
     MGN_TRY(add_up(s, PRODUCT, &f, &total));
+    MGN_KNOWN(total != NULL);
     memcpy(product, total, (size_t)s->count * sizeof *product);
     return MGN_OK;
 }
@@ -184,6 +185,7 @@ mgn_status mgn_shared_product(mgn_shared *s, double *product) {
 mgn_status mgn_shared_matrix(mgn_shared *s, double *f, double *gradient, double *matrix) {
     const double *total;
     MGN_TRY(add_up(s, MATRIX, f, &total));
+    MGN_KNOWN(total != NULL);
     *f += *total;
     memcpy(gradient, total + 1, (size_t)s->count * sizeof *gradient);
     memcpy(matrix, total + 1 + s->count, (size_t)(s->count * s->count) * sizeof *matrix);
