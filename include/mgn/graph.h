@@ -192,12 +192,12 @@ MGN_API void mgn_output(mgn_node *node);
 MGN_API void mgn_assign(mgn_node *target, mgn_node *value);
 
 typedef struct mgn_binding {
-    mgn_node *input;
-    mgn_tensor *tensor; /**< borrowed; must outlive the plan */
+    mgn_node *input;    /**< or an output (mgn_output), whose values come to the tensor with each run */
+    mgn_tensor *tensor; /**< of the node's shape; borrowed; must outlive the plan */
 } mgn_binding;
 
-/** Schedules, places all memory, prepares kernels. `real` is MGN_F32 or MGN_F64. Inputs without a binding get a
- *  zeroed tensor of the plan's own. Errors: what building the graph met, MEMORY, DEVICE, UNSUPPORTED (no float64). */
+/** Schedules, places all memory, prepares kernels. `real` is MGN_F32 or MGN_F64. Inputs and outputs without a binding get
+ *  a tensor of the plan's own, inputs a zeroed one. Errors: what building the graph met, MEMORY, DEVICE, UNSUPPORTED (no float64). */
 MGN_API mgn_status mgn_plan_compile(mgn_graph *graph, mgn_device *device, mgn_dtype real, const mgn_binding *bindings,
                                     size_t binding_count, mgn_plan **plan);
 MGN_API void mgn_plan_destroy(mgn_plan *plan);
