@@ -254,13 +254,18 @@ START_TEST(an_interrupt_of_one_stops_all) {
 }
 END_TEST
 
-/* Rank 1's device is lost after some epochs: a driver that fails on demand (faulty_cl.c). */
-START_TEST(a_lost_device_ends_all) {
-    const char *driver = getenv("MGN_FAULTY_CL");
+/* A driver that fails on demand (faulty_cl.c); NULL: there is none, or no device for it. */
+static const char *faulty_driver(void) {
     mgn_test_process devices = mgn_test_shell("\"$MGN_BINARY\" devices | grep -q opencl");
-    const bool has_device = devices.code == 0 && driver;
+    const bool has_device = devices.code == 0;
     mgn_test_process_free(&devices);
-    if (!has_device) MGN_TEST_SKIP("no OpenCL device, or MGN_FAULTY_CL does not name the driver that fails");
+    return has_device ? getenv("MGN_FAULTY_CL") : NULL;
+}
+
+/* Rank 1's device is lost after some epochs. */
+START_TEST(a_lost_device_ends_all) {
+    const char *driver = faulty_driver();
+    if (!driver) MGN_TEST_SKIP("no OpenCL device, or MGN_FAULTY_CL does not name the driver that fails");
     make_files();
     mgn_test_process p = mgn_test_shell(
         "cd %s && mkdir vendors && echo '%s' > vendors/faulty.icd && timeout -s KILL 200 env %s -n 1 " FIT
@@ -300,11 +305,8 @@ END_TEST
 
 /* Rank 1's device is lost, and all do the work again on the cpu. */
 START_TEST(a_lost_device_is_done_without) {
-    const char *driver = getenv("MGN_FAULTY_CL");
-    mgn_test_process devices = mgn_test_shell("\"$MGN_BINARY\" devices | grep -q opencl");
-    const bool has_device = devices.code == 0 && driver;
-    mgn_test_process_free(&devices);
-    if (!has_device) MGN_TEST_SKIP("no OpenCL device, or MGN_FAULTY_CL does not name the driver that fails");
+    const char *driver = faulty_driver();
+    if (!driver) MGN_TEST_SKIP("no OpenCL device, or MGN_FAULTY_CL does not name the driver that fails");
     make_files();
     mgn_test_process p = mgn_test_shell(
         "cd %s && mkdir -p vendors && echo '%s' > vendors/faulty.icd && s='sinkhorn --threads 1 x.npy banana -n 60 -g' "
