@@ -97,7 +97,8 @@ static void list_state(solver *s) {
     const mgn_semidual_step *step = &s->step;
     static const char *const labels[MGN_MOST_OPTIMIZER_VECTORS] = {"optimizer.vector0", "optimizer.vector1"};
     mgn_state_add_tensor(state, "parameters", step->parameters);
-    for (int i = 0; i < step->shape.vectors; i++) mgn_state_add_tensor(state, labels[i], step->vectors[i]);
+    for (int i = 0; i < step->shape.vectors && i < MGN_MOST_OPTIMIZER_VECTORS; i++)
+        mgn_state_add_tensor(state, labels[i], step->vectors[i]);
     mgn_state_add_tensor(state, "optimizer.scalars", step->scalars);
     mgn_state_add_tensor(state, "random", step->state);
     mgn_state_add_array(state, "conjugate", MGN_U32, (s->m + s->held_m) * s->d, s->conjugate);
