@@ -7,6 +7,8 @@
 #include <mgn/ot.h>
 #include <mgn/target.h>
 
+#include "target/target.h"
+
 static mgn_target *parsed(const char *spec) {
     mgn_target *target = NULL;
     MGN_ASSERT_OK(mgn_target_parse(spec, &target));
@@ -144,6 +146,31 @@ static void assert_moments(const mgn_target *target, const float *rows) {
             ASSERT_CLOSE(first / SAMPLES, 0, 5 * sqrt(covariance[a * d + a] / SAMPLES));
         }
 }
+
+/* Variances alone are the diagonal of the covariance: of what is known, and of rows, also far from the origin. */
+START_TEST(test_variances_are_the_diagonal) {
+    enum { ROWS = 700 };
+    mgn_target *target = parsed(spec_of(_i));
+    const int64_t d = mgn_target_dimension(target);
+    double mean[3], covariance[9], same[3], variance[3];
+    float rows[3 * ROWS];
+    MGN_ASSERT_OK(mgn_target_moments(target, mean, covariance));
+    MGN_ASSERT_OK(mgn_target_variances(target, same, variance));
+    for (int64_t a = 0; a < d; a++) {
+        ASSERT_CLOSE(same[a], mean[a], 1e-14);
+        ASSERT_CLOSE(variance[a], covariance[a * d + a], 1e-12);
+    }
+    MGN_ASSERT_OK(mgn_target_sample(target, ROWS, 1, rows));
+    for (int64_t i = 0; i < ROWS * d; i++) rows[i] += 1000;
+    MGN_ASSERT_OK(mgn_moments(rows, ROWS, d, false, mean, covariance));
+    MGN_ASSERT_OK(mgn_row_variances(rows, ROWS, d, same, variance));
+    for (int64_t a = 0; a < d; a++) {
+        ASSERT_CLOSE(same[a], mean[a], 1e-9);
+        ASSERT_CLOSE(variance[a], covariance[a * d + a], 1e-9);
+    }
+    mgn_target_destroy(target);
+}
+END_TEST
 
 START_TEST(test_host_samples_have_the_moments) {
     mgn_target *target = parsed(spec_of(_i));
@@ -350,6 +377,7 @@ static Suite *suite(void) {
     tcase_add_test(c, test_files_become_rows);
     tcase_add_test(c, test_pictures_become_colours);
     c = case_with_devices(s, "samples");
+    tcase_add_loop_test(c, test_variances_are_the_diagonal, 0, SPECS);
     tcase_add_loop_test(c, test_host_samples_have_the_moments, 0, SPECS);
     tcase_add_loop_test(c, test_plans_draw_fresh_samples, 0, SPECS);
     tcase_add_loop_test(c, test_plans_draw_rows_without_repeats, 0, 2);

@@ -2,14 +2,14 @@
  * dimensions those are hundreds of megabytes each, and the closed forms that they are for take minutes. */
 #include "fit.h"
 
-#include <math.h>
 #include <string.h>
 
 #include <mgn/ot.h>
 
 #include "core/core.h"
+#include "target/target.h"
 
-enum { MOST_CLOSED_FORMS = 1024, PIECE_ROWS = 256 };
+enum { MOST_CLOSED_FORMS = 1024 };
 
 static mgn_status allocate(fit_moments *m, int64_t d, bool whole) {
     fit_moments_free(m);
@@ -30,54 +30,6 @@ void fit_moments_free(fit_moments *m) {
 
 static void take_diagonal(fit_moments *m, int64_t d) {
     for (int64_t i = 0; i < d; i++) m->variance[i] = m->covariance[i * (d + 1)];
-}
-
-/* ---- without covariances ---- */
-
-/* Adds `count` rows to the mean and the sums of squared differences of `before` others. `own` is (2 d) to work in. */
-static void add_rows(fit_moments *m, int64_t d, int64_t before, const float *rows, int64_t count, double *own) {
-    double *mean = own, *squares = own + d;
-    memset(own, 0, (size_t)(2 * d) * sizeof *own);
-    for (int64_t i = 0; i < count; i++) /* differences to the first row: a common offset costs no digits */
-        for (int64_t j = 0; j < d; j++) mean[j] += ((double)rows[i * d + j] - (double)rows[j]) / (double)count;
-    for (int64_t j = 0; j < d; j++) mean[j] += (double)rows[j];
-    for (int64_t i = 0; i < count; i++)
-        for (int64_t j = 0; j < d; j++) {
-            const double difference = (double)rows[i * d + j] - mean[j];
-            squares[j] += difference * difference;
-        }
-    const double share = (double)count / (double)(before + count);
-    for (int64_t j = 0; j < d; j++) {
-        const double apart = mean[j] - m->mean[j];
-        m->variance[j] += squares[j] + apart * apart * (double)before * share;
-        m->mean[j] += apart * share;
-    }
-}
-
-/* Of rows in memory, or where `rows` is NULL of the finite target's, piece by piece. */
-static mgn_status find_variances(const mgn_target *target, const float *rows, int64_t n, int64_t d, fit_moments *m) {
-    double *own = mgn_alloc((size_t)d, 2 * sizeof *own);
-    float *piece = rows ? NULL : mgn_alloc_aligned((size_t)(PIECE_ROWS * d), sizeof *piece);
-    mgn_status status = own && (rows || piece) ? MGN_OK : MGN_ERR_MEMORY;
-    for (int64_t at = 0; at < n && status == MGN_OK; at += PIECE_ROWS) {
-        const int64_t count = MGN_MIN(PIECE_ROWS, n - at);
-        if (!rows) status = mgn_target_read(target, at, count, piece);
-        if (status == MGN_OK) add_rows(m, d, at, rows ? rows + at * d : piece, count, own);
-        if (status == MGN_OK && mgn_interrupted()) status = mgn_fail(MGN_ERR_INTERRUPTED, "interrupted");
-    }
-    for (int64_t j = 0; j < d; j++) m->variance[j] /= (double)n;
-    mgn_free(own);
-    mgn_free(piece);
-    return status;
-}
-
-static void mixture_variances(const mgn_mixture *mixture, fit_moments *m) {
-    const int64_t d = mixture->d;
-    for (int64_t j = 0; j < mixture->k; j++)
-        for (int64_t i = 0; i < d; i++) {
-            const double apart = mixture->means[j * d + i] - m->mean[i];
-            m->variance[i] += mixture->weights[j] * (mixture->covariances[(j * d + i) * d + i] + apart * apart);
-        }
 }
 
 /* ---- the two sides ---- */
@@ -103,18 +55,16 @@ mgn_status fit_target_moments(fit_job *j) {
         take_diagonal(&j->to, j->d);
         return MGN_OK;
     }
-    const int64_t n = mgn_target_count(j->target);
-    if (n) return find_variances(j->target, NULL, n, j->d, &j->to);
-    MGN_TRY(mgn_target_moments(j->target, j->to.mean, NULL));
-    mixture_variances(mgn_target_mixture(j->target), &j->to); /* what is neither rows nor a mixture has 2 dimensions */
-    return MGN_OK;
+    return mgn_target_variances(j->target, j->to.mean, j->to.variance);
 }
 
 static mgn_status moments_of(const fit_job *j, const mgn_target *target, fit_moments *m) {
     const bool whole = fit_has_closed_forms(j) || starts_whole(j);
     const float *rows = target ? NULL : j->x.values;
     MGN_TRY(allocate(m, j->d, whole));
-    if (!whole) return find_variances(target, rows, target ? mgn_target_count(target) : j->rows, j->d, m);
+    if (!whole)
+        return target ? mgn_target_variances(target, m->mean, m->variance)
+                      : mgn_row_variances(rows, j->rows, j->d, m->mean, m->variance);
     MGN_TRY(target ? mgn_target_moments(target, m->mean, m->covariance)
                    : mgn_moments(rows, j->rows, j->d, false, m->mean, m->covariance));
     take_diagonal(m, j->d);

@@ -9,6 +9,8 @@
 #include <math.h>
 #include <string.h>
 
+#include <cblas.h>
+
 #include <mgn/ot.h>
 
 #include "core/core.h"
@@ -147,18 +149,9 @@ static mgn_status check_range(const fit_job *j, const fit_moments *from, const d
 
 /* The covariance of the rows in a frame: matrix S matrix^T, with `work` (d, d). */
 static void covariance_within(int64_t d, const fit_moments *from, const double *matrix, double *work, double *within) {
-    for (int64_t i = 0; i < d; i++)
-        for (int64_t j = 0; j < d; j++) {
-            double sum = 0;
-            for (int64_t k = 0; k < d; k++) sum += matrix[i * d + k] * from->covariance[k * d + j];
-            work[i * d + j] = sum;
-        }
-    for (int64_t i = 0; i < d; i++)
-        for (int64_t j = 0; j < d; j++) {
-            double sum = 0;
-            for (int64_t k = 0; k < d; k++) sum += work[i * d + k] * matrix[j * d + k];
-            within[i * d + j] = sum;
-        }
+    const int n = (int)d;
+    cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, n, n, n, 1, matrix, n, from->covariance, n, 0, work, n);
+    cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasTrans, n, n, n, 1, work, n, matrix, n, 0, within, n);
 }
 
 /* Takes all but `share` of what the units see along `direction` (d). */

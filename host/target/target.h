@@ -85,6 +85,10 @@ mgn_status mgn_target_take_mixture(mgn_target *target, mgn_mixture *mixture);
 /* Mean and covariance of rows that are in files (walk.c). */
 mgn_status mgn_target_walk_moments(const mgn_target *target, double *mean, double *covariance);
 
+/* Mean and variances (d) of rows (n, d), and of a target, in memory for a few rows (variances.c). */
+mgn_status mgn_row_variances(const float *rows, int64_t n, int64_t d, double *mean, double *variance);
+mgn_status mgn_target_variances(const mgn_target *target, double *mean, double *variance);
+
 /* The rows of a .npy or .csv table, the pixels of a picture or the pictures of a folder, whichever the bytes say it is
  * (spec_rows.c). */
 mgn_status mgn_rows_read(const char *path, mgn_matrix *matrix);
